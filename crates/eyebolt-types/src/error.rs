@@ -1,0 +1,221 @@
+//! The error catalogue: one row a code. From it come the problem bodies, `GET /v1/errors`, the pages under
+//! `docs/errors/` and the OpenAPI description; a test holds them together.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+/// Who has to act.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Fault {
+    /// The program that called: the request is wrong.
+    Client,
+    /// Whoever supplied the image: the request is right, the image is not.
+    Image,
+    /// The operator or Eyebolt itself.
+    Server,
+}
+
+/// What the catalogue knows of a code.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ToSchema)]
+pub struct Row {
+    /// The machine's name; never changes its meaning.
+    pub code: ErrorCode,
+    /// The HTTP status.
+    pub status: u16,
+    /// Who has to act.
+    pub fault: Fault,
+    /// Whether the same request can succeed later.
+    pub retryable: bool,
+    /// The same for each problem of this code.
+    pub title: &'static str,
+    /// What to do.
+    pub remedy: &'static str,
+}
+
+macro_rules! catalogue {
+    ($($name:ident $code:literal $status:literal $fault:ident $retry:ident $title:literal $remedy:literal;)*) => {
+        /// The machine's name for what went wrong.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, ToSchema)]
+        pub enum ErrorCode {
+            $(#[doc = $title] #[serde(rename = $code)] $name,)*
+        }
+
+        impl ErrorCode {
+            /// Every code, in the order of the catalogue.
+            pub const ALL: &'static [Self] = &[$(Self::$name,)*];
+
+            /// What the catalogue knows of it.
+            pub const fn row(self) -> Row {
+                match self {
+                    $(Self::$name => Row {
+                        code: self,
+                        status: $status,
+                        fault: Fault::$fault,
+                        retryable: catalogue!(@$retry),
+                        title: $title,
+                        remedy: $remedy,
+                    },)*
+                }
+            }
+
+            /// The code as text.
+            pub const fn as_str(self) -> &'static str {
+                match self { $(Self::$name => $code,)* }
+            }
+        }
+    };
+    (@retry) => { true };
+    (@never) => { false };
+}
+
+catalogue! {
+    // The image.
+    EmptyFile "empty_file" 422 Image never "The image has no bytes"
+        "Send the file's bytes; an upload that was cut off at the start looks like this.";
+    UnsupportedFormat "unsupported_format" 415 Image never "Not an image format that is taken"
+        "Convert to JPEG, PNG, WebP, GIF, TIFF, BMP, PNM, QOI or ICO; GET /v1/models lists the formats of this server.";
+    CorruptImage "corrupt_image" 422 Image never "The image is broken"
+        "Send the original again; a truncated upload or a damaged file can't be decoded.";
+    FileTooLarge "file_too_large" 413 Image never "The file is larger than the limit"
+        "Scale or compress the image below max_file_bytes.";
+    ImageTooLarge "image_too_large" 422 Image never "The image has too many pixels"
+        "Scale it below max_pixels and max_side.";
+    ImageTooSmall "image_too_small" 422 Image never "The image is too small to see anything in it"
+        "Send an image whose shorter side is at least min_side pixels.";
+    BadAspectRatio "bad_aspect_ratio" 422 Image never "The image is too long and thin"
+        "Cut it into pieces whose sides differ at most by max_aspect_ratio.";
+    TooManyFrames "too_many_frames" 422 Image never "The animation has too many frames"
+        "Send fewer frames or pages than max_frames.";
+    DecompressionBomb "decompression_bomb" 422 Image never "The file expands far beyond its size"
+        "Encode the image again with ordinary settings.";
+    TooManyMetadata "too_many_metadata" 422 Image never "The image carries too much metadata"
+        "Strip EXIF, XMP, ICC and text below max_metadata_bytes.";
+    Polyglot "polyglot" 422 Image never "The file is also a valid file of another, active kind"
+        "Encode the image again, so that nothing but pixels is left.";
+    ActiveContent "active_content" 422 Image never "The file carries script or markup that a browser would run"
+        "Encode the image again without metadata.";
+    Malware "malware" 422 Image never "The file carries a malware signature"
+        "Check where the file comes from; encode the image again if you trust it.";
+    ExtensionMismatch "extension_mismatch" 422 Image never "Content and name disagree"
+        "Name the file after its content, or let the server take mismatches with a warning.";
+    DecodeTimeout "decode_timeout" 422 Image never "Decoding took too long"
+        "Scale the image down or encode it again.";
+    TooDark "too_dark" 422 Image never "The image is too dark"
+        "Take it again with more light, or send quality_gate=warn.";
+    TooBright "too_bright" 422 Image never "The image is overexposed"
+        "Take it again with less light, or send quality_gate=warn.";
+    BlankImage "blank_image" 422 Image never "The image shows nothing"
+        "Check the camera or the export, or send quality_gate=warn.";
+    LowContrast "low_contrast" 422 Image never "The image has hardly any contrast"
+        "Take it again, or send quality_gate=warn.";
+    TooBlurry "too_blurry" 422 Image never "The image is too blurred"
+        "Hold the camera still and focus, or send quality_gate=warn.";
+    TooNoisy "too_noisy" 422 Image never "The image is mostly noise"
+        "Take it again with more light, or send quality_gate=warn.";
+    LowQuality "low_quality" 422 Image never "The image is compressed or pixelated beyond use"
+        "Send the original instead of a thumbnail, or send quality_gate=warn.";
+
+    // The request.
+    InvalidRequest "invalid_request" 400 Client never "The request is not HTTP as this server understands it"
+        "Check the request line, headers and encoding.";
+    InvalidJson "invalid_json" 400 Client never "The JSON can't be read"
+        "errors[].pointer names the place; the description is at /openapi.json.";
+    InvalidMultipart "invalid_multipart" 400 Client never "The multipart body can't be read"
+        "Let an HTTP library build the body, and send its Content-Type with the boundary.";
+    InvalidBase64 "invalid_base64" 400 Client never "image_base64 is not base64"
+        "Use the standard alphabet of RFC 4648 with padding, without line breaks.";
+    InvalidParameter "invalid_parameter" 400 Client never "A parameter has a value outside its range"
+        "errors[] names each parameter, its range and the value found.";
+    UnknownParameter "unknown_parameter" 400 Client never "A parameter has a name that is not known"
+        "errors[] names it; check the spelling against /openapi.json.";
+    UnknownFeature "unknown_feature" 400 Client never "A feature has a name that is not known"
+        "params.known lists the features.";
+    UnknownModel "unknown_model" 404 Client never "There is no model of this name"
+        "GET /v1/models lists the models and their aliases.";
+    ModelMismatch "model_mismatch" 422 Client never "The model does another task"
+        "Name a model whose task is the feature; GET /v1/models lists them.";
+    UnsupportedLanguage "unsupported_language" 422 Client never "No model reads this language"
+        "GET /v1/models lists the languages of each text model.";
+    MissingImage "missing_image" 400 Client never "The request carries no image"
+        "Send a part named image, or image_base64 in JSON.";
+    DuplicatePart "duplicate_part" 400 Client never "A part was sent twice"
+        "Send one image a request, and each setting once.";
+    UnknownPart "unknown_part" 400 Client never "A part has a name that is not known"
+        "params.known lists the parts.";
+    UnsupportedMediaType "unsupported_media_type" 415 Client never "The body has a media type that is not taken"
+        "Send multipart/form-data or application/json.";
+    PayloadTooLarge "payload_too_large" 413 Client never "The request body is larger than the limit"
+        "Send a smaller body; params.limit says how small.";
+    HeadersTooLarge "headers_too_large" 431 Client never "The request headers are larger than the limit"
+        "Send fewer or shorter headers.";
+    RequestTimeout "request_timeout" 408 Client retry "The request came too slowly"
+        "Send it again over a better line, or scale the image down first.";
+    RouteNotFound "route_not_found" 404 Client never "There is nothing at this address"
+        "Check the path against /openapi.json.";
+    MethodNotAllowed "method_not_allowed" 405 Client never "The address does not take this method"
+        "The Allow header lists the methods.";
+    NotAcceptable "not_acceptable" 406 Client never "No answer in a media type that the request accepts"
+        "Accept application/json.";
+
+    // The server.
+    TemporaryReducedCapacity "temporary_reduced_capacity" 503 Server retry "The server is busy"
+        "Send the same request again after retry_after seconds.";
+    ShuttingDown "shutting_down" 503 Server retry "The server is about to stop"
+        "Send the same request again after retry_after seconds.";
+    DeadlineExceeded "deadline_exceeded" 504 Server retry "The answer was not ready in time"
+        "Ask fewer features or a lower detail, or send the same request again.";
+    ModelUnavailable "model_unavailable" 503 Server retry "The model can't be used now"
+        "It may still be loading; if it stays so, run eyebolt doctor on the server.";
+    FeatureUnavailable "feature_unavailable" 501 Server never "This server was built or set up without the feature"
+        "GET /v1/models lists what there is; run eyebolt setup on the server.";
+    ModelFailed "model_failed" 500 Server retry "The model failed on this image"
+        "Send the same request again; if it fails again, report it with the request id.";
+    Internal "internal" 500 Server retry "Something went wrong inside the server"
+        "Send the same request again; if it fails again, report it with the request id.";
+}
+
+impl ErrorCode {
+    /// Where the code is explained, relative to the server: the member `type` of a problem.
+    pub fn doc_path(self) -> String {
+        format!("/docs/errors/{}", self.as_str())
+    }
+}
+
+impl fmt::Display for ErrorCode {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rows_keep_to_the_status_map() {
+        for code in ErrorCode::ALL {
+            let row = code.row();
+            assert_eq!(row.fault == Fault::Server, row.status >= 500, "{code}: whose fault");
+            if matches!(row.status, 408 | 429 | 500 | 502..=504) {
+                assert!(row.retryable, "{code}: {} can be retried", row.status);
+            } else {
+                assert!(!row.retryable, "{code}: {} is final", row.status);
+            }
+            assert!(row.remedy.ends_with('.') && !row.title.ends_with('.'), "{code}: punctuation");
+        }
+    }
+
+    #[test]
+    fn codes_are_snake_case_and_unique() {
+        let mut names: Vec<_> = ErrorCode::ALL.iter().map(|code| code.as_str()).collect();
+        assert!(names.iter().all(|name| {
+            name.bytes().all(|byte| byte == b'_' || byte.is_ascii_lowercase() || byte.is_ascii_digit())
+        }));
+        names.sort_unstable();
+        names.dedup();
+        assert_eq!(names.len(), ErrorCode::ALL.len());
+    }
+}

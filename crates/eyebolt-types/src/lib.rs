@@ -1,0 +1,27 @@
+//! The words of Eyebolt: ids, requests, answers, limits, model manifests and the error catalogue.
+//!
+//! Nothing here does I/O or knows HTTP, pixels or SQL. Every other crate speaks in these types, so that one
+//! thing has one name in code, answers, logs and docs.
+
+mod clock;
+pub mod error;
+mod feature;
+mod geometry;
+pub mod id;
+mod image;
+mod job;
+pub mod manifest;
+mod problem;
+pub mod request;
+pub mod result;
+
+pub use clock::Clock;
+pub use error::ErrorCode;
+pub use feature::{Detail, Feature};
+pub use geometry::{BoundingBox, Point, Polygon};
+pub use image::{ImageFormat, ImageLimits, Orientation};
+pub use job::{Dedup, Input, Job, JobStatus, Links, Mode, Step, StepStatus, Usage, Warning};
+pub use manifest::{ModelId, ModelManifest};
+pub use problem::{FieldError, Problem};
+pub use request::AnalyzeRequest;
+pub use result::Results;

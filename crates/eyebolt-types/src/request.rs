@@ -1,0 +1,228 @@
+//! What a client may ask: the features, and the parameters of each.
+//!
+//! Every parameter has a default, every range is checked by [`AnalyzeRequest::check`], and a name that is not
+//! listed here is refused.
+
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+use crate::{Detail, ErrorCode, Feature, FieldError};
+
+/// One image, one or more questions.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct AnalyzeRequest {
+    /// What is asked; at least one, each once.
+    pub features: Vec<Feature>,
+    /// How closely to look, for every feature that does not say otherwise.
+    #[serde(default)]
+    pub detail: Detail,
+    /// What happens to an image that is too dark, blurred, empty …
+    #[serde(default)]
+    pub quality_gate: QualityGate,
+    /// Settings of single features.
+    #[serde(default)]
+    pub parameters: Parameters,
+}
+
+/// What happens to an image whose quality is too low to be worth a model's time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum QualityGate {
+    /// Refuse it, with the measure that failed.
+    #[default]
+    Reject,
+    /// Take it, with a warning.
+    Warn,
+    /// Do not measure.
+    Off,
+}
+
+/// Parameters by feature.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, ToSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Parameters {
+    /// Of `objects`.
+    pub objects: ObjectParameters,
+    /// Of `faces`.
+    pub faces: FaceParameters,
+    /// Of `text`.
+    pub text: TextParameters,
+    /// Of `barcodes`.
+    pub barcodes: BarcodeParameters,
+    /// Of `labels`.
+    pub labels: LabelParameters,
+    /// Of `embedding`.
+    pub embedding: EmbeddingParameters,
+    /// Of `quality`.
+    pub quality: QualityParameters,
+}
+
+/// Settings of `objects`.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, ToSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct ObjectParameters {
+    /// `name` or `name@version`; default: the model of the alias `objects/default`.
+    pub model: Option<String>,
+    /// Findings below it are left out. Default: what the model's manifest says.
+    #[schema(minimum = 0, maximum = 1)]
+    pub min_confidence: Option<f32>,
+    /// At most so many, the surest first. Default 100.
+    #[schema(minimum = 1, maximum = 1000)]
+    pub max_results: Option<u32>,
+    /// Only these labels. Default: all that the model knows.
+    pub labels: Option<Vec<String>>,
+    /// How closely to look.
+    pub detail: Option<Detail>,
+}
+
+/// Settings of `faces`.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, ToSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct FaceParameters {
+    /// `name` or `name@version`; default: the model of the alias `faces/default`.
+    pub model: Option<String>,
+    /// Findings below it are left out. Default: what the model's manifest says.
+    #[schema(minimum = 0, maximum = 1)]
+    pub min_confidence: Option<f32>,
+    /// At most so many, the surest first. Default 100.
+    #[schema(minimum = 1, maximum = 1000)]
+    pub max_results: Option<u32>,
+    /// How closely to look.
+    pub detail: Option<Detail>,
+    /// Length of the longer side that the model sees, pixels; overrides `detail`.
+    #[schema(minimum = 64, maximum = 1920)]
+    pub input_size: Option<u32>,
+}
+
+/// Settings of `text`.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, ToSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct TextParameters {
+    /// `name` or `name@version` of the recogniser; default: the model of the alias `text/default`.
+    pub model: Option<String>,
+    /// Lines below it are left out. Default 0.5.
+    #[schema(minimum = 0, maximum = 1)]
+    pub min_confidence: Option<f32>,
+    /// At most so many lines, in reading order. Default 1000.
+    #[schema(minimum = 1, maximum = 5000)]
+    pub max_results: Option<u32>,
+    /// How closely to look.
+    pub detail: Option<Detail>,
+    /// Languages that the text may be in (BCP 47, such as `en`, `zh-Hans`); one that no model reads is refused.
+    pub languages: Option<Vec<String>>,
+    /// Whether pages that stand on their side or head are turned. Default true.
+    pub auto_rotate: Option<bool>,
+}
+
+/// Settings of `barcodes`.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, ToSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct BarcodeParameters {
+    /// Only these symbologies, such as `QRCode`, `EAN13`. Default: all.
+    pub formats: Option<Vec<String>>,
+    /// At most so many. Default 100.
+    #[schema(minimum = 1, maximum = 255)]
+    pub max_results: Option<u32>,
+}
+
+/// Settings of `labels`.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, ToSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct LabelParameters {
+    /// `name` or `name@version`; default: the model of the alias `labels/default`.
+    pub model: Option<String>,
+    /// Labels below it are left out. Default: what the model's manifest says.
+    #[schema(minimum = 0, maximum = 1)]
+    pub min_confidence: Option<f32>,
+    /// At most so many, the surest first. Default 5.
+    #[schema(minimum = 1, maximum = 1000)]
+    pub max_results: Option<u32>,
+}
+
+/// Settings of `embedding`.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, ToSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct EmbeddingParameters {
+    /// `name` or `name@version`; default: the model of the alias `embedding/default`.
+    pub model: Option<String>,
+}
+
+/// Settings of `quality`: none yet.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, ToSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct QualityParameters {}
+
+impl AnalyzeRequest {
+    /// Asks these features with every default.
+    pub fn of(features: impl IntoIterator<Item = Feature>) -> Self {
+        Self { features: features.into_iter().collect(), ..Self::default() }
+    }
+
+    /// Whether the feature is asked.
+    pub fn asks(&self, feature: Feature) -> bool {
+        self.features.contains(&feature)
+    }
+
+    /// The places where a value is outside its range. Empty: the request is sound.
+    pub fn check(&self) -> Vec<FieldError> {
+        let mut found = Vec::new();
+        if self.features.is_empty() {
+            found.push(FieldError::new(
+                "/features",
+                ErrorCode::InvalidParameter,
+                "names no feature; 1 to 7 are possible",
+            ));
+        }
+        for (index, feature) in self.features.iter().enumerate() {
+            if self.features[..index].contains(feature) {
+                let pointer = format!("/features/{index}");
+                found.push(FieldError::new(
+                    pointer,
+                    ErrorCode::InvalidParameter,
+                    format!("names {feature} twice"),
+                ));
+            }
+        }
+        let p = &self.parameters;
+        let confidences = [
+            ("objects", p.objects.min_confidence),
+            ("faces", p.faces.min_confidence),
+            ("text", p.text.min_confidence),
+            ("labels", p.labels.min_confidence),
+        ];
+        for (feature, value) in confidences {
+            check_range(&mut found, feature, "min_confidence", (value, 0.0..=1.0));
+        }
+        let counts = [
+            ("objects", p.objects.max_results, 1000.0),
+            ("faces", p.faces.max_results, 1000.0),
+            ("text", p.text.max_results, 5000.0),
+            ("barcodes", p.barcodes.max_results, 255.0),
+            ("labels", p.labels.max_results, 1000.0),
+        ];
+        for (feature, value, most) in counts {
+            check_range(&mut found, feature, "max_results", (value.map(|count| count as f32), 1.0..=most));
+        }
+        let size = p.faces.input_size.map(|size| size as f32);
+        check_range(&mut found, "faces", "input_size", (size, 64.0..=1920.0));
+        found
+    }
+}
+
+fn check_range(
+    found: &mut Vec<FieldError>,
+    feature: &str,
+    name: &str,
+    (value, range): (Option<f32>, std::ops::RangeInclusive<f32>),
+) {
+    if let Some(value) = value.filter(|value| !range.contains(value)) {
+        let (low, high) = (range.start(), range.end());
+        let pointer = format!("/parameters/{feature}/{name}");
+        found.push(FieldError::new(
+            pointer,
+            ErrorCode::InvalidParameter,
+            format!("is {value}, outside {low} to {high}"),
+        ));
+    }
+}
