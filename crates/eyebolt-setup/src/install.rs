@@ -3,7 +3,7 @@
 use std::{
     borrow::Cow,
     fs::{self, File, TryLockError},
-    io::Write,
+    io::{ErrorKind, Write as _},
     path::{Path, PathBuf},
 };
 
@@ -38,25 +38,34 @@ impl Lock {
 
 /// A directory for unfinished files; gone when it is dropped.
 #[derive(Debug)]
-pub(crate) struct Scratch(TempDir);
+pub(crate) struct Scratch(PathBuf);
 
 impl Scratch {
-    /// Clears what killed runs left behind (the lock says that no other run is at work) and makes a new directory.
+    /// Clears what a killed run left behind (the lock says that no other run is at work) and makes it anew.
     pub(crate) fn new(models_dir: &Path, _lock: &Lock) -> Result<Self, SetupError> {
         let root = models_dir.join(SCRATCH);
-        if root.exists() {
-            fs::remove_dir_all(&root).map_err(|error| SetupError::io("remove", &root, error))?;
+        match fs::remove_dir_all(&root) {
+            Err(error) if error.kind() != ErrorKind::NotFound => {
+                return Err(SetupError::io("remove", &root, error));
+            }
+            _ => {}
         }
         fs::create_dir_all(&root).map_err(|error| SetupError::io("create", &root, error))?;
-        let made = TempDir::with_prefix_in("run-", &root);
-        made.map(Self).map_err(|error| SetupError::io("create", &root, error))
+        Ok(Self(root))
     }
 
-    /// Makes an empty directory in it.
+    /// Makes an empty directory in it. Its name is random: the client of a killed run may still write to an old one.
     pub(crate) fn directory(&self) -> Result<PathBuf, SetupError> {
-        let made = TempDir::with_prefix_in("part-", self.0.path());
+        let made = TempDir::with_prefix_in("part-", &self.0);
         // Kept: the whole scratch goes at once.
-        made.map(TempDir::keep).map_err(|error| SetupError::io("create", self.0.path(), error))
+        made.map(TempDir::keep).map_err(|error| SetupError::io("create", &self.0, error))
+    }
+}
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        // What can't be removed now is removed by the next run.
+        let _ = fs::remove_dir_all(&self.0);
     }
 }
 

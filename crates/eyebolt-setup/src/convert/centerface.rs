@@ -1,12 +1,15 @@
 //! CenterFace: the file as published declares one input size and lists its weights as inputs.
 
+use std::collections::HashSet;
+
 use prost::Message as _;
 
 use super::ConvertError;
 use crate::onnx::{DimValue, Model, ValueInfo, fixed, named};
 
 /// Gives batch, height and width of the image free names in the declared input and outputs (the outputs have a
-/// quarter of the input's sides), and takes the weights off the inputs, so that backends may fold them.
+/// quarter of the input's sides), and takes the weights off the inputs, so that backends may fold them. Counters that no node
+/// reads go, as backends complain about each.
 pub(crate) fn dynamic_shapes(onnx: &[u8]) -> Result<Vec<u8>, ConvertError> {
     let mut model = Model::decode(onnx)?;
     let graph = model.graph.as_mut().ok_or_else(|| ConvertError::new("the ONNX file has no graph"))?;
@@ -18,6 +21,8 @@ pub(crate) fn dynamic_shapes(onnx: &[u8]) -> Result<Vec<u8>, ConvertError> {
     for output in &mut graph.outputs {
         free_sides(output, ["N", "H4", "W4"])?;
     }
+    let read: HashSet<&str> = graph.nodes.iter().flat_map(|node| &node.inputs).map(String::as_str).collect();
+    graph.initializers.retain(|weight| read.contains(weight.name.as_str()));
     graph.value_infos.clear();
     Ok(model.encode_to_vec())
 }
