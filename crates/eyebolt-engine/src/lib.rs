@@ -2,8 +2,12 @@
 //! Knows pixels and models; knows neither HTTP nor SQL.
 
 pub mod backend;
+pub mod decode;
 mod error;
+mod inspect;
+pub mod memory;
 mod picture;
+pub mod probe;
 
 pub use error::{BackendError, EngineError, ImageError};
 pub use picture::Picture;
