@@ -51,10 +51,10 @@ impl From<multer::Error> for IngestError {
             multer::Error::IncompleteStream | multer::Error::IncompleteFieldData { .. } => {
                 "it ends before the last boundary"
             }
-            multer::Error::IncompleteHeaders | multer::Error::ReadHeaderFailed(_) => "the headers of a part",
-            multer::Error::DecodeHeaderName { .. } | multer::Error::DecodeHeaderValue { .. } => {
-                "the headers of a part"
-            }
+            multer::Error::IncompleteHeaders
+            | multer::Error::ReadHeaderFailed(_)
+            | multer::Error::DecodeHeaderName { .. }
+            | multer::Error::DecodeHeaderValue { .. } => "the headers of a part",
             multer::Error::DecodeContentType(_) => "the Content-Type of a part",
             _ => "its framing",
         };

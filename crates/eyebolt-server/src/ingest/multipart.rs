@@ -96,7 +96,7 @@ impl Draft {
     fn finish(self) -> Result<Received, IngestError> {
         let (image, declared) = self.image.ok_or(IngestError::MissingImage)?;
         let settings = match self.document {
-            Some(text) => Settings::Document(request::of_json(&text)?, "the part request"),
+            Some(text) => Settings::Document(Box::new(request::of_json(&text)?), "the part request"),
             None if self.fields.is_empty() => Settings::Unsaid,
             None => Settings::Parts(self.fields),
         };

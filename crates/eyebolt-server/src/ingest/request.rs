@@ -17,7 +17,7 @@ pub(super) enum Settings {
     /// Nowhere.
     Unsaid,
     /// One JSON document, named so.
-    Document(AnalyzeRequest, &'static str),
+    Document(Box<AnalyzeRequest>, &'static str),
     /// Parts.
     Parts(Fields),
 }
@@ -27,14 +27,16 @@ pub(super) fn settle(settings: Settings, query: Fields) -> Result<AnalyzeRequest
     let (request, by_field) = match settings {
         Settings::Unsaid => (query.into_request()?, true),
         Settings::Parts(parts) => (query.join(parts)?.into_request()?, true),
-        Settings::Document(request, _) if query.is_empty() => (request, false),
+        Settings::Document(request, _) if query.is_empty() => (*request, false),
         Settings::Document(_, name) => {
             return Err(IngestError::TwoSources { first: "the query", second: name });
         }
     };
     let mut errors = request.check();
     if by_field {
-        errors.iter_mut().for_each(|error| error.pointer = fields::name_of(&error.pointer));
+        for error in &mut errors {
+            error.pointer = fields::name_of(&error.pointer);
+        }
     }
     if errors.is_empty() { Ok(request) } else { Err(IngestError::Fields(errors)) }
 }

@@ -2,4 +2,9 @@
 
 mod analyze;
 mod app;
+mod connections;
+mod reading;
+mod refusals;
+mod slow;
+mod stopping;
 mod wire;

@@ -2,7 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use eyebolt_types::{ErrorCode, ErrorCode::*, Problem};
+#[expect(clippy::enum_glob_use, reason = "the sets below name nearly every code")]
+use eyebolt_types::ErrorCode::*;
+use eyebolt_types::{ErrorCode, Problem};
 use serde_json::Value;
 use utoipa::{
     IntoResponses,
