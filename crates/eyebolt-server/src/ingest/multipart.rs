@@ -51,7 +51,7 @@ pub(super) async fn read(
 
 impl Draft {
     async fn take(&mut self, part: Field<'_>, intake: &Intake, limits: Limits) -> Result<(), IngestError> {
-        let name = part.name().unwrap_or_default().to_owned();
+        let name = part.name().unwrap_or("without-a-name").to_owned();
         match name.as_str() {
             "image" if self.image.is_some() => Err(IngestError::Twice { name }),
             "image" => {
@@ -65,7 +65,10 @@ impl Draft {
             "request" if self.document.is_some() => Err(IngestError::Twice { name }),
             "request" => {
                 if !may_be_json(&part) {
-                    return Err(IngestError::UnsupportedMediaType { what: "part request" });
+                    return Err(IngestError::UnsupportedMediaType {
+                        what: "part request",
+                        known: &["application/json"],
+                    });
                 }
                 self.document = Some(setting(part, intake).await?);
                 self.one_source()

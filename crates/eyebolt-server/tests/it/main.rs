@@ -3,6 +3,8 @@
 mod analyze;
 mod app;
 mod connections;
+mod description;
+mod pages;
 mod reading;
 mod refusals;
 mod slow;
