@@ -55,7 +55,7 @@ impl Default for HttpSettings {
             max_header_bytes: 16 << 10,
             body_idle_timeout: Duration::from_secs(10),
             body_timeout: Duration::from_secs(25),
-            request_timeout: Duration::from_secs(60),
+            request_timeout: Duration::from_mins(1),
             body_budget_bytes: 256 << 20,
             body_budget_timeout: Duration::from_secs(3),
             linger_timeout: Duration::from_secs(2),

@@ -24,14 +24,14 @@ impl ApiError {
         Problem::new(code, detail).into()
     }
 
-    /// Ends the connection after the answer, since the rest of the request's body will not be read.
+    /// Ends the connection after the answer where the request has a body, since it will not be read to its end.
     #[must_use]
     pub fn closing(mut self) -> Self {
         self.close = true;
         self
     }
 
-    /// Whether the connection ends after the answer.
+    /// Whether the connection ends after the answer to a request with a body.
     pub fn closes(&self) -> bool {
         self.close
     }
@@ -196,9 +196,9 @@ impl From<IngestError> for ApiError {
     fn from(error: IngestError) -> Self {
         let refused = |code| Self::new(code, sentence(&error));
         match &error {
-            IngestError::UnsupportedMediaType { what } => refused(ErrorCode::UnsupportedMediaType)
-                .with("part", *what)
-                .with("known", vec!["multipart/form-data", "application/json"]),
+            IngestError::UnsupportedMediaType { what, known } => {
+                refused(ErrorCode::UnsupportedMediaType).with("part", *what).with("known", known.to_vec())
+            }
             IngestError::Encoded => {
                 refused(ErrorCode::UnsupportedMediaType).with("header", "Content-Encoding")
             }
@@ -209,13 +209,15 @@ impl From<IngestError> for ApiError {
                 refused(ErrorCode::InvalidJson).with("line", *line).with("column", *column).at(vec![field])
             }
             IngestError::Fields(fields) => of_fields(fields),
-            IngestError::MissingImage => refused(ErrorCode::MissingImage).with("known", known_parts()),
+            IngestError::MissingImage => {
+                refused(ErrorCode::MissingImage).with("known", vec!["image", "image_base64"])
+            }
             IngestError::Twice { name } => refused(ErrorCode::DuplicatePart).with("name", name.as_str()),
             IngestError::TwoSources { first, second } => {
                 refused(ErrorCode::DuplicatePart).with("name", *second).with("also", *first)
             }
             IngestError::UnknownPart { name } => {
-                refused(ErrorCode::UnknownPart).with("name", name.as_str()).with("known", known_parts())
+                refused(ErrorCode::UnknownPart).with("name", name.as_str()).with("known", PARTS.to_vec())
             }
             IngestError::FileTooLarge { limit, found } => {
                 refused(ErrorCode::FileTooLarge).limited("max_file_bytes", *limit, *found)
@@ -261,17 +263,10 @@ fn of_fields(fields: &[FieldError]) -> ApiError {
         many => format!(" {} more places are wrong.", many - 1),
     };
     let error = ApiError::new(first.code, format!("{place}: {}.{others}", first.detail)).at(fields.to_vec());
-    match first.code {
-        ErrorCode::UnknownFeature => error.with("known", Feature::ALL.map(Feature::name).to_vec()),
-        _ if first.pointer.ends_with("features") => {
-            error.with("known", Feature::ALL.map(Feature::name).to_vec())
-        }
-        _ => error,
+    if first.code == ErrorCode::UnknownFeature || first.pointer.ends_with("features") {
+        return error.with("known", Feature::ALL.map(Feature::name).to_vec());
     }
-}
-
-fn known_parts() -> Vec<&'static str> {
-    PARTS.to_vec()
+    error
 }
 
 /// Our own message as a sentence.

@@ -10,12 +10,16 @@ use axum::{
 };
 use eyebolt_types::{ErrorCode, id::RequestId};
 use http::{HeaderMap, HeaderName, HeaderValue, header};
+use hyper::body::Body as _;
 use tokio::time::{Instant, sleep};
 use tower::ServiceBuilder;
 use tower_http::catch_panic::CatchPanicLayer;
 use tracing::{Instrument, field};
 
-use super::{App, problem};
+use super::{
+    App,
+    problem::{self, Asked},
+};
 use crate::ApiError;
 
 pub(super) const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
@@ -39,7 +43,7 @@ pub(super) fn around(routes: Router, app: &App) -> Router {
 async fn exchange(request: Request, next: Next) -> Response {
     let began = Instant::now();
     let id = RequestId::new();
-    let path = request.uri().path().to_owned();
+    let asked = Asked { path: request.uri().path().to_owned(), has_body: !request.body().is_end_stream() };
     let route = request.extensions().get::<MatchedPath>().map_or("unmatched", MatchedPath::as_str);
     let span = tracing::info_span!("request", %id, method = %request.method(), route);
     async move {
@@ -51,7 +55,7 @@ async fn exchange(request: Request, next: Next) -> Response {
             milliseconds = began.elapsed().as_secs_f64() * 1e3,
             "answered"
         );
-        problem::write(&mut response, id, &path);
+        problem::write(&mut response, id, &asked);
         seal(response.headers_mut(), id);
         response
     }

@@ -4,7 +4,7 @@ use axum::{
     body::Body,
     response::{IntoResponse, Response},
 };
-use eyebolt_types::id::RequestId;
+use eyebolt_types::{Problem, id::RequestId};
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 
 use crate::ApiError;
@@ -14,6 +14,13 @@ pub(super) const SHOULD_RETRY: HeaderName = HeaderName::from_static("x-should-re
 
 /// The longest request path that is repeated in an answer, bytes.
 const MAX_INSTANCE: usize = 256;
+
+/// What a problem repeats of the request, or depends on.
+#[derive(Debug)]
+pub(super) struct Asked {
+    pub(super) path: String,
+    pub(super) has_body: bool,
+}
 
 impl IntoResponse for ApiError {
     /// Only the status and the problem itself: the outermost layer knows the request and writes the rest.
@@ -26,27 +33,27 @@ impl IntoResponse for ApiError {
 }
 
 /// Writes the problem that a response carries into its body and headers.
-pub(super) fn write(response: &mut Response, id: RequestId, path: &str) {
+pub(super) fn write(response: &mut Response, id: RequestId, asked: &Asked) {
     let Some(mut error) = response.extensions_mut().remove::<ApiError>() else { return };
     let problem = error.problem_mut();
     problem.request_id = Some(id.to_string());
-    problem.instance = (path.len() <= MAX_INSTANCE).then(|| path.to_owned());
+    problem.instance = (asked.path.len() <= MAX_INSTANCE).then(|| asked.path.clone());
     if let Ok(body) = serde_json::to_vec(problem) {
         *response.body_mut() = Body::from(body);
     }
-    write_headers(response.headers_mut(), &error);
+    let headers = response.headers_mut();
+    write_headers(headers, error.problem());
+    if asked.has_body && error.closes() {
+        headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
+    }
 }
 
-fn write_headers(headers: &mut HeaderMap, error: &ApiError) {
-    let problem = error.problem();
+fn write_headers(headers: &mut HeaderMap, problem: &Problem) {
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
     headers.insert(ERROR_CODE, HeaderValue::from_static(problem.code.as_str()));
     headers.insert(SHOULD_RETRY, HeaderValue::from_static(if problem.retryable { "true" } else { "false" }));
     if let Some(seconds) = problem.retry_after {
         headers.insert(header::RETRY_AFTER, seconds.into());
-    }
-    if error.closes() {
-        headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
     }
 }

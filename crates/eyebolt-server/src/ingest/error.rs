@@ -7,7 +7,7 @@ use thiserror::Error;
 #[derive(Debug, Error)]
 pub(crate) enum IngestError {
     #[error("the {what} has a media type that is not taken")]
-    UnsupportedMediaType { what: &'static str },
+    UnsupportedMediaType { what: &'static str, known: &'static [&'static str] },
     #[error("the body is compressed; send it as it is, without Content-Encoding")]
     Encoded,
     #[error("the Content-Type names no boundary")]
@@ -20,7 +20,7 @@ pub(crate) enum IngestError {
     Fields(Vec<FieldError>),
     #[error("the request carries no image")]
     MissingImage,
-    #[error("{name} was sent twice")]
+    #[error("the part or setting {name} came twice")]
     Twice { name: String },
     #[error("settings came in {first} and in {second}; send them in one of both")]
     TwoSources { first: &'static str, second: &'static str },
@@ -30,7 +30,7 @@ pub(crate) enum IngestError {
     FileTooLarge { limit: u64, found: u64 },
     #[error("the request has at least {found} bytes, more than {limit} ({what})")]
     TooLarge { what: &'static str, limit: u64, found: u64 },
-    #[error("image_base64 is not base64 at position {position}")]
+    #[error("the member image_base64 is not base64 at position {position}")]
     Base64 { position: usize },
     #[error("nothing came for {limit:?} after {received} bytes of the body")]
     Idle { limit: Duration, received: u64 },
@@ -51,10 +51,10 @@ impl From<multer::Error> for IngestError {
             multer::Error::IncompleteStream | multer::Error::IncompleteFieldData { .. } => {
                 "it ends before the last boundary"
             }
-            multer::Error::IncompleteHeaders | multer::Error::ReadHeaderFailed(_) => "the headers of a part",
-            multer::Error::DecodeHeaderName { .. } | multer::Error::DecodeHeaderValue { .. } => {
-                "the headers of a part"
-            }
+            multer::Error::IncompleteHeaders
+            | multer::Error::ReadHeaderFailed(_)
+            | multer::Error::DecodeHeaderName { .. }
+            | multer::Error::DecodeHeaderValue { .. } => "the headers of a part",
             multer::Error::DecodeContentType(_) => "the Content-Type of a part",
             _ => "its framing",
         };

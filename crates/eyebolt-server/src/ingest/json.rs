@@ -46,7 +46,7 @@ impl Document<'_> {
             quality_gate: self.quality_gate.unwrap_or_default(),
             parameters: self.parameters.take().unwrap_or_default(),
         };
-        Settings::Document(request, "the JSON body")
+        Settings::Document(Box::new(request), "the JSON body")
     }
 }
 

@@ -112,7 +112,10 @@ fn form_of(headers: &HeaderMap) -> Result<Form, IngestError> {
     if essence.eq_ignore_ascii_case("application/json") {
         return Ok(Form::Json);
     }
-    Err(IngestError::UnsupportedMediaType { what: "body" })
+    Err(IngestError::UnsupportedMediaType {
+        what: "body",
+        known: &["multipart/form-data", "application/json"],
+    })
 }
 
 fn announced_bytes(headers: &HeaderMap) -> Option<u64> {

@@ -51,7 +51,7 @@ pub(super) async fn read(
 
 impl Draft {
     async fn take(&mut self, part: Field<'_>, intake: &Intake, limits: Limits) -> Result<(), IngestError> {
-        let name = part.name().unwrap_or_default().to_owned();
+        let name = part.name().unwrap_or("without-a-name").to_owned();
         match name.as_str() {
             "image" if self.image.is_some() => Err(IngestError::Twice { name }),
             "image" => {
@@ -65,7 +65,10 @@ impl Draft {
             "request" if self.document.is_some() => Err(IngestError::Twice { name }),
             "request" => {
                 if !may_be_json(&part) {
-                    return Err(IngestError::UnsupportedMediaType { what: "part request" });
+                    return Err(IngestError::UnsupportedMediaType {
+                        what: "part request",
+                        known: &["application/json"],
+                    });
                 }
                 self.document = Some(setting(part, intake).await?);
                 self.one_source()
@@ -96,7 +99,7 @@ impl Draft {
     fn finish(self) -> Result<Received, IngestError> {
         let (image, declared) = self.image.ok_or(IngestError::MissingImage)?;
         let settings = match self.document {
-            Some(text) => Settings::Document(request::of_json(&text)?, "the part request"),
+            Some(text) => Settings::Document(Box::new(request::of_json(&text)?), "the part request"),
             None if self.fields.is_empty() => Settings::Unsaid,
             None => Settings::Parts(self.fields),
         };

@@ -17,7 +17,7 @@ pub(super) enum Settings {
     /// Nowhere.
     Unsaid,
     /// One JSON document, named so.
-    Document(AnalyzeRequest, &'static str),
+    Document(Box<AnalyzeRequest>, &'static str),
     /// Parts.
     Parts(Fields),
 }
@@ -27,14 +27,16 @@ pub(super) fn settle(settings: Settings, query: Fields) -> Result<AnalyzeRequest
     let (request, by_field) = match settings {
         Settings::Unsaid => (query.into_request()?, true),
         Settings::Parts(parts) => (query.join(parts)?.into_request()?, true),
-        Settings::Document(request, _) if query.is_empty() => (request, false),
+        Settings::Document(request, _) if query.is_empty() => (*request, false),
         Settings::Document(_, name) => {
             return Err(IngestError::TwoSources { first: "the query", second: name });
         }
     };
     let mut errors = request.check();
     if by_field {
-        errors.iter_mut().for_each(|error| error.pointer = fields::name_of(&error.pointer));
+        for error in &mut errors {
+            error.pointer = fields::name_of(&error.pointer);
+        }
     }
     if errors.is_empty() { Ok(request) } else { Err(IngestError::Fields(errors)) }
 }
@@ -109,13 +111,17 @@ fn field_error(place: String, message: &str) -> FieldError {
         } else {
             ErrorCode::InvalidParameter
         };
-        return FieldError::new(place, code, format!("is not one of {expected}"));
+        let found =
+            message.strip_prefix("unknown variant `").and_then(|rest| rest.rsplit_once("`, expected "));
+        let found = found.map_or_else(String::new, |(found, _)| shown(found));
+        return FieldError::new(place, code, format!("names {found}, which is not one of {expected}"));
     }
     let wanted = match expected.as_str() {
         "f32" => "a number",
         "u32" => "a whole number from 0 to 4294967295",
         "a sequence" => "a list",
         "a boolean" => "true or false",
+        other if other.starts_with("struct ") => "an object",
         "" => "something else",
         other => other,
     };
@@ -125,7 +131,7 @@ fn field_error(place: String, message: &str) -> FieldError {
 fn expectation(message: &str) -> String {
     let Some((_, tail)) = message.rsplit_once(", expected ") else { return String::new() };
     let tail = tail.rsplit_once(" at line ").map_or(tail, |(expected, _)| expected);
-    tail.strip_prefix("one of ").unwrap_or(tail).replace('`', "").replace("struct ", "an object of ")
+    tail.strip_prefix("one of ").unwrap_or(tail).replace('`', "")
 }
 
 #[cfg(test)]

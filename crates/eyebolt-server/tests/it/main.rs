@@ -2,4 +2,11 @@
 
 mod analyze;
 mod app;
+mod connections;
+mod description;
+mod pages;
+mod reading;
+mod refusals;
+mod slow;
+mod stopping;
 mod wire;

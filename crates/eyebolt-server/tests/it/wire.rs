@@ -1,6 +1,6 @@
 //! Raw HTTP/1.1 over TCP, so that tests can be as rude as real clients.
 
-use std::{collections::BTreeMap, net::SocketAddr};
+use std::{collections::BTreeMap, fmt::Write as _, net::SocketAddr};
 
 use serde_json::{Value, json};
 use tokio::{
@@ -108,10 +108,10 @@ impl Answer {
 pub(crate) fn request(line: &str, headers: &[(&str, &str)], body: &[u8]) -> Vec<u8> {
     let mut text = format!("{line} HTTP/1.1\r\nHost: eyebolt.test\r\n");
     for (name, value) in headers {
-        text.push_str(&format!("{name}: {value}\r\n"));
+        _ = write!(text, "{name}: {value}\r\n");
     }
     if !body.is_empty() {
-        text.push_str(&format!("Content-Length: {}\r\n", body.len()));
+        _ = write!(text, "Content-Length: {}\r\n", body.len());
     }
     text.push_str("\r\n");
     [text.as_bytes(), body].concat()

@@ -2,7 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use eyebolt_types::{ErrorCode, ErrorCode::*, Problem};
+use eyebolt_types::ErrorCode;
+#[expect(clippy::enum_glob_use, reason = "the sets below name nearly every code")]
+use eyebolt_types::ErrorCode::*;
 use serde_json::Value;
 use utoipa::{
     IntoResponses,
@@ -12,6 +14,8 @@ use utoipa::{
         schema::{ObjectBuilder, Type},
     },
 };
+
+use crate::http::pages;
 
 macro_rules! error_sets {
     ($($(#[$doc:meta])* $name:ident = $($codes:expr),+;)*) => {$(
@@ -112,7 +116,7 @@ fn content(codes: &[ErrorCode]) -> Content {
 
 fn example(code: ErrorCode) -> Example {
     let row = code.row();
-    let value = serde_json::to_value(Problem::new(code, row.title)).ok();
+    let value = pages::example(code).and_then(|example| serde_json::from_str(example).ok());
     ExampleBuilder::new().summary(row.title).value(value).build()
 }
 

@@ -5,10 +5,11 @@ mod body;
 mod errors;
 mod fields;
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, sync::LazyLock};
 
-use axum::Json;
+use axum::response::IntoResponse;
 use eyebolt_types::Problem;
+use http::header;
 use utoipa::{
     OpenApi,
     openapi::{
@@ -81,6 +82,7 @@ fn add_request_id(responses: &mut BTreeMap<String, RefOr<Response>>) {
     get, path = "/openapi.json", tag = "operations", operation_id = "describe",
     responses((status = 200, description = "OpenAPI 3.1.", body = serde_json::Value), ReadErrors)
 )]
-pub(super) async fn describe(_: AcceptsJson) -> Json<Document> {
-    Json(document())
+pub(super) async fn describe(_: AcceptsJson) -> impl IntoResponse {
+    static TEXT: LazyLock<String> = LazyLock::new(|| serde_json::to_string(&document()).unwrap_or_default());
+    ([(header::CONTENT_TYPE, "application/json")], TEXT.as_str())
 }
