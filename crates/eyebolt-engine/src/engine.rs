@@ -92,6 +92,8 @@ pub struct Findings {
     pub decode: Duration,
     /// The quality gate.
     pub gate: Duration,
+    /// From the first byte decoded to the last answer.
+    pub elapsed: Duration,
 }
 
 /// How one feature went.
@@ -103,6 +105,10 @@ pub struct StepReport {
     pub model: Option<String>,
     /// Why it has no answer.
     pub error: Option<EngineError>,
+    /// When it began, after the first byte was decoded.
+    pub begun: Duration,
+    /// How long it took.
+    pub took: Duration,
     /// Where the time went.
     pub phases: Phases,
 }
@@ -115,7 +121,9 @@ impl Engine {
     pub fn start(settings: EngineSettings) -> Result<Self, EngineError> {
         let backend: Arc<dyn Backend> = match &settings.backend {
             BackendChoice::Rten => Arc::new(Rten),
-            BackendChoice::OnnxRuntime(library) => Arc::new(OnnxRuntime::load(library).map_err(EngineError::Backend)?),
+            BackendChoice::OnnxRuntime(library) => {
+                Arc::new(OnnxRuntime::load(library).map_err(EngineError::Backend)?)
+            }
         };
         let decoder = match settings.decoder {
             None => Decoder::Here,
@@ -192,6 +200,13 @@ impl Engine {
         self.compute.run(permit, work).await.map_err(|Lost| EngineError::Died)?
     }
 
+    /// Whether all models that read text are there.
+    pub fn reads_text(&self) -> bool {
+        let request = AnalyzeRequest::of([Feature::Text]);
+        let sound = |plan: Plan| plan.models().iter().all(|model| model.failure().is_none());
+        self.plan(&request).is_ok_and(sound)
+    }
+
     /// Runs a tiny inference on the default model that is cheapest to run.
     ///
     /// # Errors
@@ -221,10 +236,10 @@ impl Sessions {
         &mut found.expect("every model of a plan was taken before").1
     }
 
-    /// Takes a session out, to hold several at once.
-    pub(crate) fn remove(&mut self, model: &Model) -> Option<Lent> {
-        let index = self.0.iter().position(|(id, _)| *id == model.id)?;
-        Some(self.0.swap_remove(index).1)
+    /// Takes a session of the plan out, to hold several at once; [`Sessions::put`] brings it back.
+    pub(crate) fn take(&mut self, model: &Model) -> Lent {
+        let index = self.0.iter().position(|(id, _)| *id == model.id);
+        self.0.swap_remove(index.expect("every model of a plan was taken before")).1
     }
 
     /// Puts it back.
@@ -257,9 +272,12 @@ impl Work<'_> {
             if self.canceled.is_canceled() {
                 return Err(EngineError::Canceled);
             }
-            steps.push(step(task, &picture, &mut self.sessions, &mut results));
+            let mut report = step(task, &picture, &mut self.sessions, &mut results);
+            report.begun = begun.elapsed().saturating_sub(report.took);
+            steps.push(report);
         }
-        Ok(Findings { header: self.header, verdicts, results, steps, decode: decoded, gate })
+        let elapsed = begun.elapsed();
+        Ok(Findings { header: self.header, verdicts, results, steps, decode: decoded, gate, elapsed })
     }
 
     fn judge(&self, picture: &Picture) -> Result<Vec<QualityVerdict>, EngineError> {
@@ -275,10 +293,11 @@ impl Work<'_> {
 }
 
 fn step(task: &Task, picture: &Picture, sessions: &mut Sessions, results: &mut Results) -> StepReport {
-    let mut phases = Phases::default();
+    let (begun, mut phases) = (Instant::now(), Phases::default());
     let ran = run_task(task, picture, (sessions, &mut phases), results);
-    let model = task.model().map(|model| model.id.clone());
-    StepReport { feature: task.feature(), model, error: ran.err(), phases }
+    let model = task.answers_as();
+    let took = begun.elapsed();
+    StepReport { feature: task.feature(), model, error: ran.err(), begun: Duration::ZERO, took, phases }
 }
 
 impl From<BackendError> for EngineError {

@@ -89,7 +89,9 @@ impl Task {
                 barcodes::check(&p.barcodes)?;
                 Self::Barcodes(p.barcodes.clone())
             }
-            Feature::Labels => Self::Labels(models.resolve(feature, p.labels.model.as_deref())?, p.labels.clone()),
+            Feature::Labels => {
+                Self::Labels(models.resolve(feature, p.labels.model.as_deref())?, p.labels.clone())
+            }
             Feature::Embedding => Self::Embedding(models.resolve(feature, p.embedding.model.as_deref())?),
             Feature::Quality => Self::Quality,
         })
@@ -109,28 +111,35 @@ impl Task {
 
     fn models(&self) -> Vec<&Arc<Model>> {
         match self {
-            Self::Objects(model, _) | Self::Faces(model, ..) | Self::Labels(model, _) | Self::Embedding(model) => {
+            Self::Objects(model, _)
+            | Self::Faces(model, ..)
+            | Self::Labels(model, _)
+            | Self::Embedding(model) => {
                 vec![model]
             }
-            Self::Text(text) => {
-                [Some(&text.detector), Some(&text.recogniser), text.orientation.as_ref()].into_iter().flatten().collect()
-            }
+            Self::Text(text) => [Some(&text.detector), Some(&text.recogniser), text.orientation.as_ref()]
+                .into_iter()
+                .flatten()
+                .collect(),
             Self::Barcodes(_) | Self::Quality => Vec::new(),
         }
     }
 
-    /// The model that answers, where one does.
-    pub(crate) fn model(&self) -> Option<&Arc<Model>> {
+    /// What answers name as their `model`, where something does.
+    pub(crate) fn answers_as(&self) -> Option<String> {
         match self {
-            Self::Text(text) => Some(&text.recogniser),
-            _ => self.models().into_iter().next(),
+            Self::Text(text) => Some(text.recogniser.id.clone()),
+            Self::Barcodes(_) => Some(barcodes::READER.to_owned()),
+            _ => self.models().first().map(|model| model.id.clone()),
         }
     }
 
     fn wanted_side(&self, header: &Header) -> Option<u32> {
         match self {
             Self::Faces(_, parameters, detail) => Some(faces::input_side(parameters, *detail)),
-            Self::Objects(model, _) | Self::Labels(model, _) | Self::Embedding(model) => Some(fixed_side(model, header)),
+            Self::Objects(model, _) | Self::Labels(model, _) | Self::Embedding(model) => {
+                Some(fixed_side(model, header))
+            }
             // Small letters and fine bars need every pixel; the pixel digest is of every pixel.
             Self::Text(_) | Self::Barcodes(_) | Self::Quality => None,
         }
@@ -164,10 +173,11 @@ impl TextPlan {
     fn new(request: &AnalyzeRequest, models: &Models) -> Result<Self, EngineError> {
         let parameters = request.parameters.text.clone();
         let recogniser = models.resolve(Feature::Text, parameters.model.as_deref())?;
-        let detector = models.in_role("text/detection/default").ok_or_else(|| EngineError::FeatureUnavailable {
-            feature: Feature::Text,
-            reason: "no text detector is installed: run eyebolt setup".to_owned(),
-        })?;
+        let detector =
+            models.in_role("text/detection/default").ok_or_else(|| EngineError::FeatureUnavailable {
+                feature: Feature::Text,
+                reason: "no text detector is installed: run eyebolt setup".to_owned(),
+            })?;
         for language in parameters.languages.iter().flatten() {
             if !reads(&recogniser, language) {
                 let (language, model) = (language.clone(), recogniser.id.clone());
@@ -175,7 +185,13 @@ impl TextPlan {
             }
         }
         let orientation = models.in_role("text/orientation/default");
-        Ok(Self { detector, recogniser, orientation, detail: parameters.detail.unwrap_or(request.detail), parameters })
+        Ok(Self {
+            detector,
+            recogniser,
+            orientation,
+            detail: parameters.detail.unwrap_or(request.detail),
+            parameters,
+        })
     }
 }
 

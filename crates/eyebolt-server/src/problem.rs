@@ -6,7 +6,10 @@
 use std::fmt;
 
 use eyebolt_engine::{BackendError, EngineError, ImageError};
-use eyebolt_types::{ErrorCode, Feature, FieldError, Problem};
+use eyebolt_types::{
+    ErrorCode, Feature, FieldError, Problem,
+    result::{QualityVerdict, Verdict},
+};
 use serde_json::Value;
 
 use crate::ingest::{IngestError, PARTS};
@@ -180,11 +183,34 @@ impl From<EngineError> for ApiError {
             EngineError::InvalidParameter { pointer, reason } => {
                 IngestError::Fields(vec![FieldError::new(pointer, Code::InvalidParameter, reason)]).into()
             }
+            EngineError::LowQuality { verdicts } => low_quality(&verdicts),
+            EngineError::Canceled | EngineError::Died | EngineError::Backend(_) | EngineError::Decoders { .. } => {
+                tracing::error!(%error, "the engine failed");
+                Self::new(Code::Internal, "The engine failed before the answer was ready.")
+            }
             EngineError::Stopped => {
                 Self::new(Code::ShuttingDown, "The server stopped before the answer was ready.")
             }
         }
     }
+}
+
+/// Every verdict that failed; the first one gives the code.
+fn low_quality(verdicts: &[QualityVerdict]) -> ApiError {
+    let failed: Vec<_> = verdicts.iter().filter(|one| one.verdict == Verdict::Fail).collect();
+    let code = |one: &QualityVerdict| {
+        let named = ErrorCode::ALL.iter().find(|code| Some(code.as_str()) == one.code.as_deref());
+        named.copied().unwrap_or(ErrorCode::LowQuality)
+    };
+    let said = |one: &QualityVerdict| {
+        format!("{} is {:.3} {}, the limit is {:.3}", one.measure, one.value, one.unit, one.limit)
+    };
+    let Some(first) = failed.first() else {
+        return ApiError::new(ErrorCode::LowQuality, "The image is not good enough.");
+    };
+    ApiError::new(code(first), format!("The image is not good enough: {}.", said(first)))
+        .limited(&first.measure, first.limit, first.value)
+        .at(failed.iter().map(|one| FieldError::new(one.measure.clone(), code(one), said(one))).collect())
 }
 
 fn of_backend(code: ErrorCode, model: String, source: &BackendError, what: &str) -> ApiError {

@@ -42,7 +42,8 @@ pub(crate) fn find(
     let side = input_side(parameters, detail);
     let input = running.preprocess(|| prepare(picture, &model.manifest.input, side));
     let floor = parameters.min_confidence.unwrap_or(model.manifest.min_confidence);
-    let candidates = running.infer(&input, |outputs| Maps::read(outputs, input.shape)?.faces(floor, input.placement))?;
+    let candidates =
+        running.infer(&input, |outputs| Maps::read(outputs, input.shape)?.faces(floor, input.placement))?;
     let most = parameters.max_results.unwrap_or(MAX_RESULTS) as usize;
     let kept = running.postprocess(|| suppress(candidates, iou, most, |_, _| true));
     let items = kept
@@ -75,7 +76,9 @@ impl<'a> Maps<'a> {
         };
         if !(fits(0, 1) && fits(1, 2) && fits(2, 2) && fits(3, 10)) {
             let shapes: Vec<_> = outputs.iter().map(|output| output.shape).collect();
-            return Err(BackendError::Outputs { reason: format!("{shapes:?} for {rows} × {columns} cells") });
+            return Err(BackendError::Outputs {
+                reason: format!("{shapes:?} for {rows} × {columns} cells")
+            });
         }
         let [heat, size, offset, landmarks] = [0, 1, 2, 3].map(|index| outputs[index].data);
         Ok(Self { columns, cells: rows * columns, heat, size, offset, landmarks })

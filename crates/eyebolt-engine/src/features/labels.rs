@@ -36,7 +36,8 @@ pub(crate) fn name(
     let most = parameters.max_results.unwrap_or(MAX_RESULTS) as usize;
     let ranked = running.postprocess(|| {
         softmax(&mut probabilities);
-        let mut ranked: Vec<_> = probabilities.iter().copied().enumerate().filter(|(_, p)| *p >= floor).collect();
+        let mut ranked: Vec<_> =
+            probabilities.iter().copied().enumerate().filter(|(_, p)| *p >= floor).collect();
         ranked.sort_by(|a, b| b.1.total_cmp(&a.1));
         ranked.truncate(most);
         ranked
@@ -56,8 +57,8 @@ pub(crate) fn name(
 pub(crate) fn embed(picture: &Picture, running: &mut Running<'_>) -> Result<Embedding, EngineError> {
     let model = running.model();
     let input = running.preprocess(|| prepare(picture, &model.manifest.input, 0));
-    let mut vector =
-        running.infer(&input, |outputs| vector(&model, outputs, |_, embedding| embedding).map(<[f32]>::to_vec))?;
+    let mut vector = running
+        .infer(&input, |outputs| vector(&model, outputs, |_, embedding| embedding).map(<[f32]>::to_vec))?;
     running.postprocess(|| normalise(&mut vector));
     Ok(Embedding { model: model.id.clone(), dimensions: vector.len() as u32, vector })
 }
@@ -71,13 +72,17 @@ fn vector<'a>(
 where
 {
     let Decoder::Classifier { logits_output, embedding_output } = model.manifest.decoder else {
-        return Err(BackendError::Outputs { reason: format!("{:?} does not classify", model.manifest.decoder) });
+        return Err(BackendError::Outputs {
+            reason: format!("{:?} does not classify", model.manifest.decoder),
+        });
     };
     pick(logits_output, embedding_output)
         .and_then(|index| outputs.get(index))
         .filter(|output| output.shape.first() == Some(&1))
         .map(|output| output.data)
-        .ok_or_else(|| BackendError::Outputs { reason: "the output is not there or has more than one row".to_owned() })
+        .ok_or_else(|| BackendError::Outputs {
+            reason: "the output is not there or has more than one row".to_owned(),
+        })
 }
 
 fn softmax(values: &mut [f32]) {

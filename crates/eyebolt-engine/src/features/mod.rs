@@ -7,7 +7,7 @@ pub(crate) mod objects;
 pub(crate) mod quality;
 pub(crate) mod reading;
 
-use eyebolt_types::Results;
+use eyebolt_types::{Results, result::Barcodes};
 
 use crate::{
     EngineError, Picture, barcodes,
@@ -35,7 +35,8 @@ pub(crate) fn run_task(
         Task::Text(plan) => results.text = Some(reading::read(picture, plan, (sessions, phases))?),
         Task::Barcodes(parameters) => {
             let begun = std::time::Instant::now();
-            results.barcodes = Some(barcodes::read(picture, parameters)?);
+            let items = barcodes::read(picture, parameters)?;
+            results.barcodes = Some(Barcodes { model: barcodes::READER.to_owned(), items });
             phases.inference = begun.elapsed();
         }
         Task::Labels(model, parameters) => {

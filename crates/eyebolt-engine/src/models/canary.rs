@@ -43,6 +43,9 @@ fn outputs_of(decoder: &Decoder) -> usize {
         Decoder::Classifier { logits_output, embedding_output } => {
             1 + embedding_output.unwrap_or(0).max(*logits_output)
         }
-        Decoder::Yolox { .. } | Decoder::DbText { .. } | Decoder::LineOrientation {} | Decoder::CtcText { .. } => 1,
+        Decoder::Yolox { .. }
+        | Decoder::DbText { .. }
+        | Decoder::LineOrientation {}
+        | Decoder::CtcText { .. } => 1,
     }
 }

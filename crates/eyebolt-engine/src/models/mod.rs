@@ -13,13 +13,9 @@ use std::{
 
 use eyebolt_types::{Feature, ModelManifest, manifest::Decoder};
 
+use self::{catalog::Entry, loader::Loader, pool::SessionPool};
 pub use self::{catalog::ManifestError, running::Phases};
 pub(crate) use self::{pool::Lent, running::Running};
-use self::{
-    catalog::Entry,
-    loader::Loader,
-    pool::SessionPool,
-};
 use crate::{BackendError, EngineError, backend::Backend, text::Characters};
 
 /// One model: its manifest, the files beside it, and its sessions.

@@ -1,3 +1,5 @@
+use eyebolt_types::ImageFormat;
+
 /// What the client says the file is: only words from our own lists, nothing of the client's.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Declared {
@@ -43,6 +45,36 @@ impl Declared {
             }),
         }
     }
+
+    /// The extension or media type that belongs to another kind of file than the content, where there is one.
+    pub fn contradicts(&self, found: ImageFormat) -> Option<&str> {
+        let other = |name: &str| ImageFormat::ALL.into_iter().any(|format| format.extensions().contains(&name));
+        let foreign = |name: &&str| ["pdf", "svg", "html", "htm", "zip", "exe", "php", "js", "txt"].contains(name);
+        let extension = self.extension.as_deref().filter(|name| !found.extensions().contains(name));
+        let extension = extension.filter(|name| other(name) || foreign(name));
+        extension.or_else(|| self.media_type.filter(|media_type| !media_types(found).contains(media_type)))
+    }
+}
+
+fn media_types(format: ImageFormat) -> &'static [&'static str] {
+    match format {
+        ImageFormat::Jpeg => &["image/jpeg"],
+        ImageFormat::Png => &["image/png", "image/apng"],
+        ImageFormat::Webp => &["image/webp"],
+        ImageFormat::Gif => &["image/gif"],
+        ImageFormat::Tiff => &["image/tiff"],
+        ImageFormat::Bmp => &["image/bmp", "image/x-ms-bmp"],
+        ImageFormat::Avif => &["image/avif"],
+        ImageFormat::Heic => &["image/heic", "image/heif"],
+        ImageFormat::Pnm => &[
+            "image/x-portable-anymap",
+            "image/x-portable-bitmap",
+            "image/x-portable-graymap",
+            "image/x-portable-pixmap",
+        ],
+        ImageFormat::Qoi => &["image/qoi"],
+        ImageFormat::Ico => &["image/x-icon", "image/vnd.microsoft.icon"],
+    }
 }
 
 fn extension_of(file_name: &str) -> Option<String> {
@@ -55,6 +87,15 @@ fn extension_of(file_name: &str) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn another_kind_of_name_or_type_contradicts_the_content() {
+        let said = |name, media_type| Declared::of(name, media_type);
+        assert_eq!(said(Some("a.jpeg"), Some("image/jpeg")).contradicts(ImageFormat::Jpeg), None);
+        assert_eq!(said(Some("a.png"), None).contradicts(ImageFormat::Jpeg), Some("png"));
+        assert_eq!(said(Some("a.data"), None).contradicts(ImageFormat::Jpeg), None);
+        assert_eq!(said(None, Some("text/html")).contradicts(ImageFormat::Png), Some("text/html"));
+    }
 
     #[test]
     fn only_a_plain_extension_and_a_known_media_type_are_kept() {

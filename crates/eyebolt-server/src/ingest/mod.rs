@@ -128,3 +128,11 @@ struct Received {
     declared: Declared,
     settings: request::Settings,
 }
+
+/// The request that simple fields make, such as `("features", "objects,text")`: what the command line takes too.
+///
+/// # Errors
+/// Where a field is unknown, named twice, or has a value outside its range.
+pub(crate) fn request_of(fields: Vec<(String, String)>) -> Result<AnalyzeRequest, ApiError> {
+    Ok(Fields::of_query(fields)?.into_request()?)
+}

@@ -12,7 +12,12 @@ pub(super) fn candidates(outputs: &[TensorView<'_>], read: &Reading<'_>) -> Resu
         return Err(BackendError::Outputs { reason: "fewer than two outputs".to_owned() });
     };
     if loc.shape != [1, anchors.len(), 4] || scores.shape != [1, anchors.len(), classes] {
-        let reason = format!("{:?} and {:?} for {} anchors and {classes} labels", loc.shape, scores.shape, anchors.len());
+        let reason = format!(
+            "{:?} and {:?} for {} anchors and {classes} labels",
+            loc.shape,
+            scores.shape,
+            anchors.len()
+        );
         return Err(BackendError::Outputs { reason });
     }
     let mut found = Vec::new();
@@ -37,5 +42,6 @@ fn decode(anchor: &[f32; 4], code: &[f32], read: &Reading<'_>) -> eyebolt_types:
     let half_width = (code[3] / 5.0).exp() * width / 2.0;
     let input = &read.model.manifest.input;
     let (w, h) = (input.width as f32, input.height as f32);
-    read.placement.bounds([(x - half_width) * w, (y - half_height) * h], [(x + half_width) * w, (y + half_height) * h])
+    read.placement
+        .bounds([(x - half_width) * w, (y - half_height) * h], [(x + half_width) * w, (y + half_height) * h])
 }
