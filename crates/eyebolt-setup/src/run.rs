@@ -3,7 +3,7 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     fs::{self, File},
-    path::{Path, PathBuf},
+    path::{Path, PathBuf, absolute},
 };
 
 use crate::{
@@ -28,15 +28,18 @@ impl Catalogue {
         progress: &mut dyn FnMut(Progress<'_>),
     ) -> Result<Summary, SetupError> {
         let wanted = self.wanted(&options.only)?;
-        let lock = Lock::take(&options.models_dir, &mut || progress(Progress::Waiting))?;
+        // Clients run in a directory of their own, where a relative path would lead elsewhere.
+        let models_dir = absolute(&options.models_dir)
+            .map_err(|error| SetupError::io("create", &options.models_dir, error))?;
+        let lock = Lock::take(&models_dir, &mut || progress(Progress::Waiting))?;
         let run = Run {
             catalogue: self,
             options,
-            scratch: Scratch::new(&options.models_dir, &lock)?,
-            stamps: Stamps::load(&options.models_dir),
+            scratch: Scratch::new(&models_dir, &lock)?,
+            stamps: Stamps::load(&models_dir),
             progress,
             checked: BTreeMap::new(),
-            summary: Summary { models_dir: options.models_dir.clone(), ..Summary::default() },
+            summary: Summary { models_dir, ..Summary::default() },
         };
         run.bring(wanted)
     }
@@ -134,7 +137,7 @@ impl<'a> Run<'a, '_> {
                 made.map_err(|reason| SetupError::Conversion { file: source.path_of(file), reason })?;
             staged.add(&file.name, &content)?;
         }
-        let bytes = staged.install(&self.options.models_dir.join(&source.directory))?;
+        let bytes = staged.install(&self.summary.models_dir.join(&source.directory))?;
         self.stamps.note(source);
         self.stamps.save(&self.scratch)?;
         (self.progress)(Progress::Installed { name: &source.name, bytes });

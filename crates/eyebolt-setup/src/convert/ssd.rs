@@ -29,8 +29,8 @@ pub(crate) fn ssd_graph(json: &[u8], shards: &[Cow<'_, [u8]>]) -> Result<Vec<u8>
     let mut converter = Converter { model: &model, builder, clip, tensors: HashMap::new(), depth: 0 };
     let loc = converter.tensor("concat")?;
     let scores = converter.tensor("concat_1")?;
-    converter.output("Identity", loc, "loc");
-    converter.output("Sigmoid", scores, "scores");
+    converter.builder.push(OnnxNode::giving("loc", "Identity", vec![loc.name], vec![]));
+    converter.builder.push(OnnxNode::giving("scores", "Sigmoid", vec![scores.name], vec![]));
     let side = SIDE as i64;
     let onnx = converter.builder.finish(
         vec![float_value("input", [1, 3, side, side].map(fixed))],
@@ -77,10 +77,7 @@ impl<'a> Converter<'a> {
         if let Some(known) = self.tensors.get(edge) {
             return Ok(known.clone());
         }
-        self.depth += 1;
-        if self.depth > MAX_DEPTH {
-            return Err(ConvertError::new(format!("the graph is deeper than {MAX_DEPTH} nodes at {edge:?}")));
-        }
+        self.descend(edge)?;
         let tensor = self.convert(edge)?;
         self.depth -= 1;
         self.tensors.insert(edge, tensor.clone());
@@ -107,12 +104,23 @@ impl<'a> Converter<'a> {
     /// The convolution that ends in this edge, with what follows it folded in; `None` for other operations.
     fn conv_layer(&mut self, edge: &'a str) -> Result<Option<ConvLayer>, ConvertError> {
         let node = self.model.node(edge)?;
-        match node.op.as_str() {
+        self.descend(edge)?;
+        let layer = match node.op.as_str() {
             "Conv2D" | "DepthwiseConv2dNative" => self.convolution(node).map(Some),
             "FusedBatchNorm" => self.batch_norm(node),
             "Mul" | "Add" | "BiasAdd" => self.affine(node),
             _ => Ok(None),
+        };
+        self.depth -= 1;
+        layer
+    }
+
+    fn descend(&mut self, edge: &str) -> Result<(), ConvertError> {
+        self.depth += 1;
+        if self.depth > MAX_DEPTH {
+            return Err(ConvertError::new(format!("the graph is deeper than {MAX_DEPTH} nodes at {edge:?}")));
         }
+        Ok(())
     }
 
     fn convolution(&mut self, node: &'a Node) -> Result<ConvLayer, ConvertError> {
@@ -164,9 +172,9 @@ impl<'a> Converter<'a> {
         let Some(mut layer) = self.conv_layer(edge)? else { return Ok(None) };
         let constant: Vec<f64> = constant.into_iter().map(f64::from).collect();
         if node.op == "Mul" {
-            layer.scale(&constant)?
+            layer.scale(&constant)?;
         } else {
-            layer.shift(&constant)?
+            layer.shift(&constant)?;
         }
         Ok(Some(layer))
     }
@@ -235,15 +243,6 @@ impl<'a> Converter<'a> {
         let name = self.builder.node("Concat", names, vec![Attribute::of_int("axis", 1)]);
         Ok(Tensor { name, side: 0, channels })
     }
-
-    fn output(&mut self, op_type: &str, input: Tensor, name: &str) {
-        self.builder.push(OnnxNode {
-            inputs: vec![input.name],
-            outputs: vec![name.to_owned()],
-            op_type: op_type.to_owned(),
-            ..OnnxNode::default()
-        });
-    }
 }
 
 fn two_inputs(node: &Node) -> Result<(&str, &str), ConvertError> {
@@ -266,4 +265,144 @@ fn channels_first(values: &[f32], sides: [usize; 4], depthwise: bool) -> Vec<f64
         moved[filter * place + pixel] = f64::from(value);
     }
     moved
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+    use crate::onnx::Model;
+
+    const BOX_KERNEL: [f32; 12] = [1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0, 8.0, 9.0, 10.0, 11.0, 12.0];
+
+    fn op(name: &str, op: &str, input: &[&str]) -> Value {
+        let attr = json!({
+            "strides": {"list": {"i": ["1", "300", "300", "1"]}},
+            "padding": {"s": [83, 65, 77, 69]},
+        });
+        json!({"name": name, "op": op, "input": input, "attr": attr})
+    }
+
+    /// Boxes: a 1×1 convolution with bias; classes: the same picture with another kernel.
+    fn graph(nodes: &[Value]) -> (Vec<u8>, Vec<u8>) {
+        let weights = [
+            ("box/kernel", vec![1, 1, 3, 4], "float32"),
+            ("box/bias", vec![4], "float32"),
+            ("class/kernel", vec![1, 1, 3, 91], "float32"),
+            ("Postprocessor/ExpandDims", vec![1, 1, 4], "float32"),
+            ("four", vec![], "int32"),
+            ("classes", vec![], "int32"),
+        ];
+        let floats = BOX_KERNEL.into_iter().chain([0.5; 4]).chain([0.25; 273]).chain([0.0, 0.0, 1.0, 1.0]);
+        let mut data: Vec<u8> = floats.flat_map(f32::to_le_bytes).collect();
+        data.extend([4_i32, 91].into_iter().flat_map(i32::to_le_bytes));
+        let entries: Vec<Value> = weights
+            .iter()
+            .map(|(name, shape, dtype)| json!({"name": name, "shape": shape, "dtype": dtype}))
+            .collect();
+        let document = json!({
+            "modelTopology": {"node": nodes},
+            "weightsManifest": [{"paths": ["shard"], "weights": entries}],
+        });
+        (serde_json::to_vec(&document).unwrap(), data)
+    }
+
+    fn small() -> Vec<Value> {
+        vec![
+            op("box/conv", "Conv2D", &["Preprocessor/sub", "box/kernel"]),
+            op("box", "BiasAdd", &["box/conv", "box/bias"]),
+            op("box/shape", "Pack", &["batch", "four"]),
+            op("box/rows", "Reshape", &["box", "box/shape"]),
+            op("concat", "ConcatV2", &["box/rows", "axis"]),
+            op("class", "Conv2D", &["Preprocessor/sub:0", "class/kernel"]),
+            op("active", "Relu6", &["class"]),
+            op("class/shape", "Pack", &["batch", "classes"]),
+            op("class/rows", "Reshape", &["active", "class/shape"]),
+            op("concat_1", "ConcatV2", &["class/rows", "axis"]),
+        ]
+    }
+
+    #[test]
+    fn a_small_graph_becomes_onnx_with_folded_bias() {
+        let (json, shard) = graph(&small());
+        let (first, second) = shard.split_at(7);
+        let shards = [Cow::Borrowed(first), Cow::Borrowed(second)];
+
+        let model = Model::decode(ssd_graph(&json, &shards).unwrap().as_slice()).unwrap();
+
+        let graph = model.graph.unwrap();
+        let operations: Vec<&str> = graph.nodes.iter().map(|node| node.op_type.as_str()).collect();
+        let expected = [
+            "Conv",
+            "Transpose",
+            "Reshape",
+            "Concat",
+            "Conv",
+            "Clip",
+            "Transpose",
+            "Reshape",
+            "Concat",
+            "Identity",
+            "Sigmoid",
+        ];
+        assert_eq!(operations, expected);
+        let constant = |name: &str| graph.initializers.iter().find(|tensor| tensor.name == name).unwrap();
+        let floats = |raw: &[u8]| -> Vec<f32> {
+            raw.as_chunks().0.iter().map(|word| f32::from_le_bytes(*word)).collect()
+        };
+        let conv = &graph.nodes[0];
+        let kernel = constant(&conv.inputs[1]);
+        assert_eq!(kernel.dims, [4, 3, 1, 1]);
+        let by_output = [1.0, 5.0, 9.0, 2.0, 6.0, 10.0, 3.0, 7.0, 11.0, 4.0, 8.0, 12.0];
+        assert_eq!(floats(&kernel.raw_data), by_output);
+        assert_eq!(floats(&constant(&conv.inputs[2]).raw_data), [0.5; 4]);
+        assert_eq!(graph.outputs[0], float_value("loc", [1, 1, 4].map(fixed)));
+        assert_eq!(
+            ssd_anchors(&json, &shards).unwrap(),
+            [0.0_f32, 0.0, 1.0, 1.0].map(f32::to_le_bytes).concat()
+        );
+    }
+
+    #[test]
+    fn graphs_in_a_circle_and_unknown_operations_are_refused() {
+        let mut nodes = small();
+        nodes[4] = op("concat", "ConcatV2", &["concat", "axis"]);
+        let (json, shard) = graph(&nodes);
+        let refused = ssd_graph(&json, &[Cow::Borrowed(&shard)]).unwrap_err();
+        assert_eq!(refused.to_string(), "the graph is deeper than 512 nodes at \"concat\"");
+
+        nodes[1] = op("box", "BiasAdd", &["box", "box/bias"]);
+        nodes[4] = op("concat", "ConcatV2", &["box/rows", "axis"]);
+        let (json, shard) = graph(&nodes);
+        let refused = ssd_graph(&json, &[Cow::Borrowed(&shard)]).unwrap_err();
+        assert_eq!(refused.to_string(), "the graph is deeper than 512 nodes at \"box\"");
+
+        nodes[4] = op("concat", "Sigmoid", &["box/rows"]);
+        let (json, shard) = graph(&nodes);
+        let refused = ssd_graph(&json, &[Cow::Borrowed(&shard)]).unwrap_err();
+        assert_eq!(refused.to_string(), "the operation Sigmoid (\"concat\") is not supported");
+    }
+
+    #[test]
+    fn missing_and_left_over_weights_are_refused() {
+        let (json, mut shard) = graph(&small());
+        shard.push(0);
+        assert!(
+            ssd_graph(&json, &[Cow::Borrowed(&shard)]).unwrap_err().to_string().contains("the weights take")
+        );
+        shard.truncate(shard.len() - 2);
+        let refused = ssd_graph(&json, &[Cow::Borrowed(&shard)]).unwrap_err();
+        assert_eq!(refused.to_string(), "the weight \"classes\" runs over the shards");
+    }
+
+    #[test]
+    fn channels_move_to_the_front() {
+        let values: Vec<f32> = (0_u8..8).map(f32::from).collect();
+        // 2×1 pixels, 2 inputs, 2 outputs.
+        let full = channels_first(&values, [2, 1, 2, 2], false);
+        assert_eq!(full, [0.0, 4.0, 2.0, 6.0, 1.0, 5.0, 3.0, 7.0]);
+        let depthwise = channels_first(&values, [2, 1, 2, 2], true);
+        assert_eq!(depthwise, [0.0, 4.0, 1.0, 5.0, 2.0, 6.0, 3.0, 7.0]);
+    }
 }
