@@ -1,7 +1,7 @@
 //! A run: look, fetch, check, make, install.
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::{BTreeMap, BTreeSet, HashMap},
     fs::{self, File},
     path::{Path, PathBuf, absolute},
 };
@@ -117,16 +117,7 @@ impl<'a> Run<'a, '_> {
     }
 
     fn install(&mut self, source: &'a Source) -> Result<(), SetupError> {
-        let mut members = std::collections::HashMap::new();
-        for key in archives_of(source) {
-            let path = self.checked_archive(key)?;
-            let wanted: Vec<&Member> = source.members().filter(|member| member.archive == key).collect();
-            let contents = archive::extract(&path, &wanted).map_err(|reason| SetupError::BadArchive {
-                file: path.file_name().unwrap_or_default().to_string_lossy().into_owned(),
-                reason,
-            })?;
-            members.extend(contents);
-        }
+        let members = self.members_of(source)?;
         let mut staged = Staged::new(&self.scratch)?;
         for file in &source.files {
             if matches!(file.origin, Origin::Members { .. }) {
@@ -144,6 +135,21 @@ impl<'a> Run<'a, '_> {
         self.summary.installed.push(source.name.clone());
         self.summary.bytes += bytes;
         Ok(())
+    }
+
+    /// The contents of all files of archives that a source is made of.
+    fn members_of(&mut self, source: &'a Source) -> Result<HashMap<&'a Member, Vec<u8>>, SetupError> {
+        let mut members = HashMap::new();
+        for key in archives_of(source) {
+            let path = self.checked_archive(key)?;
+            let wanted: Vec<&Member> = source.members().filter(|member| member.archive == key).collect();
+            let contents = archive::extract(&path, &wanted).map_err(|reason| SetupError::BadArchive {
+                file: path.file_name().unwrap_or_default().to_string_lossy().into_owned(),
+                reason,
+            })?;
+            members.extend(contents);
+        }
+        Ok(members)
     }
 
     /// Path of an archive that has its pinned digest.

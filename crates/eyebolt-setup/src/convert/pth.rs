@@ -178,7 +178,7 @@ mod tests {
 
     #[test]
     fn deep_nesting_is_refused() {
-        let deep = [b"\x80\x02)".as_slice(), &[0x85; 1_000_000], b"."].concat();
+        let deep = [b"\x80\x02)".as_slice(), &vec![0x85; 1_000_000], b"."].concat();
         assert_eq!(refusal(&deep), "the weight file is not sound: nested deeper than 16");
     }
 

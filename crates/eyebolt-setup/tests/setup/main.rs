@@ -1,5 +1,10 @@
 //! Setups of tiny catalogues, whose archives the tests make themselves.
 
+#![expect(
+    clippy::unwrap_used,
+    reason = "a test fails by panicking; clippy knows functions marked as tests only"
+)]
+
 mod clients;
 mod from_directory;
 mod repair;
