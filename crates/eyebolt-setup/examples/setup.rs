@@ -1,8 +1,10 @@
 //! Runs a setup by hand: `cargo run -p eyebolt-setup --example setup -- --models-dir DIR [--from DIR] [NAME…]`.
 
+use std::process::ExitCode;
+
 use eyebolt_setup::{Options, ProgressDisplay, setup};
 
-fn main() -> Result<(), Box<dyn std::error::Error>> {
+fn main() -> ExitCode {
     let mut options = Options::default();
     let mut arguments = std::env::args().skip(1);
     while let Some(argument) = arguments.next() {
@@ -13,8 +15,16 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         }
     }
     let mut display = ProgressDisplay::new();
-    let summary = setup(&options, &mut |step| display.show(step));
+    let result = setup(&options, &mut |step| display.show(step));
     display.finish();
-    println!("{:#?}", summary?);
-    Ok(())
+    match result {
+        Ok(summary) => {
+            println!("{summary:#?}");
+            ExitCode::SUCCESS
+        }
+        Err(error) => {
+            eprintln!("{error}");
+            ExitCode::FAILURE
+        }
+    }
 }

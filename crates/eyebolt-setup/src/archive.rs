@@ -73,3 +73,78 @@ fn read_checked(stream: &mut dyn Read, member: &Member) -> Result<Vec<u8>, Strin
     }
     Ok(content)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::{fs, io::Write as _};
+
+    use flate2::{Compression, write::GzEncoder};
+    use proptest::prelude::*;
+    use tempfile::TempDir;
+
+    use super::*;
+
+    fn member(path: &str, bytes: u64, content: &[u8]) -> Member {
+        Member { archive: String::new(), path: path.to_owned(), bytes, sha256: sha256(content) }
+    }
+
+    fn zip_of(content: &[u8]) -> Vec<u8> {
+        let mut zip = zip::ZipWriter::new(io::Cursor::new(Vec::new()));
+        zip.start_file("file", zip::write::SimpleFileOptions::default()).unwrap();
+        zip.write_all(content).unwrap();
+        zip.finish().unwrap().into_inner()
+    }
+
+    fn tar_of(content: &[u8]) -> Vec<u8> {
+        let mut tar = tar::Builder::new(GzEncoder::new(Vec::new(), Compression::default()));
+        let mut header = tar::Header::new_gnu();
+        header.set_size(content.len() as u64);
+        tar.append_data(&mut header, "file", content).unwrap();
+        tar.into_inner().unwrap().finish().unwrap()
+    }
+
+    fn extracted(name: &str, archive: &[u8], member: &Member) -> Result<Vec<u8>, String> {
+        let dir = TempDir::new().unwrap();
+        let path = dir.path().join(name);
+        fs::write(&path, archive).unwrap();
+        extract(&path, &[member]).map(|mut contents| contents.remove(member).unwrap())
+    }
+
+    #[test]
+    fn a_member_comes_out_whole_or_not_at_all() {
+        for (name, archive) in [("a.whl", zip_of(b"12345")), ("a.tgz", tar_of(b"12345"))] {
+            let refusal = |member: &Member| extracted(name, &archive, member).unwrap_err();
+            assert_eq!(extracted(name, &archive, &member("file", 5, b"12345")).unwrap(), b"12345");
+            let longer = "file does not have the pinned size of 4 bytes";
+            assert_eq!(refusal(&member("file", 4, b"1234")), longer);
+            let shorter = "file does not have the pinned size of 6 bytes";
+            assert_eq!(refusal(&member("file", 6, b"123456")), shorter);
+            assert!(refusal(&member("file", 5, b"abcde")).starts_with("file has the sha256 "));
+            assert!(refusal(&member("other", 5, b"12345")).contains("other"));
+        }
+    }
+
+    #[test]
+    fn a_member_that_unpacks_to_much_more_is_cut_off() {
+        let bomb = zip_of(&vec![0; 50_000_000]);
+        assert!(bomb.len() < 100_000);
+        let refused = extracted("a.whl", &bomb, &member("file", 10, b"0123456789")).unwrap_err();
+        assert_eq!(refused, "file does not have the pinned size of 10 bytes");
+    }
+
+    proptest! {
+        #[test]
+        fn damaged_archives_never_panic(place in 0_usize..200, byte: u8, cut: bool) {
+            for (name, mut archive) in [("a.whl", zip_of(b"12345")), ("a.tgz", tar_of(b"12345"))] {
+                let place = place % archive.len();
+                archive[place] = byte;
+                if cut {
+                    archive.truncate(place);
+                }
+                if let Ok(content) = extracted(name, &archive, &member("file", 5, b"12345")) {
+                    prop_assert_eq!(content, b"12345");
+                }
+            }
+        }
+    }
+}

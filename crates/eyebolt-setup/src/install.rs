@@ -1,7 +1,6 @@
 //! Writes to a scratch directory on the same file system, makes it durable, and renames it into place.
 
 use std::{
-    borrow::Cow,
     fs::{self, File, TryLockError},
     io::{ErrorKind, Write as _},
     path::{Path, PathBuf},
@@ -84,7 +83,7 @@ impl<'a> Staged<'a> {
     }
 
     /// Adds a file.
-    pub(crate) fn add(&mut self, name: &str, content: &Cow<'_, [u8]>) -> Result<(), SetupError> {
+    pub(crate) fn add(&mut self, name: &str, content: &[u8]) -> Result<(), SetupError> {
         write_durably(&self.path.join(name), content)?;
         self.bytes += content.len() as u64;
         Ok(())

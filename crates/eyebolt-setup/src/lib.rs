@@ -57,7 +57,7 @@ pub struct Summary {
     pub skipped: Vec<String>,
     /// Bytes of the files that were written.
     pub bytes: u64,
-    /// The models directory.
+    /// The models directory, absolute.
     pub models_dir: PathBuf,
 }
 

@@ -18,7 +18,7 @@ pub(crate) fn make<'a>(
         Origin::Text(text) => Cow::Borrowed(text.as_bytes()),
         Origin::Members { recipe, members: wanted } => {
             let parts: Option<Vec<Cow<'_, [u8]>>> =
-                wanted.iter().map(|member| members.get(member).map(|bytes| Cow::from(bytes))).collect();
+                wanted.iter().map(|member| members.get(member).map(Cow::from)).collect();
             let parts = parts.ok_or("a member was not unpacked")?;
             cook(*recipe, parts).map_err(|error| error.to_string())?
         }

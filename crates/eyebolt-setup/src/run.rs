@@ -1,9 +1,9 @@
 //! A run: look, fetch, check, make, install.
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::{BTreeMap, BTreeSet, HashMap},
     fs::{self, File},
-    path::{Path, PathBuf},
+    path::{Path, PathBuf, absolute},
 };
 
 use crate::{
@@ -28,15 +28,18 @@ impl Catalogue {
         progress: &mut dyn FnMut(Progress<'_>),
     ) -> Result<Summary, SetupError> {
         let wanted = self.wanted(&options.only)?;
-        let lock = Lock::take(&options.models_dir, &mut || progress(Progress::Waiting))?;
+        // Clients run in a directory of their own, where a relative path would lead elsewhere.
+        let models_dir = absolute(&options.models_dir)
+            .map_err(|error| SetupError::io("create", &options.models_dir, error))?;
+        let lock = Lock::take(&models_dir, &mut || progress(Progress::Waiting))?;
         let run = Run {
             catalogue: self,
             options,
-            scratch: Scratch::new(&options.models_dir, &lock)?,
-            stamps: Stamps::load(&options.models_dir),
+            scratch: Scratch::new(&models_dir, &lock)?,
+            stamps: Stamps::load(&models_dir),
             progress,
             checked: BTreeMap::new(),
-            summary: Summary { models_dir: options.models_dir.clone(), ..Summary::default() },
+            summary: Summary { models_dir, ..Summary::default() },
         };
         run.bring(wanted)
     }
@@ -114,16 +117,7 @@ impl<'a> Run<'a, '_> {
     }
 
     fn install(&mut self, source: &'a Source) -> Result<(), SetupError> {
-        let mut members = std::collections::HashMap::new();
-        for key in archives_of(source) {
-            let path = self.checked_archive(key)?;
-            let wanted: Vec<&Member> = source.members().filter(|member| member.archive == key).collect();
-            let contents = archive::extract(&path, &wanted).map_err(|reason| SetupError::BadArchive {
-                file: path.file_name().unwrap_or_default().to_string_lossy().into_owned(),
-                reason,
-            })?;
-            members.extend(contents);
-        }
+        let members = self.members_of(source)?;
         let mut staged = Staged::new(&self.scratch)?;
         for file in &source.files {
             if matches!(file.origin, Origin::Members { .. }) {
@@ -134,13 +128,28 @@ impl<'a> Run<'a, '_> {
                 made.map_err(|reason| SetupError::Conversion { file: source.path_of(file), reason })?;
             staged.add(&file.name, &content)?;
         }
-        let bytes = staged.install(&self.options.models_dir.join(&source.directory))?;
+        let bytes = staged.install(&self.summary.models_dir.join(&source.directory))?;
         self.stamps.note(source);
         self.stamps.save(&self.scratch)?;
         (self.progress)(Progress::Installed { name: &source.name, bytes });
         self.summary.installed.push(source.name.clone());
         self.summary.bytes += bytes;
         Ok(())
+    }
+
+    /// The contents of all files of archives that a source is made of.
+    fn members_of(&mut self, source: &'a Source) -> Result<HashMap<&'a Member, Vec<u8>>, SetupError> {
+        let mut members = HashMap::new();
+        for key in archives_of(source) {
+            let path = self.checked_archive(key)?;
+            let wanted: Vec<&Member> = source.members().filter(|member| member.archive == key).collect();
+            let contents = archive::extract(&path, &wanted).map_err(|reason| SetupError::BadArchive {
+                file: path.file_name().unwrap_or_default().to_string_lossy().into_owned(),
+                reason,
+            })?;
+            members.extend(contents);
+        }
+        Ok(members)
     }
 
     /// Path of an archive that has its pinned digest.

@@ -47,3 +47,39 @@ fn free_sides(value: &mut ValueInfo, [batch, height, width]: [&str; 3]) -> Resul
     w.value = Some(named(width));
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::onnx::{GraphBuilder, Node, float_value};
+
+    #[test]
+    fn shapes_become_free_and_weights_are_no_inputs() {
+        let mut builder = GraphBuilder::new("faces");
+        let weight = builder.floats(&[1], [2.0]);
+        let counter = builder.floats(&[1], [100.0]);
+        builder.push(Node::giving("heat", "Mul", vec!["image".to_owned(), weight.clone()], vec![]));
+        let inputs = vec![
+            float_value("image", [10, 3, 32, 32].map(fixed)),
+            float_value(&weight, [fixed(1)]),
+            float_value(&counter, [fixed(1)]),
+        ];
+        let before = builder.finish(inputs, vec![float_value("heat", [10, 1, 8, 8].map(fixed))]);
+
+        let after = dynamic_shapes(&before.encode_to_vec()).unwrap();
+
+        let graph = Model::decode(after.as_slice()).unwrap().graph.unwrap();
+        assert_eq!(graph.inputs, [float_value("image", [named("N"), fixed(3), named("H"), named("W")])]);
+        assert_eq!(graph.outputs, [float_value("heat", [named("N"), fixed(1), named("H4"), named("W4")])]);
+        let kept: Vec<&str> = graph.initializers.iter().map(|tensor| tensor.name.as_str()).collect();
+        assert_eq!(kept, [weight.as_str()], "what no node reads goes");
+    }
+
+    #[test]
+    fn what_is_not_an_image_is_refused() {
+        let flat = GraphBuilder::new("flat").finish(vec![float_value("x", [fixed(3)])], vec![]);
+        let refused = dynamic_shapes(&flat.encode_to_vec()).unwrap_err();
+        assert_eq!(refused.to_string(), "\"x\" is not declared with four sides");
+        assert!(dynamic_shapes(b"\xff\xff").is_err());
+    }
+}

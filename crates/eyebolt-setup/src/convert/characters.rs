@@ -20,3 +20,17 @@ pub(crate) fn character_lines(onnx: &[u8]) -> Result<Vec<u8>, ConvertError> {
     }
     Ok(lines)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::onnx::{Entry, GraphBuilder};
+
+    #[test]
+    fn every_character_gets_its_line() {
+        let mut model = GraphBuilder::new("reader").finish(vec![], vec![]);
+        assert!(character_lines(&model.encode_to_vec()).is_err(), "no entry");
+        model.metadata.push(Entry { key: "character".to_owned(), value: "a\né\n字".to_owned() });
+        assert_eq!(character_lines(&model.encode_to_vec()).unwrap(), "a\né\n字\n".as_bytes());
+    }
+}

@@ -54,7 +54,9 @@ impl ConvLayer {
         let per_channel = self.shape[1..].iter().product::<usize>().max(1);
         for (channel, weights) in self.weights.chunks_mut(per_channel).enumerate() {
             let factor = channel_value(factors, channel)?;
-            weights.iter_mut().for_each(|weight| *weight *= factor);
+            for weight in weights {
+                *weight *= factor;
+            }
         }
         for (channel, bias) in self.bias.iter_mut().enumerate() {
             *bias *= channel_value(factors, channel)?;
@@ -130,4 +132,57 @@ impl ConvLayer {
 fn channel_value(values: &[f64], channel: usize) -> Result<f64, ConvertError> {
     let found = if let [single] = values { Some(single) } else { values.get(channel) };
     found.copied().ok_or_else(|| ConvertError::new(format!("no value for channel {channel}")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn layer(side: usize, kernel: usize, stride: usize) -> ConvLayer {
+        ConvLayer {
+            input: Tensor { name: "x".to_owned(), side, channels: 1 },
+            shape: [2, 1, kernel, kernel],
+            weights: vec![1.0; 2 * kernel * kernel],
+            bias: vec![1.0, 2.0],
+            stride,
+            groups: 1,
+            same_padding: true,
+        }
+    }
+
+    #[test]
+    fn a_batch_normalisation_folds_into_weights_and_bias() {
+        let mut folded = layer(4, 1, 1);
+        let norm = BatchNorm {
+            gamma: &[2.0, 3.0],
+            beta: &[10.0, 20.0],
+            mean: &[0.5, -1.0],
+            variance: &[3.0, 8.0],
+            epsilon: 1.0,
+        };
+        folded.normalise(norm).unwrap();
+        // γ ÷ √(variance + ε) is 1 for both channels; (bias − mean) × 1 + β.
+        assert_eq!(folded.weights, [1.0, 1.0]);
+        assert_eq!(folded.bias, [10.5, 23.0]);
+    }
+
+    #[test]
+    fn a_list_that_is_too_short_is_refused() {
+        assert!(layer(4, 1, 1).scale(&[]).is_err());
+        assert!(layer(4, 1, 1).shift(&[1.0, 2.0]).is_ok());
+        let mut three = layer(4, 1, 1);
+        three.bias.push(0.0);
+        assert!(three.shift(&[1.0, 2.0]).is_err());
+    }
+
+    #[test]
+    fn same_padding_puts_the_odd_pixel_at_the_end() {
+        assert_eq!(layer(300, 3, 2).padding(3).unwrap(), (150, 0, 1));
+        assert_eq!(layer(19, 3, 2).padding(3).unwrap(), (10, 1, 1));
+        assert_eq!(layer(7, 5, 1).padding(5).unwrap(), (7, 2, 2));
+        let valid = ConvLayer { same_padding: false, ..layer(7, 3, 2) };
+        assert_eq!(valid.padding(3).unwrap(), (3, 0, 0));
+        let narrow = ConvLayer { same_padding: false, ..layer(2, 3, 1) };
+        assert!(narrow.padding(3).is_err());
+    }
 }

@@ -1,4 +1,5 @@
-//! EfficientNet-Lite0 (arXiv 1905.11946, the "lite" form: ReLU6, no squeeze-and-excite) from PyTorch weights to ONNX.
+//! EfficientNet-Lite0 (arXiv 1905.11946, the "lite" form: `ReLU6`, no squeeze-and-excite) from `PyTorch`
+//! weights to ONNX.
 //!
 //! `input` \[N, 3, 224, 224\] → `logits` \[N, 1000\] and `embedding` \[N, 1280\], the pooled features.
 
@@ -26,7 +27,8 @@ pub(crate) fn efficientnet_lite0(pth: &[u8]) -> Result<Vec<u8>, ConvertError> {
     let clip = [builder.floats(&[], [0.0]), builder.floats(&[], [6.0])];
     let mut network = Network { weights, builder, clip };
     let image = Tensor { name: "input".to_owned(), side: SIDE, channels: 3 };
-    let mut features = network.activated(image, "_conv_stem", "_bn0", Step { stride: 2, groups: 1 })?;
+    let stem = Step { stride: 2, ..Step::new("", "_conv_stem", "_bn0") };
+    let mut features = network.activated(image, &stem)?;
     let mut block = 0;
     for (blocks, first_stride) in STAGES {
         for place in 0..blocks {
@@ -35,7 +37,7 @@ pub(crate) fn efficientnet_lite0(pth: &[u8]) -> Result<Vec<u8>, ConvertError> {
             block += 1;
         }
     }
-    let features = network.activated(features, "_conv_head", "_bn1", Step { stride: 1, groups: 1 })?;
+    let features = network.activated(features, &Step::new("", "_conv_head", "_bn1"))?;
     network.classify(features)
 }
 
@@ -45,25 +47,33 @@ struct Network {
     clip: [String; 2],
 }
 
-#[derive(Clone, Copy)]
+/// A convolution and the normalisation behind it: the names of their weights, and what these don't tell.
 struct Step {
+    conv: String,
+    norm: String,
     stride: usize,
     groups: usize,
+}
+
+impl Step {
+    fn new(prefix: &str, conv: &str, norm: &str) -> Self {
+        Self { conv: format!("{prefix}{conv}"), norm: format!("{prefix}{norm}"), stride: 1, groups: 1 }
+    }
 }
 
 impl Network {
     /// An inverted residual: expand (absent in the first block), filter each channel, project; added to its input
     /// where both have the same shape.
     fn block(&mut self, input: Tensor, prefix: &str, stride: usize) -> Result<Tensor, ConvertError> {
-        let name = |part: &str| format!("{prefix}{part}");
-        let plain = Step { stride: 1, groups: 1 };
         let mut inner = input.clone();
-        if self.weights.contains_key(&name("_expand_conv.weight")) {
-            inner = self.activated(inner, &name("_expand_conv"), &name("_bn0"), plain)?;
+        let expand = Step::new(prefix, "_expand_conv", "_bn0");
+        if self.weights.contains_key(&format!("{}.weight", expand.conv)) {
+            inner = self.activated(inner, &expand)?;
         }
-        let depthwise = Step { stride, groups: inner.channels };
-        let inner = self.activated(inner, &name("_depthwise_conv"), &name("_bn1"), depthwise)?;
-        let output = self.convolution(inner, &name("_project_conv"), &name("_bn2"), plain)?;
+        let groups = inner.channels;
+        let depthwise = Step { stride, groups, ..Step::new(prefix, "_depthwise_conv", "_bn1") };
+        let inner = self.activated(inner, &depthwise)?;
+        let output = self.convolution(inner, &Step::new(prefix, "_project_conv", "_bn2"))?;
         if stride != 1 || output.channels != input.channels {
             return Ok(output);
         }
@@ -71,27 +81,16 @@ impl Network {
         Ok(Tensor { name: sum, ..output })
     }
 
-    /// A normalised convolution with ReLU6.
-    fn activated(
-        &mut self,
-        input: Tensor,
-        conv: &str,
-        norm: &str,
-        step: Step,
-    ) -> Result<Tensor, ConvertError> {
-        let output = self.convolution(input, conv, norm, step)?;
+    /// A normalised convolution with `ReLU6`.
+    fn activated(&mut self, input: Tensor, step: &Step) -> Result<Tensor, ConvertError> {
+        let output = self.convolution(input, step)?;
         let [low, high] = self.clip.clone();
         let name = self.builder.node("Clip", vec![output.name, low, high], vec![]);
         Ok(Tensor { name, ..output })
     }
 
-    fn convolution(
-        &mut self,
-        input: Tensor,
-        conv: &str,
-        norm: &str,
-        step: Step,
-    ) -> Result<Tensor, ConvertError> {
+    fn convolution(&mut self, input: Tensor, step: &Step) -> Result<Tensor, ConvertError> {
+        let Step { conv, norm, stride, groups } = step;
         let kernel = self.find(&format!("{conv}.weight"))?;
         let shape: [usize; 4] = kernel
             .shape
@@ -103,8 +102,8 @@ impl Network {
             shape,
             weights: kernel.values.iter().copied().map(f64::from).collect(),
             bias: vec![0.0; shape[0]],
-            stride: step.stride,
-            groups: step.groups,
+            stride: *stride,
+            groups: *groups,
             same_padding: true,
         };
         let statistic =
@@ -123,18 +122,16 @@ impl Network {
     fn classify(mut self, features: Tensor) -> Result<Vec<u8>, ConvertError> {
         let channels = features.channels as i64;
         let pooled = self.builder.node("GlobalAveragePool", vec![features.name], vec![]);
-        self.output("Flatten", vec![pooled], Attribute::of_int("axis", 1), "embedding");
+        let axis = vec![Attribute::of_int("axis", 1)];
+        self.builder.push(Node::giving("embedding", "Flatten", vec![pooled], axis));
         let Weights { shape, values } = self.find("_fc.weight")?.clone();
         let bias = self.find("_fc.bias")?.values.clone();
         let classes = bias.len();
         let matrix = self.builder.floats(&shape, values);
         let bias = self.builder.floats(&[classes], bias);
-        self.output(
-            "Gemm",
-            vec!["embedding".to_owned(), matrix, bias],
-            Attribute::of_int("transB", 1),
-            "logits",
-        );
+        let inputs = vec!["embedding".to_owned(), matrix, bias];
+        let transposed = vec![Attribute::of_int("transB", 1)];
+        self.builder.push(Node::giving("logits", "Gemm", inputs, transposed));
         let side = fixed(SIDE as i64);
         let model = self.builder.finish(
             vec![float_value("input", [named("N"), fixed(3), side.clone(), side])],
@@ -144,16 +141,6 @@ impl Network {
             ],
         );
         Ok(model.encode_to_vec())
-    }
-
-    fn output(&mut self, op_type: &str, inputs: Vec<String>, attribute: Attribute, name: &str) {
-        self.builder.push(Node {
-            inputs,
-            outputs: vec![name.to_owned()],
-            op_type: op_type.to_owned(),
-            attributes: vec![attribute],
-            ..Node::default()
-        });
     }
 
     fn find(&self, name: &str) -> Result<&Weights, ConvertError> {

@@ -10,3 +10,15 @@ pub(crate) fn label_lines(json: &[u8]) -> Result<Vec<u8>, ConvertError> {
     }
     Ok((names.join("\n") + "\n").into_bytes())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_become_lines() {
+        assert_eq!(label_lines(br#"["tench", "house finch"]"#).unwrap(), b"tench\nhouse finch\n");
+        assert!(label_lines(br#"["two\nlines"]"#).is_err());
+        assert!(label_lines(br#"{"0": "tench"}"#).is_err());
+    }
+}

@@ -1,110 +1,17 @@
 //! A pickle machine for weight files that can do nothing but build plain values.
 //!
-//! It knows the operations and the four names that weight files of PyTorch's format before 1.6 use, and refuses
+//! It knows the operations and the four names that weight files of `PyTorch`'s format before
+//! 1.6 use, and refuses
 //! everything else: no code is looked up or called. Every length and index is checked, nesting is bounded, and
 //! memory stays within a small multiple of the input.
+
+mod value;
 
 use std::{collections::HashMap, rc::Rc};
 
 use super::ConvertError;
-
-/// Deepest nesting of tuples, lists and dictionaries.
-const MAX_DEPTH: u8 = 16;
-
-/// A value on the stack. Shared parts are counted, not copied, so that a memo can't be used to blow memory up.
-#[derive(Debug, Clone)]
-pub(crate) enum Value {
-    None,
-    Bool,
-    Int(i64),
-    Text(Rc<str>),
-    Tuple(Rc<Sequence>),
-    List(Rc<Sequence>),
-    Dict(Rc<Dict>),
-    Global(Global),
-    Storage(Rc<Storage>),
-    Tensor(Rc<TensorView>),
-}
-
-/// Members of a tuple or list.
-#[derive(Debug, Clone, Default)]
-pub(crate) struct Sequence {
-    /// In order.
-    pub(crate) items: Vec<Value>,
-    depth: u8,
-}
-
-/// Members of a dictionary; keys that aren't text are dropped, as nothing here asks for them.
-#[derive(Debug, Clone, Default)]
-pub(crate) struct Dict {
-    /// In order.
-    pub(crate) entries: Vec<(Rc<str>, Value)>,
-    depth: u8,
-}
-
-/// The names that may be looked up.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Global {
-    OrderedDict,
-    RebuildTensor,
-    Floats,
-    Longs,
-}
-
-impl Global {
-    fn named(module: &str, name: &str) -> Option<Self> {
-        match (module, name) {
-            ("collections", "OrderedDict") => Some(Self::OrderedDict),
-            ("torch._utils", "_rebuild_tensor_v2") => Some(Self::RebuildTensor),
-            ("torch", "FloatStorage") => Some(Self::Floats),
-            ("torch", "LongStorage") => Some(Self::Longs),
-            _ => None,
-        }
-    }
-}
-
-/// A block of numbers that follows the pickles.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Storage {
-    /// Its name.
-    pub(crate) key: Rc<str>,
-    /// Bytes of an element: 4 (`f32`) or 8 (`i64`).
-    pub(crate) element_bytes: usize,
-    /// How many elements.
-    pub(crate) elements: usize,
-}
-
-/// A tensor: a window on a storage.
-#[derive(Debug, Clone)]
-pub(crate) struct TensorView {
-    /// What it looks at.
-    pub(crate) storage: Rc<Storage>,
-    /// Element of the storage with index 0 in every direction.
-    pub(crate) offset: usize,
-    /// Length in each direction.
-    pub(crate) shape: Vec<usize>,
-    /// Elements from one index to the next, in each direction.
-    pub(crate) strides: Vec<usize>,
-}
-
-impl Value {
-    fn depth(&self) -> u8 {
-        match self {
-            Self::Tuple(sequence) | Self::List(sequence) => sequence.depth,
-            Self::Dict(dict) => dict.depth,
-            _ => 0,
-        }
-    }
-
-    fn size(&self) -> Option<usize> {
-        if let Self::Int(number) = self { usize::try_from(*number).ok() } else { None }
-    }
-
-    fn sizes(&self) -> Option<Vec<usize>> {
-        let Self::Tuple(sequence) = self else { return None };
-        sequence.items.iter().map(Self::size).collect()
-    }
-}
+use value::{Global, Sequence, nested, tensor_view};
+pub(crate) use value::{Storage, TensorView, Value};
 
 /// Reads one pickle from the front of `bytes` and moves `bytes` behind it.
 pub(crate) fn read_pickle(bytes: &mut &[u8]) -> Result<Value, ConvertError> {
@@ -347,25 +254,4 @@ impl<'a> Machine<'a> {
 /// The container on top of the stack for filling: it must not be shared, or the other holder would not see it grow.
 fn own<T>(shared: &mut Rc<T>) -> Result<&mut T, ConvertError> {
     Rc::get_mut(shared).ok_or_else(|| broken("fills a shared container"))
-}
-
-/// Depth of a container with these members.
-fn nested(items: &[Value]) -> Result<u8, ConvertError> {
-    let depth = items.iter().map(Value::depth).max().unwrap_or(0) + 1;
-    if depth > MAX_DEPTH {
-        return Err(broken(&format!("nested deeper than {MAX_DEPTH}")));
-    }
-    Ok(depth)
-}
-
-/// (storage, offset, shape, strides, …).
-fn tensor_view(arguments: &[Value]) -> Option<TensorView> {
-    let [Value::Storage(storage), offset, shape, strides, ..] = arguments else { return None };
-    let (shape, strides) = (shape.sizes()?, strides.sizes()?);
-    (shape.len() == strides.len()).then_some(TensorView {
-        storage: Rc::clone(storage),
-        offset: offset.size()?,
-        shape,
-        strides,
-    })
 }

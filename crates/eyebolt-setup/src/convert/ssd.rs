@@ -29,8 +29,8 @@ pub(crate) fn ssd_graph(json: &[u8], shards: &[Cow<'_, [u8]>]) -> Result<Vec<u8>
     let mut converter = Converter { model: &model, builder, clip, tensors: HashMap::new(), depth: 0 };
     let loc = converter.tensor("concat")?;
     let scores = converter.tensor("concat_1")?;
-    converter.output("Identity", loc, "loc");
-    converter.output("Sigmoid", scores, "scores");
+    converter.builder.push(OnnxNode::giving("loc", "Identity", vec![loc.name], vec![]));
+    converter.builder.push(OnnxNode::giving("scores", "Sigmoid", vec![scores.name], vec![]));
     let side = SIDE as i64;
     let onnx = converter.builder.finish(
         vec![float_value("input", [1, 3, side, side].map(fixed))],
@@ -77,10 +77,7 @@ impl<'a> Converter<'a> {
         if let Some(known) = self.tensors.get(edge) {
             return Ok(known.clone());
         }
-        self.depth += 1;
-        if self.depth > MAX_DEPTH {
-            return Err(ConvertError::new(format!("the graph is deeper than {MAX_DEPTH} nodes at {edge:?}")));
-        }
+        self.descend(edge)?;
         let tensor = self.convert(edge)?;
         self.depth -= 1;
         self.tensors.insert(edge, tensor.clone());
@@ -107,12 +104,23 @@ impl<'a> Converter<'a> {
     /// The convolution that ends in this edge, with what follows it folded in; `None` for other operations.
     fn conv_layer(&mut self, edge: &'a str) -> Result<Option<ConvLayer>, ConvertError> {
         let node = self.model.node(edge)?;
-        match node.op.as_str() {
+        self.descend(edge)?;
+        let layer = match node.op.as_str() {
             "Conv2D" | "DepthwiseConv2dNative" => self.convolution(node).map(Some),
             "FusedBatchNorm" => self.batch_norm(node),
             "Mul" | "Add" | "BiasAdd" => self.affine(node),
             _ => Ok(None),
+        };
+        self.depth -= 1;
+        layer
+    }
+
+    fn descend(&mut self, edge: &str) -> Result<(), ConvertError> {
+        self.depth += 1;
+        if self.depth > MAX_DEPTH {
+            return Err(ConvertError::new(format!("the graph is deeper than {MAX_DEPTH} nodes at {edge:?}")));
         }
+        Ok(())
     }
 
     fn convolution(&mut self, node: &'a Node) -> Result<ConvLayer, ConvertError> {
@@ -164,9 +172,9 @@ impl<'a> Converter<'a> {
         let Some(mut layer) = self.conv_layer(edge)? else { return Ok(None) };
         let constant: Vec<f64> = constant.into_iter().map(f64::from).collect();
         if node.op == "Mul" {
-            layer.scale(&constant)?
+            layer.scale(&constant)?;
         } else {
-            layer.shift(&constant)?
+            layer.shift(&constant)?;
         }
         Ok(Some(layer))
     }
@@ -235,15 +243,6 @@ impl<'a> Converter<'a> {
         let name = self.builder.node("Concat", names, vec![Attribute::of_int("axis", 1)]);
         Ok(Tensor { name, side: 0, channels })
     }
-
-    fn output(&mut self, op_type: &str, input: Tensor, name: &str) {
-        self.builder.push(OnnxNode {
-            inputs: vec![input.name],
-            outputs: vec![name.to_owned()],
-            op_type: op_type.to_owned(),
-            ..OnnxNode::default()
-        });
-    }
 }
 
 fn two_inputs(node: &Node) -> Result<(&str, &str), ConvertError> {
@@ -267,3 +266,6 @@ fn channels_first(values: &[f32], sides: [usize; 4], depthwise: bool) -> Vec<f64
     }
     moved
 }
+
+#[cfg(test)]
+mod tests;
