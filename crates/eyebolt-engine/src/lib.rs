@@ -2,6 +2,7 @@
 //! Knows pixels and models; knows neither HTTP nor SQL.
 
 pub mod backend;
+pub mod text;
 mod error;
 mod picture;
 
