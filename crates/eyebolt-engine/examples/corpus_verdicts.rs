@@ -14,7 +14,8 @@ use serde_json::Value;
 
 fn main() -> Result<()> {
     let mut arguments: Vec<String> = std::env::args().skip(1).collect();
-    let all = arguments.iter().position(|argument| argument == "--all").map(|at| arguments.remove(at)).is_some();
+    let all =
+        arguments.iter().position(|argument| argument == "--all").map(|at| arguments.remove(at)).is_some();
     let root = PathBuf::from(arguments.first().context("the corpus directory is missing")?);
     let on_demand = arguments.get(1).map(PathBuf::from);
     let manifest: Value = serde_json::from_slice(&std::fs::read(root.join("manifest.json"))?)?;
@@ -92,7 +93,11 @@ impl Score {
             self.total.as_secs_f64()
         );
         println!("slowest: {:.1} ms {}", self.slowest.0.as_secs_f64() * 1e3, self.slowest.1);
-        println!("slowest probe: {:.2} ms {}", self.slowest_probe.0.as_secs_f64() * 1e3, self.slowest_probe.1);
+        println!(
+            "slowest probe: {:.2} ms {}",
+            self.slowest_probe.0.as_secs_f64() * 1e3,
+            self.slowest_probe.1
+        );
         println!("most memory beyond its plan: {} KiB {}", self.greediest.0 >> 10, self.greediest.1);
         println!("peak memory of a file: {} KiB", self.peak >> 10);
     }

@@ -1,4 +1,5 @@
-//! libjpeg-turbo. It reports anything odd as an error, also where the picture is there: it never refuses alone.
+//! libjpeg-turbo. Its binding reports warnings as errors, also where the picture is there, so that what it says is
+//! weighed here: it refuses alone only where data is missing.
 
 use turbojpeg::{Decompressor, Image, PixelFormat, ScalingFactor};
 
@@ -8,8 +9,8 @@ use super::{Colour, DecodePlan, Header, Orientation, inks, paint};
 pub(super) enum Outcome {
     /// The pixels are there.
     Done,
-    /// The pixels are there, but compressed data was broken or ran out before the last of them.
-    Damaged,
+    /// Compressed data ran out before the last pixel; the rest is made up.
+    EndsEarly,
     /// Others have to decide.
     Refused,
 }
@@ -50,19 +51,24 @@ fn decompress(
     }
 }
 
-/// Tells warnings, after which the picture is complete, from errors: by their words (libjpeg's `jerror.h`), since
-/// the binding keeps nothing else.
+/// Tells warnings, after which every pixel is there, from errors: by their words (libjpeg's `jerror.h`), since the
+/// binding keeps nothing else.
 fn by_warning(message: &str) -> Outcome {
-    const HARMLESS: [&str; 5] = [
+    const ENDS_EARLY: [&str; 2] = ["premature end of data segment", "Premature end of JPEG file"];
+    const TOLERATED: [&str; 6] = [
+        "bad Huffman code",
         "extraneous bytes before marker",
-        "unknown JFIF revision",
-        "Unknown Adobe color transform code",
-        "Inconsistent progression sequence",
         "instead of RST",
+        "Inconsistent progression sequence",
+        "Unknown Adobe color transform code",
+        "unknown JFIF revision",
     ];
-    const DAMAGED: [&str; 3] = ["premature end", "Premature end", "bad Huffman code"];
-    if DAMAGED.iter().any(|words| message.contains(words)) {
-        return Outcome::Damaged;
+    let is_one_of = |words: &[&str]| words.iter().any(|words| message.contains(words));
+    if is_one_of(&ENDS_EARLY) {
+        Outcome::EndsEarly
+    } else if is_one_of(&TOLERATED) {
+        Outcome::Done
+    } else {
+        Outcome::Refused
     }
-    if HARMLESS.iter().any(|words| message.contains(words)) { Outcome::Done } else { Outcome::Refused }
 }

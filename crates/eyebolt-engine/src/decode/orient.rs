@@ -69,7 +69,12 @@ mod tests {
     fn turned(orientation: u16) -> Vec<u8> {
         let mut upright = [0; 18];
         let stored = [1, 2, 3, 4, 5, 6];
-        paint(&stored, (3, 2), Orientation::from_exif(orientation), (&mut upright, |&[grey]: &[u8; 1]| [grey; 3]));
+        paint(
+            &stored,
+            (3, 2),
+            Orientation::from_exif(orientation),
+            (&mut upright, |&[grey]: &[u8; 1]| [grey; 3]),
+        );
         upright.iter().step_by(3).copied().collect()
     }
 

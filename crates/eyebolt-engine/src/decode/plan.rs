@@ -70,12 +70,19 @@ fn jpeg_bytes(header: &Header, plan: &DecodePlan) -> u64 {
     // Scans of a progressive file are added up as 16-bit coefficients of the whole picture, in whole blocks.
     let padded = u64::from(header.width + 32) * u64::from(header.height + 32);
     let coefficients = if header.progressive { padded * samples * 2 } else { 0 };
-    let turned = header.orientation != Orientation::Upright;
     let inks = matches!(header.colour, Colour::Cmyk { .. });
-    let second_buffer = if inks { scaled * 4 } else if turned { scaled * 3 } else { 0 };
-    // Scaled planes of samples, in the decoder that stands in where the fast one gives up.
-    let planes = if plan.scale > 1 || inks { scaled * samples * 2 } else { 0 };
-    coefficients + second_buffer + planes
+    let turned = header.orientation != Orientation::Upright;
+    let fast = scaled
+        * if inks {
+            4
+        } else if turned {
+            3
+        } else {
+            0
+        };
+    // The decoder that stands in where the fast one gives up keeps planes of samples, then the samples in order.
+    let stand_in = if plan.scale > 1 || inks { scaled * samples * 2 } else { fast };
+    coefficients + fast.max(stand_in)
 }
 
 /// What any other format takes beside its pixels: samples as stored where they are not what is wanted, and what the
@@ -87,13 +94,14 @@ fn raster_bytes(header: &Header) -> u64 {
     let direct = native == 3 && header.orientation == Orientation::Upright;
     let own = if direct { 0 } else { native };
     let inside = match header.format {
-        // Y'CbCr planes with borders, alpha, and the pixels; lossless holds ARGB and its transforms.
-        ImageFormat::Webp => 8,
-        ImageFormat::Gif => 8,
+        // A canvas and a frame of an animation, with alpha.
+        ImageFormat::Webp if header.frames > 1 => 8,
+        // Planes of Y'CbCr and alpha beside the pixels; a lossless picture is kept with alpha.
+        ImageFormat::Webp => 5,
+        ImageFormat::Gif => 4,
         ImageFormat::Ico => 8,
-        // The page is decoded as a whole, then copied.
-        ImageFormat::Tiff => 2 * native.max(3),
-        ImageFormat::Qoi | ImageFormat::Pnm => native.max(3),
+        // Decoded as a whole, then copied.
+        ImageFormat::Tiff | ImageFormat::Qoi | ImageFormat::Pnm => native,
         _ => 0,
     };
     pixels * (own + inside)

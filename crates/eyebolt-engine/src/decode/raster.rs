@@ -9,7 +9,7 @@ use image::{ColorType, ImageDecoder, ImageResult};
 use super::DecodePlan;
 use super::orient::paint;
 use crate::ImageError;
-use crate::probe::Header;
+use crate::probe::{Header, embedded_png};
 
 /// Memory that decoders take whatever the picture is: tables, windows, buffers of a row.
 const FIXED_BYTES: u64 = 8 << 20;
@@ -27,6 +27,10 @@ pub(super) fn decode(
         ImageFormat::Gif => read(gif::GifDecoder::new(input), header, plan, pixels),
         ImageFormat::Tiff => read(tiff::TiffDecoder::new(input), header, plan, pixels),
         ImageFormat::Bmp => read(bmp::BmpDecoder::new(input), header, plan, pixels),
+        // `image` takes only PNGs with alpha inside icons.
+        ImageFormat::Ico if let Some(png) = embedded_png(bytes) => {
+            read(png::PngDecoder::new(Cursor::new(png)), header, plan, pixels)
+        }
         ImageFormat::Ico => read(ico::IcoDecoder::new(input), header, plan, pixels),
         ImageFormat::Pnm => read(pnm::PnmDecoder::new(input), header, plan, pixels),
         ImageFormat::Qoi => read(qoi::QoiDecoder::new(input), header, plan, pixels),
@@ -75,24 +79,48 @@ fn convert(native: &[u8], colour: ColorType, header: &Header, pixels: &mut [u8])
         ColorType::La8 => paint(native, size, turn, (pixels, |&[grey, a]: &[u8; 2]| [on_white(grey, a); 3])),
         ColorType::Rgb8 => paint(native, size, turn, (pixels, |rgb: &[u8; 3]| *rgb)),
         ColorType::Rgba8 => {
-            paint(native, size, turn, (pixels, |&[r, g, b, a]: &[u8; 4]| [r, g, b].map(|value| on_white(value, a))));
+            paint(
+                native,
+                size,
+                turn,
+                (pixels, |&[r, g, b, a]: &[u8; 4]| [r, g, b].map(|value| on_white(value, a))),
+            );
         }
         ColorType::L16 => paint(native, size, turn, (pixels, |grey: &[u8; 2]| [wide::<1, 2>(grey)[0]; 3])),
-        ColorType::La16 => paint(native, size, turn, (pixels, |pixel: &[u8; 4]| {
-            let [grey, a] = wide(pixel);
-            [on_white(grey, a); 3]
-        })),
+        ColorType::La16 => paint(
+            native,
+            size,
+            turn,
+            (pixels, |pixel: &[u8; 4]| {
+                let [grey, a] = wide(pixel);
+                [on_white(grey, a); 3]
+            }),
+        ),
         ColorType::Rgb16 => paint(native, size, turn, (pixels, |pixel: &[u8; 6]| wide(pixel))),
-        ColorType::Rgba16 => paint(native, size, turn, (pixels, |pixel: &[u8; 8]| {
-            let [r, g, b, a] = wide(pixel);
-            [r, g, b].map(|value| on_white(value, a))
-        })),
+        ColorType::Rgba16 => paint(
+            native,
+            size,
+            turn,
+            (pixels, |pixel: &[u8; 8]| {
+                let [r, g, b, a] = wide(pixel);
+                [r, g, b].map(|value| on_white(value, a))
+            }),
+        ),
         ColorType::Rgb32F => paint(native, size, turn, (pixels, |pixel: &[u8; 12]| float(pixel))),
-        ColorType::Rgba32F => paint(native, size, turn, (pixels, |pixel: &[u8; 16]| {
-            let [r, g, b, a] = float(pixel);
-            [r, g, b].map(|value| on_white(value, a))
-        })),
-        other => return Err(ImageError::UnsupportedFormat { found: format!("{} of {other:?} pixels", header.format) }),
+        ColorType::Rgba32F => paint(
+            native,
+            size,
+            turn,
+            (pixels, |pixel: &[u8; 16]| {
+                let [r, g, b, a] = float(pixel);
+                [r, g, b].map(|value| on_white(value, a))
+            }),
+        ),
+        other => {
+            return Err(ImageError::UnsupportedFormat {
+                found: format!("{} of {other:?} pixels", header.format),
+            });
+        }
     }
     Ok(())
 }
@@ -124,9 +152,9 @@ fn float<const N: usize, const BYTES: usize>(samples: &[u8; BYTES]) -> [u8; N] {
 /// What a decoder's error means. Its text is kept: it names a place, never bytes of the file's metadata.
 fn refusal(error: &image::ImageError, format: ImageFormat) -> ImageError {
     match error {
-        image::ImageError::Unsupported(error) => {
-            ImageError::UnsupportedFormat { found: format!("{format} with a feature that is not decoded: {error}") }
-        }
+        image::ImageError::Unsupported(error) => ImageError::UnsupportedFormat {
+            found: format!("{format} with a feature that is not decoded: {error}"),
+        },
         error => ImageError::Corrupt { format, what: error.to_string() },
     }
 }

@@ -77,7 +77,9 @@ fn text_kind(bytes: &[u8]) -> Option<&'static str> {
             () => "XML",
         });
     }
-    if text.iter().any(|&byte| byte < 0x20 && !byte.is_ascii_whitespace()) || std::str::from_utf8(text).is_err_and(|e| e.error_len().is_some()) {
+    if text.iter().any(|&byte| byte < 0x20 && !byte.is_ascii_whitespace())
+        || std::str::from_utf8(text).is_err_and(|e| e.error_len().is_some())
+    {
         return None;
     }
     Some(if text.starts_with(b"{") || text.starts_with(b"[") { "JSON" } else { "text" })
@@ -101,7 +103,9 @@ pub(super) fn program_within(data: &[u8]) -> Option<&'static str> {
     if memmem::find_iter(data, b"\x7fELF").any(elf) {
         return Some("an ELF executable");
     }
-    memmem::find_iter(data, b"MZ").any(|at| is_portable_executable(&data[at..])).then_some("a Windows executable")
+    memmem::find_iter(data, b"MZ")
+        .any(|at| is_portable_executable(&data[at..]))
+        .then_some("a Windows executable")
 }
 
 /// An archive somewhere in the data that its unpacker finds behind any prefix.

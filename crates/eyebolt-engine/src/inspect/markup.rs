@@ -43,15 +43,26 @@ pub(super) fn begins_document(data: &[u8]) -> bool {
 
 /// Whether markup begins anywhere.
 pub(super) fn holds_document(data: &[u8]) -> bool {
-    memchr::memchr_iter(b'<', data).any(|at| DOCUMENTS.iter().any(|word| starts_with_ignoring_case(&data[at..], word)))
+    memchr::memchr_iter(b'<', data)
+        .any(|at| DOCUMENTS.iter().any(|word| starts_with_ignoring_case(&data[at..], word)))
 }
 
 /// Whether text calls functions the way scripts do.
 pub(super) fn reads_like_script(data: &[u8]) -> bool {
     const CALLS: [&[u8]; 10] = [
-        b"eval(", b"alert(", b"function(", b"function ", b"document.", b"window.", b"fetch(", b"require(", b"=>{",
+        b"eval(",
+        b"alert(",
+        b"function(",
+        b"function ",
+        b"document.",
+        b"window.",
+        b"fetch(",
+        b"require(",
+        b"=>{",
         b"importscripts(",
     ];
+    // Scripts in trailers are short, and show at once.
+    let data = &data[..data.len().min(64 << 10)];
     let text = data.iter().filter(|byte| byte.is_ascii_graphic() || byte.is_ascii_whitespace()).count();
     text == data.len()
         && (0..data.len()).any(|at| CALLS.iter().any(|call| starts_with_ignoring_case(&data[at..], call)))
@@ -65,8 +76,9 @@ pub(super) fn holds_php(data: &[u8]) -> bool {
         let long = starts_with_ignoring_case(rest, b"php") && rest.get(3).is_none_or(u8::is_ascii_whitespace);
         let near = &rest[..rest.len().min(1024)];
         let short = near.first() == Some(&b'=')
-            && memchr::memmem::find(near, b"?>")
-                .is_some_and(|end| near[..end].iter().all(|byte| matches!(byte, b'\t' | b'\n' | b'\r' | b' '..=b'~')));
+            && memchr::memmem::find(near, b"?>").is_some_and(|end| {
+                near[..end].iter().all(|byte| matches!(byte, b'\t' | b'\n' | b'\r' | b' '..=b'~'))
+            });
         long || short
     })
 }

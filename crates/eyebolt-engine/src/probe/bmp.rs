@@ -49,9 +49,13 @@ pub(super) fn walk(bytes: &[u8], gate: &mut Gate<'_>) -> Result<Header, ImageErr
 
 /// Where the colour profile of a BITMAPV5HEADER ends: it follows the pixels.
 fn profile_end(bytes: &[u8], dib: &Dib) -> usize {
-    let field = |at: usize| bytes.get(at..at + 4).map(|field| u32::from_le_bytes([field[0], field[1], field[2], field[3]]));
+    let field = |at: usize| {
+        bytes.get(at..at + 4).map(|field| u32::from_le_bytes([field[0], field[1], field[2], field[3]]))
+    };
     match (dib.length, field(14 + 112), field(14 + 116)) {
-        (124, Some(start), Some(length)) if start > 0 => (14 + start as usize + length as usize).min(bytes.len()),
+        (124, Some(start), Some(length)) if start > 0 => {
+            (14 + start as usize + length as usize).min(bytes.len())
+        }
         _ => 0,
     }
 }

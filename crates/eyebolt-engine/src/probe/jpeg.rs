@@ -61,7 +61,12 @@ fn next_marker(reader: &mut Reader<'_>) -> Result<u8, ImageError> {
     }
 }
 
-fn segment(marker: u8, reader: &mut Reader<'_>, gate: &mut Gate<'_>, seen: &mut Seen) -> Result<(), ImageError> {
+fn segment(
+    marker: u8,
+    reader: &mut Reader<'_>,
+    gate: &mut Gate<'_>,
+    seen: &mut Seen,
+) -> Result<(), ImageError> {
     let length = reader.be16()?;
     let Some(length) = length.checked_sub(2) else {
         return Err(reader.corrupt(format!("a segment of length {length}")));

@@ -58,7 +58,9 @@ impl Frame {
         }
         for selector in data[1..=2 * count].chunks_exact(2) {
             let Some(&(_, table)) = self.parts.iter().find(|(id, _)| *id == selector[0]) else {
-                return Err(gate.corrupt(format!("a scan of component {}, which the frame lacks", selector[0])));
+                return Err(
+                    gate.corrupt(format!("a scan of component {}, which the frame lacks", selector[0]))
+                );
             };
             if !tables.quantisation[usize::from(table)] {
                 return Err(gate.corrupt(format!("quantisation table {table} is missing")));
@@ -82,7 +84,12 @@ impl Tables {
                 return Err(gate.corrupt("a Huffman table that is cut off"));
             };
             let total: usize = counts.iter().map(|&count| usize::from(count)).sum();
-            if class >> 4 > 1 || class & 15 > 3 || total > 256 || total > values.len() || !is_prefix_code(counts) {
+            if class >> 4 > 1
+                || class & 15 > 3
+                || total > 256
+                || total > values.len()
+                || !is_prefix_code(counts)
+            {
                 return Err(gate.corrupt(format!("a Huffman table {class:#04x} with {total} codes")));
             }
             data = &values[total..];
@@ -94,7 +101,9 @@ impl Tables {
         while let Some((&table, rest)) = data.split_first() {
             let length = if table >> 4 == 0 { 64 } else { 128 };
             if table >> 4 > 1 || table & 15 > 3 || rest.len() < length {
-                return Err(gate.corrupt(format!("a quantisation table {table:#04x} in {} bytes", rest.len())));
+                return Err(
+                    gate.corrupt(format!("a quantisation table {table:#04x} in {} bytes", rest.len()))
+                );
             }
             self.quantisation[usize::from(table & 15)] = true;
             data = &rest[length..];

@@ -25,6 +25,7 @@ mod webp;
 use eyebolt_types::{ImageFormat, ImageLimits};
 
 pub use header::{Colour, Header};
+pub(crate) use ico::embedded_png;
 
 use crate::{ImageError, inspect};
 use gate::Gate;

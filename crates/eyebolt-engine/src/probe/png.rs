@@ -92,7 +92,8 @@ fn image_header(data: &[u8], gate: &mut Gate<'_>) -> Result<Seen, ImageError> {
     header.progressive = interlace == 1;
     let bits = u64::from(width) * u64::from(depth) * samples;
     // Interlacing adds seven passes' filter bytes and paddings; twice the rows bounds them.
-    let raw_bytes = (bits.div_ceil(8) + 1) * u64::from(height) + u64::from(interlace) * u64::from(height) * 16;
+    let raw_bytes =
+        (bits.div_ceil(8) + 1) * u64::from(height) + u64::from(interlace) * u64::from(height) * 16;
     Ok(Seen { header, raw_bytes, data_bytes: 0, has_palette: false, oriented: false })
 }
 
@@ -106,7 +107,11 @@ fn pixels(data: &[u8], gate: &Gate<'_>, seen: &mut Seen) -> Result<(), ImageErro
     let limit = seen.raw_bytes * 2 + 4096;
     if seen.data_bytes > limit {
         let found = seen.data_bytes;
-        return Err(ImageError::DecompressionBomb { what: "bytes of compressed pixels".to_owned(), limit, found });
+        return Err(ImageError::DecompressionBomb {
+            what: "bytes of compressed pixels".to_owned(),
+            limit,
+            found,
+        });
     }
     Ok(())
 }
@@ -159,9 +164,13 @@ fn metadata(kind: &[u8; 4], data: &[u8], gate: &mut Gate<'_>, seen: &mut Seen) -
             seen.oriented = true;
             Ok(())
         }
-        b"zTXt" | b"iCCP" => after_zeros(data, 1).map_or(Ok(()), |rest| gate.inflated_metadata(&rest[1.min(rest.len())..])),
+        b"zTXt" | b"iCCP" => {
+            after_zeros(data, 1).map_or(Ok(()), |rest| gate.inflated_metadata(&rest[1.min(rest.len())..]))
+        }
         b"iTXt" => match after_zeros(data, 1) {
-            Some([1, _, rest @ ..]) => after_zeros(rest, 2).map_or(Ok(()), |text| gate.inflated_metadata(text)),
+            Some([1, _, rest @ ..]) => {
+                after_zeros(rest, 2).map_or(Ok(()), |text| gate.inflated_metadata(text))
+            }
             _ => Ok(()),
         },
         _ => Ok(()),

@@ -80,7 +80,8 @@ fn token<'a>(reader: &mut Reader<'a>, gate: &mut Gate<'_>) -> Result<&'a [u8], I
             _ => break,
         }
     }
-    let length = reader.rest().iter().take_while(|byte| !byte.is_ascii_whitespace() && **byte != b'#').count();
+    let length =
+        reader.rest().iter().take_while(|byte| !byte.is_ascii_whitespace() && **byte != b'#').count();
     let word = reader.take(length as u64)?;
     reader.take(1)?;
     Ok(word)

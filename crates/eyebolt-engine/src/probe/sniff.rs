@@ -26,7 +26,9 @@ fn weak(bytes: &[u8]) -> Option<ImageFormat> {
     match bytes {
         [b'R', b'I', b'F', b'F', _, _, _, _, b'W', b'E', b'B', b'P', ..] => Some(ImageFormat::Webp),
         [b'I', b'I', b'+', 0, ..] | [b'M', b'M', 0, b'+', ..] => Some(ImageFormat::Tiff),
-        [b'P', b'1'..=b'7', byte, ..] if byte.is_ascii_whitespace() || *byte == b'#' => Some(ImageFormat::Pnm),
+        [b'P', b'1'..=b'7', byte, ..] if byte.is_ascii_whitespace() || *byte == b'#' => {
+            Some(ImageFormat::Pnm)
+        }
         // A cursor differs from an icon in its hot spots alone.
         [0, 0, 2, 0, count, 0, ..] if *count > 0 && bytes.get(9) == Some(&0) => Some(ImageFormat::Ico),
         // The size of the second header is small; in a text that begins with the same two letters it is not.
@@ -47,6 +49,8 @@ fn brand(bytes: &[u8]) -> Option<ImageFormat> {
     if brands().any(|brand| matches!(brand, b"avif" | b"avis")) {
         return Some(ImageFormat::Avif);
     }
-    let heic = |brand: &[u8]| matches!(brand, b"heic" | b"heix" | b"hevc" | b"hevx" | b"heim" | b"heis" | b"mif1" | b"msf1");
+    let heic = |brand: &[u8]| {
+        matches!(brand, b"heic" | b"heix" | b"hevc" | b"hevx" | b"heim" | b"heis" | b"mif1" | b"msf1")
+    };
     brands().any(heic).then_some(ImageFormat::Heic)
 }

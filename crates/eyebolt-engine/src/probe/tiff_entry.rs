@@ -5,6 +5,9 @@ use eyebolt_types::ImageFormat;
 use super::reader::{Reader, corrupt};
 use crate::ImageError;
 
+/// Tags are unique in a directory, and a few hundred are defined.
+const MAX_ENTRIES: u64 = 4096;
+
 /// Byte order and width of offsets of a file.
 #[derive(Clone, Copy)]
 pub(super) struct Layout<'a> {
@@ -69,6 +72,9 @@ impl<'a> Layout<'a> {
     pub(super) fn directory(&self, offset: u64) -> Result<Directory<'a>, ImageError> {
         let mut reader = Reader::at(self.bytes, offset, ImageFormat::Tiff);
         let count = self.number(reader.take(if self.big { 8 } else { 2 })?);
+        if count > MAX_ENTRIES {
+            return Err(reader.corrupt(format!("a directory of {count} entries")));
+        }
         let row_bytes = 4 + 2 * self.offset_bytes();
         let rows = reader.take(count.saturating_mul(row_bytes as u64))?;
         let next = self.number(reader.take(self.offset_bytes() as u64)?);
@@ -89,9 +95,9 @@ impl<'a> Layout<'a> {
             return Ok(Entry { tag, kind, count, value: &field[..length as usize], end: 0, layout: self });
         }
         let mut reader = Reader::at(self.bytes, self.number(field), ImageFormat::Tiff);
-        let value = reader
-            .take(length)
-            .map_err(|_| corrupt(ImageFormat::Tiff, format!("tag {tag} with {count} values, beyond the file")))?;
+        let value = reader.take(length).map_err(|_| {
+            corrupt(ImageFormat::Tiff, format!("tag {tag} with {count} values, beyond the file"))
+        })?;
         Ok(Entry { tag, kind, count, value, end: reader.position(), layout: self })
     }
 
@@ -102,7 +108,7 @@ impl<'a> Layout<'a> {
 
 impl<'a> Entry<'a> {
     /// Its values as whole numbers; none for other types.
-    pub(super) fn numbers(&self) -> impl Iterator<Item = u64> + use<'a> {
+    pub(super) fn numbers(&self) -> impl DoubleEndedIterator<Item = u64> + use<'a> {
         let width = match self.kind {
             1 => 1,
             3 => 2,
@@ -113,6 +119,11 @@ impl<'a> Entry<'a> {
         let values = if width == 0 { &[] } else { self.value };
         let layout = self.layout;
         values.chunks_exact(width.max(1)).map(move |value| layout.number(value))
+    }
+
+    /// The last of them.
+    pub(super) fn last_number(&self) -> Option<u64> {
+        self.numbers().next_back()
     }
 
     pub(super) fn layout(&self) -> Layout<'a> {

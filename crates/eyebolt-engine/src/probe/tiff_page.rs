@@ -70,11 +70,13 @@ impl<'a> Page<'a> {
         self.samples.unwrap_or(1)
     }
 
-    /// Where the first chunk of pixels ends, as far as one look tells.
+    /// Where the last chunk of pixels ends, as far as one look tells.
     pub(super) fn pixels_end_at_a_glance(&self) -> usize {
-        let last = |entry: &Option<Entry<'_>>| entry.as_ref().and_then(|entry| entry.numbers().last());
+        let last = |entry: &Option<Entry<'_>>| entry.as_ref().and_then(Entry::last_number);
         match (last(&self.offsets), last(&self.byte_counts)) {
-            (Some(offset), Some(length)) => usize::try_from(offset.saturating_add(length)).unwrap_or(usize::MAX),
+            (Some(offset), Some(length)) => {
+                usize::try_from(offset.saturating_add(length)).unwrap_or(usize::MAX)
+            }
             _ => 0,
         }
     }
@@ -104,7 +106,9 @@ impl<'a> Page<'a> {
         for (offset, length) in offsets.numbers().zip(byte_counts.numbers()).take(chunks as usize) {
             let chunk_end = offset.saturating_add(length);
             if chunk_end > file_bytes || length == 0 {
-                return Err(gate.corrupt(format!("{length} bytes of pixels at byte {offset}, beyond the file")));
+                return Err(
+                    gate.corrupt(format!("{length} bytes of pixels at byte {offset}, beyond the file"))
+                );
             }
             end = end.max(chunk_end);
             total += length;
@@ -128,9 +132,10 @@ impl<'a> Page<'a> {
                 rows => Ok(height.div_ceil(rows) * planes),
             };
         }
-        // A tile is decoded as a whole, so it is held to the limit of a picture.
+        // A tile is decoded as a whole, so it may not dwarf its picture.
+        let largest = (width * height).max(1 << 20);
         match (self.tile_width, self.tile_height) {
-            (Some(across @ 1..), Some(down @ 1..)) if across.saturating_mul(down) <= gate.limits.max_pixels => {
+            (Some(across @ 1..), Some(down @ 1..)) if across.saturating_mul(down) <= largest => {
                 Ok(width.div_ceil(across) * height.div_ceil(down) * planes)
             }
             (across, down) => Err(gate.corrupt(format!("tiles of {across:?} × {down:?} pixels"))),

@@ -123,7 +123,8 @@ fn frame(data: &[u8], gate: &mut Gate<'_>, seen: &Seen) -> Result<(), ImageError
         return if (coded.width, coded.height) == (width, height) {
             Ok(())
         } else {
-            Err(gate.corrupt(format!("a frame of {width} × {height} holds {} × {}", coded.width, coded.height)))
+            Err(gate
+                .corrupt(format!("a frame of {width} × {height} holds {} × {}", coded.width, coded.height)))
         };
     }
     Err(gate.corrupt("a frame without a picture"))
@@ -137,7 +138,11 @@ fn coded(kind: &[u8], data: &[u8], gate: &Gate<'_>) -> Result<Coded, ImageError>
         if signature != 0x2f || bits >> 29 != 0 {
             return Err(gate.corrupt("a lossless picture without its signature"));
         }
-        return Ok(Coded { width: (bits & 0x3fff) + 1, height: (bits >> 14 & 0x3fff) + 1, alpha: bits >> 28 & 1 == 1 });
+        return Ok(Coded {
+            width: (bits & 0x3fff) + 1,
+            height: (bits >> 14 & 0x3fff) + 1,
+            alpha: bits >> 28 & 1 == 1,
+        });
     }
     let tag = reader.le24()?;
     let first_partition = u64::from(tag >> 5);
@@ -163,5 +168,7 @@ fn finish(seen: &Seen, gate: &Gate<'_>) -> Result<Header, ImageError> {
         (_, None) => return Err(gate.corrupt("no picture")),
     };
     let alpha = seen.alpha || seen.picture.is_some_and(|coded| coded.alpha);
-    Ok(Header::new(gate.format, width, height).with_colour(Colour::Rgb, alpha).turned(seen.orientation.unwrap_or_default()))
+    Ok(Header::new(gate.format, width, height)
+        .with_colour(Colour::Rgb, alpha)
+        .turned(seen.orientation.unwrap_or_default()))
 }
