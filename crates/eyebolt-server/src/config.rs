@@ -31,6 +31,9 @@ pub struct HttpSettings {
     /// From the end of the headers to the answer.
     #[serde(with = "friendly")]
     pub request_timeout: Duration,
+    /// How long a client may take for the next bytes of an answer.
+    #[serde(with = "friendly")]
+    pub write_timeout: Duration,
     /// Memory for all bodies together, bytes. Taken in small steps as bytes arrive: a client that announces much and
     /// sends little holds little.
     pub body_budget_bytes: u64,
@@ -56,6 +59,7 @@ impl Default for HttpSettings {
             body_idle_timeout: Duration::from_secs(10),
             body_timeout: Duration::from_secs(25),
             request_timeout: Duration::from_mins(1),
+            write_timeout: Duration::from_secs(20),
             body_budget_bytes: 256 << 20,
             body_budget_timeout: Duration::from_secs(3),
             linger_timeout: Duration::from_secs(2),

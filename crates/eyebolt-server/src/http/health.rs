@@ -62,8 +62,7 @@ impl Readiness {
 
     async fn of(&self, analyzer: &Analyzer) -> Result<(), ApiError> {
         let mut last = self.0.lock().await;
-        if let Some((at, answer)) = last.as_ref().filter(|(at, _)| at.elapsed() < Self::FRESH) {
-            tracing::trace!(age = ?at.elapsed(), "readiness is fresh");
+        if let Some((_, answer)) = last.as_ref().filter(|(at, _)| at.elapsed() < Self::FRESH) {
             return answer.clone();
         }
         let answer = analyzer.ready().await;

@@ -5,13 +5,13 @@ mod analyze;
 mod errors;
 mod health;
 mod layers;
-mod linger;
 mod models;
 mod openapi;
 mod pages;
 mod problem;
 mod router;
 mod serve;
+mod stream;
 
 use std::sync::Arc;
 

@@ -16,7 +16,10 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-use super::{App, linger::Lingering, router};
+use super::{
+    App, router,
+    stream::{ClientStream, Patience},
+};
 
 /// One connection's read buffer at most, bytes; also the largest piece of a body.
 const MAX_BUFFER: usize = 128 << 10;
@@ -77,7 +80,7 @@ impl Server {
             () = accepting => {}
         }
         drop(self.listener);
-        connections.stopping.cancel();
+        connections.patience.stopping.cancel();
         let drained = graceful.shutdown();
         tokio::pin!(drained);
         if timeout(settings.drain_timeout, &mut drained).await.is_ok() {
@@ -110,8 +113,7 @@ async fn accept(listener: &TcpListener, most: usize, serve: impl Fn(TcpStream, O
 struct Connections {
     routes: Router,
     http: http1::Builder,
-    linger: Duration,
-    stopping: CancellationToken,
+    patience: Patience,
     cut: CancellationToken,
 }
 
@@ -123,8 +125,11 @@ impl Connections {
         Self {
             routes,
             http,
-            linger: settings.linger_timeout,
-            stopping: CancellationToken::new(),
+            patience: Patience {
+                write: settings.write_timeout,
+                linger: settings.linger_timeout,
+                stopping: CancellationToken::new(),
+            },
             cut: CancellationToken::new(),
         }
     }
@@ -132,7 +137,7 @@ impl Connections {
     async fn serve(self, stream: TcpStream, slot: OwnedSemaphorePermit, watcher: Watcher) {
         // Answers are written whole: waiting to fill a segment only delays them.
         _ = stream.set_nodelay(true);
-        let stream = Lingering::new(stream, self.linger, self.stopping);
+        let stream = ClientStream::new(stream, self.patience);
         let connection =
             self.http.serve_connection(TokioIo::new(stream), TowerToHyperService::new(self.routes));
         tokio::select! {

@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeSet, fs, path::Path};
 
-use eyebolt_server::http::document;
+use eyebolt_server::{HttpSettings, http::document};
 use eyebolt_types::ErrorCode;
 use serde_json::Value;
 
@@ -117,4 +117,27 @@ async fn the_copy_in_the_repository_is_what_the_server_serves() {
     assert!(copy == text, "docs/openapi.json is old: run this test with UPDATE_OPENAPI=1");
     let served = TestApp::start().await.ask("GET /openapi.json", &[], b"").await;
     assert_eq!(served.json(), serde_json::from_str::<Value>(&copy).expect("JSON"));
+}
+
+/// The page for people leaves out no parameter, no route and no setting.
+#[test]
+fn the_page_about_the_api_is_complete() {
+    let page = include_str!("../../../../docs/api.md");
+    let document = described();
+    let parameters = document["paths"]["/v1/analyze"]["post"]["parameters"].as_array().expect("parameters");
+    let parameters =
+        parameters.iter().map(|parameter| parameter["name"].as_str().expect("a name").to_owned());
+    let routes = operations(&document).into_iter().map(|(name, _)| {
+        let (method, path) = name.split_once(' ').expect("method and path");
+        format!("{} {path}", method.to_uppercase())
+    });
+    for word in parameters.chain(routes) {
+        assert!(page.contains(&format!("`{word}`")), "docs/api.md does not mention {word}");
+    }
+    let settings = serde_json::to_value(HttpSettings::default()).expect("JSON");
+    for (name, default) in settings.as_object().expect("settings") {
+        let default = default.as_str().map_or_else(|| default.to_string(), |text| format!("`{text}`"));
+        let row = format!("| `{name}` | {default} |");
+        assert!(page.contains(&row), "docs/api.md lacks {row}");
+    }
 }

@@ -184,7 +184,7 @@ async fn a_body_that_is_announced_too_large_is_refused_before_it_is_read() {
     let head = "POST /v1/analyze HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\
                 Content-Type: application/json\r\n\r\n";
     wire.send(head.as_bytes()).await;
-    let piece = [b"10000\r\n", &[b' '; 0x10000][..], b"\r\n"].concat();
+    let piece = [&b"10000\r\n"[..], &vec![b' '; 0x10000], b"\r\n"].concat();
     for _ in 0..40 {
         wire.send(&piece).await;
     }

@@ -53,7 +53,7 @@ async fn a_trickling_upload_is_cut_off_by_its_whole_time() {
 
 #[tokio::test]
 async fn headers_that_do_not_come_end_the_connection() {
-    let app = TestApp::with(HttpSettings { header_timeout: SOON, ..HttpSettings::default() }).await;
+    let app = TestApp::with(HttpSettings { header_timeout: SOON * 5, ..HttpSettings::default() }).await;
     for sent in ["", "POST /v1/analyze HTTP/1.1\r\nHost: x\r\n"] {
         let mut wire = app.open().await;
         wire.send(sent.as_bytes()).await;
@@ -64,6 +64,17 @@ async fn headers_that_do_not_come_end_the_connection() {
     wire.send(&request("GET /healthz", &[], b"")).await;
     assert_eq!(wire.answer().await.status, 200);
     assert!(wire.is_closed().await);
+}
+
+/// A client that asks and never reads fills its connection's buffers; then it loses the connection.
+#[tokio::test]
+async fn a_client_that_takes_no_answer_is_cut_off() {
+    let settings = HttpSettings { write_timeout: SOON, max_connections: 1, ..HttpSettings::default() };
+    let app = TestApp::with(settings).await;
+    let mut deaf = app.open().await;
+    deaf.send(&request("GET /v1/errors", &[], b"").repeat(400)).await;
+    // The only place is free again.
+    assert_eq!(app.ask("GET /healthz", &[], b"").await.status, 200);
 }
 
 #[tokio::test]
@@ -99,7 +110,7 @@ async fn a_spent_body_budget_refuses_until_memory_is_given_back() {
     };
     let mut app = TestApp::with(settings).await;
     let mut hog = app.open().await;
-    hog.send(&whole(&[b"wait", &[b'x'; 65_500][..]].concat())).await;
+    hog.send(&whole(&[&b"wait"[..], &vec![b'x'; 65_500]].concat())).await;
     assert_eq!(app.running.recv().await, Some(true));
 
     let answer = app.ask(LINE, &[FORM], &form(&[("name=\"image\"", b"cat")])).await;

@@ -7,13 +7,14 @@ use utoipa::{
         Content, ContentBuilder, OpenApi as Document, Ref, RefOr, Required, Schema,
         encoding::{Encoding, EncodingBuilder},
         example::{Example, ExampleBuilder},
+        path::ParameterStyle,
         request_body::{RequestBody, RequestBodyBuilder},
         schema::{AdditionalProperties, ObjectBuilder, Type},
     },
 };
 
 use super::fields;
-use crate::ingest::Document as JsonBody;
+use crate::ingest::{Document as JsonBody, Kind};
 
 pub(super) fn describe(document: &mut Document) {
     let analyze = document.paths.paths.get_mut("/v1/analyze").and_then(|path| path.post.as_mut());
@@ -56,12 +57,13 @@ fn multipart() -> Content {
             ),
         ),
     ];
-    ContentBuilder::new()
+    let form = ContentBuilder::new()
         .schema(Some(Ref::from_schema_name("AnalyzeForm")))
         .examples_from_iter(examples)
         .encoding("image", encoding("image/*, application/octet-stream"))
-        .encoding("request", encoding("application/json"))
-        .build()
+        .encoding("request", encoding("application/json"));
+    let lists = fields::described().filter(|(_, kind, _)| *kind == Kind::List);
+    lists.fold(form, |form, (name, ..)| form.encoding(name, words_between_commas())).build()
 }
 
 fn json_body() -> Content {
@@ -78,6 +80,10 @@ fn example(summary: &str, value: Value) -> Example {
 
 fn encoding(content_type: &str) -> Encoding {
     EncodingBuilder::new().content_type(Some(content_type)).build()
+}
+
+fn words_between_commas() -> Encoding {
+    EncodingBuilder::new().style(Some(ParameterStyle::Form)).explode(Some(false)).build()
 }
 
 /// The parts. A dotted part is a parameter of a feature.

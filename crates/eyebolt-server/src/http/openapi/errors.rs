@@ -2,9 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use eyebolt_types::ErrorCode;
-#[expect(clippy::enum_glob_use, reason = "the sets below name nearly every code")]
-use eyebolt_types::ErrorCode::*;
+use eyebolt_types::{ErrorCode, ErrorCode as Code};
 use serde_json::Value;
 use utoipa::{
     IntoResponses,
@@ -35,54 +33,61 @@ error_sets! {
     AliveErrors = EDGE;
     ReadyErrors = EDGE, BUSY;
     ReadErrors = EDGE, JSON_ONLY;
-    ModelErrors = EDGE, JSON_ONLY, [UnknownModel];
-    LookUpErrors = EDGE, JSON_ONLY, [RouteNotFound];
-    PageErrors = EDGE, [RouteNotFound];
+    ModelErrors = EDGE, JSON_ONLY, [Code::UnknownModel];
+    LookUpErrors = EDGE, JSON_ONLY, [Code::RouteNotFound];
+    PageErrors = EDGE, [Code::RouteNotFound];
     AnalyzeErrors = EDGE, JSON_ONLY, BUSY, BODY, SETTINGS, IMAGE, MODEL;
 }
 
 /// What the layers around every handler refuse.
-const EDGE: [ErrorCode; 5] = [InvalidRequest, HeadersTooLarge, Internal, ShuttingDown, DeadlineExceeded];
-const JSON_ONLY: [ErrorCode; 1] = [NotAcceptable];
-const BUSY: [ErrorCode; 2] = [TemporaryReducedCapacity, ModelUnavailable];
+const EDGE: [ErrorCode; 5] =
+    [Code::InvalidRequest, Code::HeadersTooLarge, Code::Internal, Code::ShuttingDown, Code::DeadlineExceeded];
+const JSON_ONLY: [ErrorCode; 1] = [Code::NotAcceptable];
+const BUSY: [ErrorCode; 2] = [Code::TemporaryReducedCapacity, Code::ModelUnavailable];
 const BODY: [ErrorCode; 10] = [
-    InvalidJson,
-    InvalidMultipart,
-    InvalidBase64,
-    MissingImage,
-    DuplicatePart,
-    UnknownPart,
-    UnsupportedMediaType,
-    PayloadTooLarge,
-    FileTooLarge,
-    RequestTimeout,
+    Code::InvalidJson,
+    Code::InvalidMultipart,
+    Code::InvalidBase64,
+    Code::MissingImage,
+    Code::DuplicatePart,
+    Code::UnknownPart,
+    Code::UnsupportedMediaType,
+    Code::PayloadTooLarge,
+    Code::FileTooLarge,
+    Code::RequestTimeout,
 ];
-const SETTINGS: [ErrorCode; 6] =
-    [InvalidParameter, UnknownParameter, UnknownFeature, UnknownModel, ModelMismatch, UnsupportedLanguage];
+const SETTINGS: [ErrorCode; 6] = [
+    Code::InvalidParameter,
+    Code::UnknownParameter,
+    Code::UnknownFeature,
+    Code::UnknownModel,
+    Code::ModelMismatch,
+    Code::UnsupportedLanguage,
+];
 const IMAGE: [ErrorCode; 21] = [
-    EmptyFile,
-    UnsupportedFormat,
-    CorruptImage,
-    ImageTooLarge,
-    ImageTooSmall,
-    BadAspectRatio,
-    TooManyFrames,
-    DecompressionBomb,
-    TooManyMetadata,
-    Polyglot,
-    ActiveContent,
-    Malware,
-    ExtensionMismatch,
-    DecodeTimeout,
-    TooDark,
-    TooBright,
-    BlankImage,
-    LowContrast,
-    TooBlurry,
-    TooNoisy,
-    LowQuality,
+    Code::EmptyFile,
+    Code::UnsupportedFormat,
+    Code::CorruptImage,
+    Code::ImageTooLarge,
+    Code::ImageTooSmall,
+    Code::BadAspectRatio,
+    Code::TooManyFrames,
+    Code::DecompressionBomb,
+    Code::TooManyMetadata,
+    Code::Polyglot,
+    Code::ActiveContent,
+    Code::Malware,
+    Code::ExtensionMismatch,
+    Code::DecodeTimeout,
+    Code::TooDark,
+    Code::TooBright,
+    Code::BlankImage,
+    Code::LowContrast,
+    Code::TooBlurry,
+    Code::TooNoisy,
+    Code::LowQuality,
 ];
-const MODEL: [ErrorCode; 2] = [FeatureUnavailable, ModelFailed];
+const MODEL: [ErrorCode; 2] = [Code::FeatureUnavailable, Code::ModelFailed];
 
 /// One response a status; it lists its codes in the header `X-Error-Code` and shows an example of each.
 fn responses(codes: &[ErrorCode]) -> BTreeMap<String, RefOr<Response>> {

@@ -6,7 +6,7 @@ use utoipa::{
     openapi::{
         RefOr, Required, Schema,
         path::{Parameter, ParameterBuilder, ParameterIn, ParameterStyle},
-        schema::Object,
+        schema::{Object, SchemaType, Type},
     },
 };
 
@@ -38,7 +38,38 @@ fn parameter(name: &str, kind: Kind, schema: RefOr<Schema>) -> Parameter {
 
 /// Every field with the schema of its value.
 pub(super) fn described() -> impl Iterator<Item = (&'static str, Kind, RefOr<Schema>)> {
-    FIELDS.into_iter().filter_map(|(name, kind)| Some((name, kind, schema_of(name)?)))
+    FIELDS.into_iter().filter_map(|(name, kind)| Some((name, kind, present(schema_of(name)?))))
+}
+
+/// A field is there or not; it can't be `null`.
+fn present(schema: RefOr<Schema>) -> RefOr<Schema> {
+    match schema {
+        RefOr::T(Schema::Object(mut object)) => {
+            object.schema_type = without_null(object.schema_type);
+            object.default = None;
+            object.into()
+        }
+        RefOr::T(Schema::Array(mut array)) => {
+            array.schema_type = without_null(array.schema_type);
+            array.default = None;
+            array.into()
+        }
+        RefOr::T(Schema::OneOf(either)) => {
+            let wanted = either.items.iter().find(|item| matches!(item, RefOr::Ref(_))).cloned();
+            wanted.unwrap_or(RefOr::T(Schema::OneOf(either)))
+        }
+        other => other,
+    }
+}
+
+fn without_null(types: SchemaType) -> SchemaType {
+    match types {
+        SchemaType::Array(types) => match types.into_iter().find(|one| *one != Type::Null) {
+            Some(one) => SchemaType::Type(one),
+            None => SchemaType::AnyValue,
+        },
+        other => other,
+    }
 }
 
 fn schema_of(name: &str) -> Option<RefOr<Schema>> {
@@ -62,9 +93,6 @@ fn description_of(schema: &RefOr<Schema>) -> Option<String> {
         RefOr::Ref(reference) => Some(reference.description.clone()).filter(|text| !text.is_empty()),
         RefOr::T(Schema::Object(Object { description, .. })) => description.clone(),
         RefOr::T(Schema::Array(array)) => array.description.clone(),
-        RefOr::T(Schema::OneOf(either)) => {
-            either.description.clone().or_else(|| either.items.iter().find_map(description_of))
-        }
         RefOr::T(_) => None,
     }
 }
