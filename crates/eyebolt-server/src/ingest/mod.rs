@@ -26,6 +26,8 @@ pub(crate) use self::{
     fields::{FIELDS, Kind},
     json::Document,
 };
+use eyebolt_types::AnalyzeRequest;
+
 use crate::{ApiError, HttpSettings, analysis::Submission, config};
 
 /// The parts of a multipart body, beside dotted parameters such as `objects.min_confidence`.
