@@ -3,10 +3,20 @@
 //! Transparency is laid on white, 16-bit and float samples are rounded to 8 bits, grey, palettes and inks become
 //! RGB. Colour profiles (ICC) are not applied: models were trained on pictures that were read the same way.
 
+#[cfg(target_os = "linux")]
+mod channel;
 mod jpeg;
 mod orient;
 mod plan;
+#[cfg(target_os = "linux")]
+pub mod pool;
+#[cfg(target_os = "linux")]
+mod process;
 mod raster;
+#[cfg(target_os = "linux")]
+mod shared;
+#[cfg(target_os = "linux")]
+pub mod worker;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
