@@ -4,6 +4,7 @@
 pub mod backend;
 mod error;
 mod picture;
+pub mod quality;
 
 pub use error::{BackendError, EngineError, ImageError};
 pub use picture::Picture;
