@@ -16,7 +16,10 @@ use crate::{
     BackendError, EngineError, ImageError, Picture,
     backend::{Backend, OnnxRuntime, Rten},
     compute::{Canceled, Compute, Lost},
-    decode::{self, DecodePlan, DecodePool},
+    decode::{
+        self, DecodePlan,
+        pool::{DecodePool, PoolSettings},
+    },
     features::run_task,
     memory::MemoryBudget,
     models::{Lent, Model, Models, Phases},
@@ -125,12 +128,9 @@ impl Engine {
                 Arc::new(OnnxRuntime::load(library).map_err(EngineError::Backend)?)
             }
         };
-        let decoder = match settings.decoder {
+        let decoder = match &settings.decoder {
             None => Decoder::Here,
-            Some(command) => Decoder::Processes(
-                DecodePool::start(command, settings.threads, &settings.limits)
-                    .map_err(|error| EngineError::Decoders { reason: error.to_string() })?,
-            ),
+            Some(program) => Decoder::Processes(start_decoders(program, &settings)?),
         };
         Ok(Self {
             models: Models::open(&settings.models, backend, settings.sessions),
@@ -223,6 +223,21 @@ impl Engine {
         let ran = self.compute.run(permit, move |_| Models::canary(&model, &mut session)).await;
         ran.map_err(|Lost| EngineError::Died)?
     }
+}
+
+fn start_decoders(command: &[String], settings: &EngineSettings) -> Result<DecodePool, EngineError> {
+    let failed = |reason: String| EngineError::Decoders { reason };
+    let (program, arguments) =
+        command.split_first().ok_or_else(|| failed("the command that starts one is empty".to_owned()))?;
+    DecodePool::start(PoolSettings {
+        program: program.into(),
+        arguments: arguments.iter().map(Into::into).collect(),
+        workers: settings.threads,
+        limits: settings.limits.clone(),
+        memory_bytes: settings.memory,
+        max_decode: Duration::from_secs(u64::from(settings.limits.max_decode_seconds)),
+    })
+    .map_err(|error| failed(error.to_string()))
 }
 
 /// Sessions on loan for one image.

@@ -12,7 +12,7 @@ use eyebolt_types::{
 
 use crate::{
     EngineError, barcodes,
-    features::faces,
+    features::{faces, objects::views::side_for},
     models::{Model, Models},
     probe::Header,
 };
@@ -28,7 +28,7 @@ pub struct Plan {
 
 /// One feature with its models and parameters.
 pub(crate) enum Task {
-    Objects(Arc<Model>, ObjectParameters),
+    Objects(Arc<Model>, ObjectParameters, Detail),
     Faces(Arc<Model>, FaceParameters, Detail),
     Text(TextPlan),
     Barcodes(BarcodeParameters),
@@ -78,7 +78,7 @@ impl Task {
             Feature::Objects => {
                 let model = models.resolve(feature, p.objects.model.as_deref())?;
                 check_labels(&model, p.objects.labels.as_deref().unwrap_or_default())?;
-                Self::Objects(model, p.objects.clone())
+                Self::Objects(model, p.objects.clone(), p.objects.detail.unwrap_or(request.detail))
             }
             Feature::Faces => {
                 let model = models.resolve(feature, p.faces.model.as_deref())?;

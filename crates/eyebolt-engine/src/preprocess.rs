@@ -53,9 +53,23 @@ struct Layout {
     canvas: [u32; 2],
 }
 
-/// Fits the picture and lays it out as a tensor. `free_side` is the longer side where the model leaves its size free.
-pub(crate) fn prepare(picture: &Picture, spec: &InputSpec, free_side: u32) -> Prepared {
-    let layout = layout(picture, spec, free_side);
+/// What of the picture the model sees, and how large where it leaves its size free.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) enum Frame {
+    /// All of it.
+    Whole,
+    /// Left, top, width and height in pixels of the picture.
+    Crop([f64; 4]),
+    /// All of it; the longer side becomes so many pixels where the model's size is free.
+    LongSide(u32),
+}
+
+/// The longer side where neither model nor frame says one.
+const FREE_SIDE: u32 = 640;
+
+/// Fits the picture and lays it out as a tensor.
+pub(crate) fn prepare(picture: &Picture, spec: &InputSpec, frame: Frame) -> Prepared {
+    let layout = layout(picture, spec, frame);
     let [left, top, crop_width, crop_height] = layout.crop;
     let placement = Placement {
         offset: [
@@ -74,9 +88,14 @@ pub(crate) fn prepare(picture: &Picture, spec: &InputSpec, free_side: u32) -> Pr
     Prepared { shape, data: tensor(pixels, &layout, spec), placement }
 }
 
-fn layout(picture: &Picture, spec: &InputSpec, free_side: u32) -> Layout {
-    let (width, height) = (f64::from(picture.width), f64::from(picture.height));
-    let whole = [0.0, 0.0, width, height];
+fn layout(picture: &Picture, spec: &InputSpec, frame: Frame) -> Layout {
+    let all = [0.0, 0.0, f64::from(picture.width), f64::from(picture.height)];
+    let (whole, free_side) = match frame {
+        Frame::Whole => (all, FREE_SIDE),
+        Frame::Crop(crop) => (crop, FREE_SIDE),
+        Frame::LongSide(side) => (all, side),
+    };
+    let [left, top, width, height] = whole;
     let canvas = [spec.width, spec.height];
     let fitted = |box_width: f64, box_height: f64| {
         let factor = (box_width / width).min(box_height / height);
@@ -95,7 +114,7 @@ fn layout(picture: &Picture, spec: &InputSpec, free_side: u32) -> Layout {
         }
         Fit::CentreCrop => {
             let side = width.min(height) * 224.0 / 256.0;
-            let crop = [(width - side) / 2.0, (height - side) / 2.0, side, side];
+            let crop = [left + (width - side) / 2.0, top + (height - side) / 2.0, side, side];
             Layout { crop, size: canvas, offset: [0, 0], canvas }
         }
         Fit::Multiple32 => {
@@ -108,7 +127,8 @@ fn layout(picture: &Picture, spec: &InputSpec, free_side: u32) -> Layout {
 /// The cropped part at its new size; `None` where the picture has that size already.
 fn resize(picture: &Picture, layout: &Layout) -> Option<Vec<u8>> {
     let [left, top, width, height] = layout.crop;
-    if layout.size == [picture.width, picture.height] && [left, top] == [0.0, 0.0] {
+    let is_whole = [left, top, width, height] == [0.0, 0.0, f64::from(picture.width), f64::from(picture.height)];
+    if is_whole && layout.size == [picture.width, picture.height] {
         return None;
     }
     let source = ImageRef::new(picture.width, picture.height, &picture.pixels, PixelType::U8x3)
@@ -161,7 +181,7 @@ mod tests {
     #[test]
     fn a_letterbox_keeps_the_ratio_and_maps_back() {
         let picture = Picture::full(100, 50, vec![11; 100 * 50 * 3]);
-        let prepared = prepare(&picture, &spec(64, 64, Fit::LetterboxCentre), 0);
+        let prepared = prepare(&picture, &spec(64, 64, Fit::LetterboxCentre), Frame::Whole);
         assert_eq!(prepared.shape, [1, 3, 64, 64]);
         assert_eq!(prepared.data[0], (114.0 - 1.0) * 2.0);
         assert_eq!(prepared.data[32 * 64 + 32], (11.0 - 1.0) * 2.0);
@@ -172,14 +192,14 @@ mod tests {
     #[test]
     fn channels_are_swapped_for_bgr() {
         let picture = Picture::full(1, 1, vec![10, 20, 30]);
-        let prepared = prepare(&picture, &spec(1, 1, Fit::Stretch), 0);
+        let prepared = prepare(&picture, &spec(1, 1, Fit::Stretch), Frame::Whole);
         assert_eq!(prepared.data, [58.0, 38.0, 18.0]);
     }
 
     #[test]
     fn a_free_size_is_padded_to_a_multiple_of_32() {
         let picture = Picture::full(100, 50, vec![0; 100 * 50 * 3]);
-        let prepared = prepare(&picture, &spec(0, 0, Fit::Multiple32), 100);
+        let prepared = prepare(&picture, &spec(0, 0, Fit::Multiple32), Frame::LongSide(100));
         assert_eq!(prepared.shape, [1, 3, 64, 128]);
         assert_eq!(prepared.placement.point([100.0, 50.0]), [100.0, 50.0]);
     }
@@ -187,7 +207,7 @@ mod tests {
     #[test]
     fn a_centre_crop_maps_its_corner_into_the_image() {
         let picture = Picture::full(512, 256, vec![0; 512 * 256 * 3]);
-        let prepared = prepare(&picture, &spec(224, 224, Fit::CentreCrop), 0);
+        let prepared = prepare(&picture, &spec(224, 224, Fit::CentreCrop), Frame::Whole);
         assert_eq!(prepared.placement.point([0.0, 0.0]), [144.0, 16.0]);
     }
 
@@ -195,7 +215,7 @@ mod tests {
     fn a_scaled_picture_maps_to_the_full_image() {
         let mut picture = Picture::full(50, 50, vec![0; 50 * 50 * 3]);
         (picture.full_width, picture.full_height) = (400, 400);
-        let prepared = prepare(&picture, &spec(100, 100, Fit::Stretch), 0);
+        let prepared = prepare(&picture, &spec(100, 100, Fit::Stretch), Frame::Whole);
         assert_eq!(prepared.placement.point([50.0, 100.0]), [200.0, 400.0]);
     }
 }

@@ -27,6 +27,12 @@ use eyebolt_types::ImageFormat;
 use crate::probe::Header;
 use crate::{ImageError, Picture};
 
+/// The formats that are decoded.
+pub fn formats() -> &'static [ImageFormat] {
+    use ImageFormat as F;
+    &[F::Jpeg, F::Png, F::Webp, F::Gif, F::Tiff, F::Bmp, F::Pnm, F::Qoi, F::Ico]
+}
+
 /// Decodes the first frame of a file that `header` was read from.
 ///
 /// # Errors

@@ -12,13 +12,12 @@ pub(crate) struct Candidate<T> {
     pub(crate) what: T,
 }
 
-/// Greedy non-maximum suppression: the surest first; a weaker one is dropped where it overlaps a kept one of the same
-/// kind by more than `iou`. At most `most` are kept. Candidates without an area or a finite confidence are dropped.
+/// Greedy non-maximum suppression: the surest first; a weaker one is dropped where it is the `same` as a kept one. At
+/// most `most` are kept. Candidates without an area or a finite confidence are dropped.
 pub(crate) fn suppress<T>(
     mut candidates: Vec<Candidate<T>>,
-    iou: f32,
     most: usize,
-    same: impl Fn(&T, &T) -> bool,
+    same: impl Fn(&Candidate<T>, &Candidate<T>) -> bool,
 ) -> Vec<Candidate<T>> {
     candidates.retain(|candidate| candidate.confidence.is_finite() && candidate.bounds.area() > 0.0);
     candidates.sort_by(|a, b| b.confidence.total_cmp(&a.confidence));
@@ -27,10 +26,7 @@ pub(crate) fn suppress<T>(
         if kept.len() == most {
             break;
         }
-        let covered = kept
-            .iter()
-            .any(|other| same(&other.what, &candidate.what) && other.bounds.iou(&candidate.bounds) > iou);
-        if !covered {
+        if !kept.iter().any(|other| same(other, &candidate)) {
             kept.push(candidate);
         }
     }
@@ -62,20 +58,20 @@ mod tests {
     #[test]
     fn the_surer_of_two_that_overlap_stays_and_other_kinds_are_left_alone() {
         let found = vec![candidate(0.5, 1.0, 0), candidate(0.9, 0.0, 0), candidate(0.4, 1.0, 1)];
-        let kept = suppress(found, 0.5, 10, |a, b| a == b);
+        let kept = suppress(found, 10, |a, b| a.what == b.what && a.bounds.iou(&b.bounds) > 0.5);
         assert_eq!(kept, [candidate(0.9, 0.0, 0), candidate(0.4, 1.0, 1)]);
     }
 
     #[test]
     fn what_is_no_number_is_dropped() {
-        assert!(suppress(vec![candidate(f32::NAN, 0.0, 0)], 0.5, 10, |_, _| true).is_empty());
+        assert!(suppress(vec![candidate(f32::NAN, 0.0, 0)], 10, |_, _| true).is_empty());
     }
 
     proptest! {
         #[test]
         fn no_two_kept_ones_overlap(places in prop::collection::vec((0.0f32..1.0, 0.0f32..200.0), 0..60)) {
             let found: Vec<_> = places.iter().map(|&(confidence, x)| candidate(confidence, x, 0)).collect();
-            let kept = suppress(found, 0.3, usize::MAX, |_, _| true);
+            let kept = suppress(found, usize::MAX, |a, b| a.bounds.iou(&b.bounds) > 0.3);
             for (index, one) in kept.iter().enumerate() {
                 for other in &kept[..index] {
                     prop_assert!(one.bounds.iou(&other.bounds) <= 0.3);

@@ -12,7 +12,7 @@ use crate::{
     BackendError, EngineError, Picture,
     backend::TensorView,
     models::Running,
-    preprocess::{Placement, prepare},
+    preprocess::{Frame, Placement, prepare},
 };
 
 const MAX_RESULTS: u32 = 100;
@@ -40,12 +40,12 @@ pub(crate) fn find(
         return Err(running.failed(BackendError::Outputs { reason }));
     };
     let side = input_side(parameters, detail);
-    let input = running.preprocess(|| prepare(picture, &model.manifest.input, side));
+    let input = running.preprocess(|| prepare(picture, &model.manifest.input, Frame::LongSide(side)));
     let floor = parameters.min_confidence.unwrap_or(model.manifest.min_confidence);
     let candidates =
         running.infer(&input, |outputs| Maps::read(outputs, input.shape)?.faces(floor, input.placement))?;
     let most = parameters.max_results.unwrap_or(MAX_RESULTS) as usize;
-    let kept = running.postprocess(|| suppress(candidates, iou, most, |_, _| true));
+    let kept = running.postprocess(|| suppress(candidates, most, |a, b| a.bounds.iou(&b.bounds) > iou));
     let items = kept
         .into_iter()
         .map(|found| Face {

@@ -11,7 +11,7 @@ use crate::{
     BackendError, EngineError, Picture,
     backend::TensorView,
     models::{Model, Running},
-    preprocess::prepare,
+    preprocess::{Frame, prepare},
 };
 
 const MAX_RESULTS: u32 = 5;
@@ -23,7 +23,7 @@ pub(crate) fn name(
     parameters: &LabelParameters,
 ) -> Result<Labels, EngineError> {
     let model = running.model();
-    let input = running.preprocess(|| prepare(picture, &model.manifest.input, 0));
+    let input = running.preprocess(|| prepare(picture, &model.manifest.input, Frame::Whole));
     let mut probabilities = running.infer(&input, |outputs| {
         let logits = vector(&model, outputs, |logits, _| Some(logits))?;
         if logits.len() != model.labels.len() {
@@ -56,7 +56,7 @@ pub(crate) fn name(
 /// The image as a vector of length 1. `Err` where the model fails or has no such output.
 pub(crate) fn embed(picture: &Picture, running: &mut Running<'_>) -> Result<Embedding, EngineError> {
     let model = running.model();
-    let input = running.preprocess(|| prepare(picture, &model.manifest.input, 0));
+    let input = running.preprocess(|| prepare(picture, &model.manifest.input, Frame::Whole));
     let mut vector = running
         .infer(&input, |outputs| vector(&model, outputs, |_, embedding| embedding).map(<[f32]>::to_vec))?;
     running.postprocess(|| normalise(&mut vector));

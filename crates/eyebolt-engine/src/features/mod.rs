@@ -24,8 +24,8 @@ pub(crate) fn run_task(
     results: &mut Results,
 ) -> Result<(), EngineError> {
     match task {
-        Task::Objects(model, parameters) => {
-            let found = objects::find(picture, &mut running(model, sessions, phases), parameters)?;
+        Task::Objects(model, parameters, detail) => {
+            let found = objects::find(picture, &mut running(model, sessions, phases), (parameters, *detail))?;
             results.objects = Some(found);
         }
         Task::Faces(model, parameters, detail) => {

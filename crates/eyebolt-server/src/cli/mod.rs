@@ -67,7 +67,7 @@ const DECODE_WORKER: &str = "decode-worker";
 pub fn main() -> ExitCode {
     let arguments = Arguments::parse();
     if matches!(arguments.command, Command::DecodeWorker) {
-        eyebolt_engine::decode::worker_main();
+        return eyebolt_engine::decode::worker::decode_worker_main();
     }
     match run(arguments) {
         Ok(code) => code,

@@ -1,6 +1,6 @@
 //! SSD outputs (arXiv 1512.02325), with the box coding of the TensorFlow object detection API: scales 10, 10, 5, 5.
 
-use super::{Candidate, Found, Reading};
+use super::{Candidate, Found, Reading, What};
 use crate::{BackendError, backend::TensorView};
 
 /// Reads `loc` \[1, n, 4\] (ty, tx, th, tw) and `scores` \[1, n, classes\] against the anchors
@@ -26,7 +26,7 @@ pub(super) fn candidates(outputs: &[TensorView<'_>], read: &Reading<'_>) -> Resu
     {
         for (class, &confidence) in row.iter().enumerate() {
             if confidence >= read.floor && read.wanted[class] {
-                found.push(Candidate { confidence, bounds: decode(anchor, code, read), what: class });
+                found.push(Candidate { confidence, bounds: decode(anchor, code, read), what: What { class, in_part: false } });
             }
         }
     }

@@ -1,6 +1,6 @@
 //! YOLOX outputs (arXiv 2107.08430): anchor-free, a grid for each of the strides 8, 16 and 32.
 
-use super::{Candidate, Found, Reading};
+use super::{Candidate, Found, Reading, What};
 use crate::{BackendError, backend::TensorView};
 
 const STRIDES: [usize; 3] = [8, 16, 32];
@@ -36,7 +36,7 @@ pub(super) fn candidates(
         for (class, score) in row[5..].iter().enumerate() {
             let confidence = objectness * score;
             if confidence >= read.floor && read.wanted[class] {
-                found.push(Candidate { confidence, bounds, what: class });
+                found.push(Candidate { confidence, bounds, what: What { class, in_part: false } });
             }
         }
     }
