@@ -3,7 +3,7 @@
 //! Reads `manifest.json` there, prints each wrong verdict, the totals, the slowest file and the file that took most
 //! memory beyond its plan. `--all` prints every verdict.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
@@ -20,7 +20,7 @@ fn main() -> Result<()> {
     let on_demand = arguments.get(1).map(PathBuf::from);
     let manifest: Value = serde_json::from_slice(&std::fs::read(root.join("manifest.json"))?)?;
     let rows = manifest["files"].as_array().context("the manifest has no files")?;
-    let mut score = Score { all, ..Score::default() };
+    let mut score = Score { all, root: root.clone(), ..Score::default() };
     for row in rows.iter().filter(|row| row["expected"]["gate"] != "quality") {
         let path = row["path"].as_str().context("a row without a path")?;
         let file = match (path.strip_prefix("ondemand/"), &on_demand) {
@@ -28,7 +28,7 @@ fn main() -> Result<()> {
             (Some(name), Some(directory)) => directory.join(name),
             (Some(_), None) => continue,
         };
-        score.take(path, row, &root, &std::fs::read(file)?)?;
+        score.take(path, row, &std::fs::read(file)?)?;
     }
     score.report();
     Ok(())
@@ -38,6 +38,7 @@ fn main() -> Result<()> {
 #[derive(Default)]
 struct Score {
     all: bool,
+    root: PathBuf,
     files: usize,
     mistakes: usize,
     compared: usize,
@@ -50,7 +51,7 @@ struct Score {
 }
 
 impl Score {
-    fn take(&mut self, path: &str, row: &Value, root: &Path, bytes: &[u8]) -> Result<()> {
+    fn take(&mut self, path: &str, row: &Value, bytes: &[u8]) -> Result<()> {
         let before = reset_peak()?;
         let start = Instant::now();
         let (verdict, probed, plan) = analyse(bytes, start);
@@ -74,7 +75,7 @@ impl Score {
             (row["truth"]["matches"].as_str(), row["truth"]["max_mean_abs_diff"].as_f64(), &verdict)
         {
             self.compared += 1;
-            let difference = difference(picture, &std::fs::read(root.join(other))?)?;
+            let difference = difference(picture, &std::fs::read(self.root.join(other))?)?;
             if difference > limit {
                 self.mistakes += 1;
                 println!("{path}: differs from {other} by {difference:.2}, more than {limit}");

@@ -27,6 +27,9 @@ impl MemoryBudget {
     ///
     /// # Errors
     /// [`ImageError::OverBudget`] at once where it is more than the whole budget.
+    ///
+    /// # Panics
+    /// Never: the semaphore is not closed.
     pub async fn reserve(&self, bytes: u64) -> Result<Reservation, ImageError> {
         let units = self.units_for(bytes)?;
         let permit = Arc::clone(&self.units).acquire_many_owned(units).await;

@@ -96,7 +96,7 @@ fn raster_bytes(header: &Header) -> u64 {
     let inside = match header.format {
         // A canvas and a frame of an animation, with alpha.
         ImageFormat::Webp if header.frames > 1 => 8,
-        // Planes of Y'CbCr and alpha beside the pixels; a lossless picture is kept with alpha.
+        // Planes of `YCbCr` and alpha beside the pixels; a lossless picture is kept with alpha.
         ImageFormat::Webp => 5,
         ImageFormat::Gif => 4,
         ImageFormat::Ico => 8,

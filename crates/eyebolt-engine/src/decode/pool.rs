@@ -114,6 +114,9 @@ impl DecodePool {
 
     /// Waits for a turn; whoever asks first is served first. [`Self::decode`] then finds a process without waiting,
     /// unless one is just being replaced.
+    ///
+    /// # Panics
+    /// Never: the semaphore is not closed.
     pub async fn turn(&self) -> DecodePermit {
         let permit = Arc::clone(&self.permits).acquire_owned().await;
         DecodePermit(permit.expect("the semaphore is never closed"))

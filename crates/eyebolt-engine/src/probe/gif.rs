@@ -1,4 +1,4 @@
-//! GIF89a specification, sections 17 to 27: blocks up to the trailer.
+//! `GIF89a` specification, sections 17 to 27: blocks up to the trailer.
 
 use super::gate::Gate;
 use super::reader::Reader;

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 pub enum Colour {
     /// One channel of brightness.
     Grey,
-    /// Red, green, blue, or a transform of them (Y'CbCr).
+    /// Red, green, blue, or a transform of them (`YCbCr`).
     Rgb,
     /// Indices into a table of colours.
     Palette,

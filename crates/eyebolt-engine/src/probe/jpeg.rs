@@ -73,7 +73,7 @@ fn segment(
     };
     let data = reader.take(u64::from(length))?;
     match marker {
-        0xc4 => seen.tables.huffman(data, gate),
+        0xc4 => Tables::huffman(data, gate),
         0xdb => seen.tables.quantisation(data, gate),
         0xcc => Ok(()),
         0xc0..=0xcf => frame(marker, data, gate, seen),

@@ -78,7 +78,7 @@ pub(super) struct Tables {
 
 impl Tables {
     /// Checks Huffman tables: counts that fit a code of 16 bits, and as many values as they say.
-    pub(super) fn huffman(&self, mut data: &[u8], gate: &Gate<'_>) -> Result<(), ImageError> {
+    pub(super) fn huffman(mut data: &[u8], gate: &Gate<'_>) -> Result<(), ImageError> {
         while let Some((&class, rest)) = data.split_first() {
             let Some((counts, values)) = rest.split_at_checked(16) else {
                 return Err(gate.corrupt("a Huffman table that is cut off"));

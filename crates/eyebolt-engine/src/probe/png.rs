@@ -32,11 +32,11 @@ pub(super) fn walk(bytes: &[u8], gate: &mut Gate<'_>) -> Result<Header, ImageErr
             b"IHDR" => return Err(reader.corrupt("two IHDR chunks")),
             b"PLTE" => palette(data, gate, &mut seen)?,
             b"tRNS" => transparency(data, gate, &mut seen)?,
-            b"acTL" | b"fcTL" | b"fdAT" => animation(&kind, data, gate)?,
+            b"acTL" | b"fcTL" | b"fdAT" => animation(kind, data, gate)?,
             b"cHRM" | b"gAMA" | b"sBIT" | b"sRGB" | b"bKGD" | b"hIST" | b"pHYs" | b"tIME" | b"cICP" => {
                 gate.count_metadata(data.len() as u64 + 12)?;
             }
-            _ => metadata(&kind, data, gate, &mut seen)?,
+            _ => metadata(kind, data, gate, &mut seen)?,
         }
     }
     if seen.data_bytes == 0 {
@@ -137,9 +137,9 @@ fn transparency(data: &[u8], gate: &Gate<'_>, seen: &mut Seen) -> Result<(), Ima
 }
 
 /// Counts frames by their control chunks and by what the animation announces.
-fn animation(kind: &[u8; 4], data: &[u8], gate: &mut Gate<'_>) -> Result<(), ImageError> {
+fn animation(kind: [u8; 4], data: &[u8], gate: &mut Gate<'_>) -> Result<(), ImageError> {
     let mut reader = Reader::new(data, gate.format);
-    match kind {
+    match &kind {
         b"acTL" => gate.announced_frames(u64::from(reader.be32()?)),
         b"fcTL" => {
             reader.take(4)?;
@@ -150,14 +150,14 @@ fn animation(kind: &[u8; 4], data: &[u8], gate: &mut Gate<'_>) -> Result<(), Ima
     }
 }
 
-fn metadata(kind: &[u8; 4], data: &[u8], gate: &mut Gate<'_>, seen: &mut Seen) -> Result<(), ImageError> {
-    let described = matches!(kind, b"tEXt" | b"zTXt" | b"iTXt" | b"eXIf" | b"iCCP" | b"sPLT");
+fn metadata(kind: [u8; 4], data: &[u8], gate: &mut Gate<'_>, seen: &mut Seen) -> Result<(), ImageError> {
+    let described = matches!(&kind, b"tEXt" | b"zTXt" | b"iTXt" | b"eXIf" | b"iCCP" | b"sPLT");
     // Bit 5 of the first letter: decoders must not pass over what they don't know (5.4).
     if !described && kind[0].is_ascii_uppercase() {
         return Err(gate.corrupt(format!("an unknown critical chunk {}", kind.escape_ascii())));
     }
     gate.metadata(if described { Part::Described } else { Part::Unknown }, data, 12)?;
-    match kind {
+    match &kind {
         b"eXIf" if !seen.oriented => {
             let tiff = data.strip_prefix(b"Exif\0\0").unwrap_or(data);
             seen.header = seen.header.clone().turned(exif::orientation(tiff));

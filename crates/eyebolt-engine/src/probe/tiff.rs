@@ -1,4 +1,4 @@
-//! TIFF 6.0 and BigTIFF: the chain of image file directories, each a page.
+//! TIFF 6.0 and its 64-bit extension: the chain of image file directories, each a page.
 
 use super::gate::Gate;
 use super::header::Header;
@@ -24,7 +24,7 @@ pub(super) fn walk(bytes: &[u8], gate: &mut Gate<'_>) -> Result<Header, ImageErr
         for row in directory.rows() {
             let entry = layout.entry(row)?;
             end = end.max(entry.end);
-            keep(&mut page, entry, gate)?;
+            keep(&mut page, &entry, gate)?;
         }
         end = end.max(directory.end);
         next = directory.next;
@@ -41,8 +41,8 @@ pub(super) fn walk(bytes: &[u8], gate: &mut Gate<'_>) -> Result<Header, ImageErr
 }
 
 /// Keeps what describes pixels; everything else is metadata.
-fn keep<'a>(page: &mut Page<'a>, entry: Entry<'a>, gate: &mut Gate<'_>) -> Result<(), ImageError> {
-    if page.keep(&entry) {
+fn keep<'a>(page: &mut Page<'a>, entry: &Entry<'a>, gate: &mut Gate<'_>) -> Result<(), ImageError> {
+    if page.keep(entry) {
         return Ok(());
     }
     gate.metadata(Part::Described, entry.value, 12)

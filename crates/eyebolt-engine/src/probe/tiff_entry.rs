@@ -1,4 +1,4 @@
-//! TIFF 6.0, section 2: byte orders, directories and entries; BigTIFF widens offsets and counts to 64 bits.
+//! TIFF 6.0, section 2: byte orders, directories and entries; the 64-bit extension widens offsets and counts.
 
 use eyebolt_types::ImageFormat;
 

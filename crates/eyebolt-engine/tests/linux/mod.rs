@@ -1,3 +1,5 @@
+#![expect(clippy::unwrap_used, reason = "a test without the harness is still a test")]
+
 use std::io::Cursor;
 use std::process::ExitCode;
 use std::time::Duration;
