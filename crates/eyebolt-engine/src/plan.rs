@@ -111,7 +111,7 @@ impl Task {
 
     fn models(&self) -> Vec<&Arc<Model>> {
         match self {
-            Self::Objects(model, _)
+            Self::Objects(model, ..)
             | Self::Faces(model, ..)
             | Self::Labels(model, _)
             | Self::Embedding(model) => {
@@ -137,9 +137,8 @@ impl Task {
     fn wanted_side(&self, header: &Header) -> Option<u32> {
         match self {
             Self::Faces(_, parameters, detail) => Some(faces::input_side(parameters, *detail)),
-            Self::Objects(model, _) | Self::Labels(model, _) | Self::Embedding(model) => {
-                Some(fixed_side(model, header))
-            }
+            Self::Objects(model, _, detail) => Some(side_for(*detail, fixed_side(model, header))),
+            Self::Labels(model, _) | Self::Embedding(model) => Some(fixed_side(model, header)),
             // Small letters and fine bars need every pixel; the pixel digest is of every pixel.
             Self::Text(_) | Self::Barcodes(_) | Self::Quality => None,
         }
