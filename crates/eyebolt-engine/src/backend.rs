@@ -1,7 +1,11 @@
 //! What runs a model: ONNX Runtime, or rten where no library can be had.
 
+mod onnx_runtime;
+mod rten;
+
 use std::path::Path;
 
+pub use self::{onnx_runtime::OnnxRuntime, rten::Rten};
 use crate::BackendError;
 
 /// A view of one 32-bit float tensor, row-major. The memory belongs to whoever made it.

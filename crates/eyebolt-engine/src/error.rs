@@ -78,6 +78,16 @@ pub enum EngineError {
     ModelFailed { model: String, source: BackendError },
     #[error("the parameter {pointer} is wrong: {reason}")]
     InvalidParameter { pointer: String, reason: String },
+    #[error("the image is not good enough")]
+    LowQuality { verdicts: Vec<eyebolt_types::result::QualityVerdict> },
+    #[error(transparent)]
+    Backend(BackendError),
+    #[error("no decoder process can be started: {reason}")]
+    Decoders { reason: String },
+    #[error("nobody waits for the answer any more")]
+    Canceled,
+    #[error("the work was lost to a panic")]
+    Died,
     #[error("the engine is shutting down")]
     Stopped,
 }

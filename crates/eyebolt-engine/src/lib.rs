@@ -1,10 +1,26 @@
 //! Image in, result out: header probe, safety checks, decode under a memory budget, quality, digests, models.
 //! Knows pixels and models; knows neither HTTP nor SQL.
 
+pub mod annotate;
 pub mod backend;
-pub mod text;
+pub mod barcodes;
+mod compute;
+pub mod decode;
+pub mod digest;
+mod engine;
 mod error;
+mod features;
+mod inspect;
+pub mod memory;
+pub mod models;
 mod picture;
+mod plan;
+mod preprocess;
+pub mod probe;
+pub mod quality;
+pub mod text;
 
+pub use engine::{BackendChoice, Engine, EngineSettings, Findings, StepReport};
 pub use error::{BackendError, EngineError, ImageError};
 pub use picture::Picture;
+pub use plan::Plan;

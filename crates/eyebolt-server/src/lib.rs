@@ -1,1 +1,21 @@
-//! x
+//! The server: HTTP at the edge, and the rooms that a request passes behind it.
+//!
+//! `http` answers, `ingest` turns a body into a checked submission, `analysis` is the door to the engine. Errors of
+//! the rooms become catalogue problems in `problem` alone.
+
+pub mod analysis;
+pub mod cli;
+pub mod config;
+pub mod http;
+mod ingest;
+pub mod problem;
+pub mod run;
+pub mod settings;
+
+pub use analysis::Analyzer;
+pub use config::HttpSettings;
+pub use http::{App, Server};
+pub use ingest::{BodyMemory, Declared};
+pub use problem::ApiError;
+pub use run::Runner;
+pub use settings::Settings;

@@ -125,7 +125,7 @@ catalogue! {
         "errors[].pointer names the place; the description is at /openapi.json.";
     InvalidMultipart "invalid_multipart" 400 Client never "The multipart body can't be read"
         "Let an HTTP library build the body, and send its Content-Type with the boundary.";
-    InvalidBase64 "invalid_base64" 400 Client never "image_base64 is not base64"
+    InvalidBase64 "invalid_base64" 400 Client never "The base64 of the image can't be read"
         "Use the standard alphabet of RFC 4648 with padding, without line breaks.";
     InvalidParameter "invalid_parameter" 400 Client never "A parameter has a value outside its range"
         "errors[] names each parameter, its range and the value found.";

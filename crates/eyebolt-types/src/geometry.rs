@@ -72,11 +72,16 @@ impl BoundingBox {
         self.width * self.height
     }
 
-    /// Intersection over union with another box, 0–1; 0 where both are empty.
-    pub fn iou(&self, other: &Self) -> f32 {
+    /// Area that lies in both boxes, square pixels.
+    pub fn intersection(&self, other: &Self) -> f32 {
         let width = (self.x + self.width).min(other.x + other.width) - self.x.max(other.x);
         let height = (self.y + self.height).min(other.y + other.height) - self.y.max(other.y);
-        let both = width.max(0.0) * height.max(0.0);
+        width.max(0.0) * height.max(0.0)
+    }
+
+    /// Intersection over union with another box, 0–1; 0 where both are empty.
+    pub fn iou(&self, other: &Self) -> f32 {
+        let both = self.intersection(other);
         let either = self.area() + other.area() - both;
         if either > 0.0 { both / either } else { 0.0 }
     }

@@ -1,0 +1,322 @@
+//! The engine: one checked image and a plan in, findings out.
+
+use std::{
+    path::PathBuf,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use eyebolt_types::{
+    AnalyzeRequest, Feature, ImageLimits, Results,
+    request::QualityGate,
+    result::{QualityVerdict, Verdict},
+};
+
+use crate::{
+    BackendError, EngineError, ImageError, Picture,
+    backend::{Backend, OnnxRuntime, Rten},
+    compute::{Canceled, Compute, Lost},
+    decode::{
+        self, DecodePlan,
+        pool::{DecodePool, PoolSettings},
+    },
+    features::run_task,
+    memory::MemoryBudget,
+    models::{Lent, Model, Models, Phases},
+    plan::{Plan, Task},
+    probe::{self, Header},
+    quality,
+};
+
+/// What runs the models.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum BackendChoice {
+    /// ONNX Runtime from this library file.
+    OnnxRuntime(PathBuf),
+    /// rten: no library, two to four times the time.
+    Rten,
+}
+
+/// How an engine is set up.
+#[derive(Debug, Clone)]
+pub struct EngineSettings {
+    /// The folder whose subfolders hold a `model.toml` each.
+    pub models: PathBuf,
+    /// What runs the models.
+    pub backend: BackendChoice,
+    /// Threads that decode and run models.
+    pub threads: usize,
+    /// Sessions of each model: how many requests can run one model at once.
+    pub sessions: usize,
+    /// Memory for decoded pixels, bytes.
+    pub memory: u64,
+    /// What an image may be.
+    pub limits: ImageLimits,
+    /// The command that starts a decoder process; `None`: decode in this process, where an abort takes it down.
+    pub decoder: Option<Vec<String>>,
+}
+
+/// Reads images. Holds models, threads and the memory budget.
+pub struct Engine {
+    models: Models,
+    compute: Compute,
+    memory: MemoryBudget,
+    limits: ImageLimits,
+    decoder: Arc<Decoder>,
+}
+
+/// Where decoding happens.
+enum Decoder {
+    Here,
+    Processes(DecodePool),
+}
+
+impl Decoder {
+    fn decode(&self, bytes: &[u8], header: &Header, plan: &DecodePlan) -> Result<Picture, ImageError> {
+        match self {
+            Self::Here => decode::decode(bytes, header, plan),
+            Self::Processes(pool) => pool.decode(bytes, header, plan),
+        }
+    }
+}
+
+/// What was found in one image.
+#[derive(Debug)]
+pub struct Findings {
+    /// What the file says of itself.
+    pub header: Header,
+    /// Verdicts of the quality gate; empty where it is off.
+    pub verdicts: Vec<QualityVerdict>,
+    /// Answers of the steps that succeeded.
+    pub results: Results,
+    /// One for each feature, in the order asked.
+    pub steps: Vec<StepReport>,
+    /// Bytes to pixels.
+    pub decode: Duration,
+    /// The quality gate.
+    pub gate: Duration,
+    /// From the first byte decoded to the last answer.
+    pub elapsed: Duration,
+}
+
+/// How one feature went.
+#[derive(Debug)]
+pub struct StepReport {
+    /// The feature.
+    pub feature: Feature,
+    /// The snapshot that answered, or the reader's name.
+    pub model: Option<String>,
+    /// Why it has no answer.
+    pub error: Option<EngineError>,
+    /// When it began, after the first byte was decoded.
+    pub begun: Duration,
+    /// How long it took.
+    pub took: Duration,
+    /// Where the time went.
+    pub phases: Phases,
+}
+
+impl Engine {
+    /// Starts threads and decoder processes, and begins to load models; returns before any is loaded.
+    ///
+    /// # Errors
+    /// Where the runtime library can't be loaded or no decoder process starts.
+    pub fn start(settings: EngineSettings) -> Result<Self, EngineError> {
+        let backend: Arc<dyn Backend> = match &settings.backend {
+            BackendChoice::Rten => Arc::new(Rten),
+            BackendChoice::OnnxRuntime(library) => {
+                Arc::new(OnnxRuntime::load(library).map_err(EngineError::Backend)?)
+            }
+        };
+        let decoder = match &settings.decoder {
+            None => Decoder::Here,
+            Some(program) => Decoder::Processes(start_decoders(program, &settings)?),
+        };
+        Ok(Self {
+            models: Models::open(&settings.models, backend, settings.sessions),
+            compute: Compute::start(settings.threads.max(1)),
+            memory: MemoryBudget::new(settings.memory),
+            limits: settings.limits,
+            decoder: Arc::new(decoder),
+        })
+    }
+
+    /// The models there are.
+    pub fn models(&self) -> &Models {
+        &self.models
+    }
+
+    /// What an image may be.
+    pub fn limits(&self) -> &ImageLimits {
+        &self.limits
+    }
+
+    /// Memory for pixels that is taken now, bytes.
+    pub fn memory_used(&self) -> u64 {
+        self.memory.used()
+    }
+
+    /// Reads the header and refuses what must not be decoded. Needs no permit: it allocates nothing for pixels.
+    ///
+    /// # Errors
+    /// Where the file is no image, is broken, dangerous, or beyond a limit.
+    pub fn probe(&self, bytes: &[u8]) -> Result<Header, ImageError> {
+        probe::probe(bytes, &self.limits)
+    }
+
+    /// Resolves models and checks what only they can check.
+    ///
+    /// # Errors
+    /// Where a model is unknown or of another task, or a parameter names something that the model doesn't know.
+    pub fn plan(&self, request: &AnalyzeRequest) -> Result<Plan, EngineError> {
+        Plan::new(request, &self.models)
+    }
+
+    /// Decodes the image and does what the plan says. Waits for models, a thread and memory, in this order, so that
+    /// nothing is held by those who wait; dropping the future cancels what has not begun.
+    ///
+    /// # Errors
+    /// Where the image is refused, or a model can't be had. A feature that fails is told in its step.
+    pub async fn analyze(
+        &self,
+        bytes: impl AsRef<[u8]> + Send + 'static,
+        (header, plan): (Header, Plan),
+    ) -> Result<Findings, EngineError> {
+        let mut sessions = Sessions::default();
+        for model in plan.models() {
+            let lent = self.models.session(&model).await?;
+            sessions.0.push((model.id.clone(), lent));
+        }
+        let decoding = decode::plan(&header, plan.wanted_side(&header));
+        let permit = self.compute.permit().await.map_err(|Lost| EngineError::Stopped)?;
+        let memory = self.memory.reserve(decoding.bytes_needed).await?;
+        let decoder = Arc::clone(&self.decoder);
+        let work = move |canceled: &Canceled<'_>| {
+            let work = Work { header, plan, sessions, canceled };
+            let findings = work.perform(|header| decoder.decode(bytes.as_ref(), header, &decoding));
+            drop(memory);
+            findings
+        };
+        self.compute.run(permit, work).await.map_err(|Lost| EngineError::Died)?
+    }
+
+    /// Whether all models that read text are there.
+    pub fn reads_text(&self) -> bool {
+        let request = AnalyzeRequest::of([Feature::Text]);
+        let sound = |plan: Plan| plan.models().iter().all(|model| model.failure().is_none());
+        self.plan(&request).is_ok_and(sound)
+    }
+
+    /// Runs a tiny inference on the default model that is cheapest to run.
+    ///
+    /// # Errors
+    /// Where no model is installed, or it can't be loaded or run.
+    pub async fn canary(&self) -> Result<(), EngineError> {
+        let first = [Feature::Faces, Feature::Objects, Feature::Labels, Feature::Text];
+        let model = first.into_iter().find_map(|feature| self.models.resolve(feature, None).ok());
+        let model = model.ok_or_else(|| EngineError::FeatureUnavailable {
+            feature: Feature::Objects,
+            reason: "no model is installed: run eyebolt setup".to_owned(),
+        })?;
+        let mut session = self.models.session(&model).await?;
+        let permit = self.compute.permit().await.map_err(|Lost| EngineError::Stopped)?;
+        let ran = self.compute.run(permit, move |_| Models::canary(&model, &mut session)).await;
+        ran.map_err(|Lost| EngineError::Died)?
+    }
+}
+
+fn start_decoders(command: &[String], settings: &EngineSettings) -> Result<DecodePool, EngineError> {
+    let failed = |reason: String| EngineError::Decoders { reason };
+    let (program, arguments) =
+        command.split_first().ok_or_else(|| failed("the command that starts one is empty".to_owned()))?;
+    DecodePool::start(PoolSettings {
+        program: program.into(),
+        arguments: arguments.iter().map(Into::into).collect(),
+        workers: settings.threads,
+        limits: settings.limits.clone(),
+        memory_bytes: settings.memory,
+        max_decode: Duration::from_secs(u64::from(settings.limits.max_decode_seconds)),
+    })
+    .map_err(|error| failed(error.to_string()))
+}
+
+/// Sessions on loan for one image.
+#[derive(Default)]
+pub(crate) struct Sessions(Vec<(String, Lent)>);
+
+impl Sessions {
+    /// The session of a model of the plan.
+    pub(crate) fn of(&mut self, model: &Model) -> &mut Lent {
+        let found = self.0.iter_mut().find(|(id, _)| *id == model.id);
+        &mut found.expect("every model of a plan was taken before").1
+    }
+
+    /// Takes a session of the plan out, to hold several at once; [`Sessions::put`] brings it back.
+    pub(crate) fn take(&mut self, model: &Model) -> Lent {
+        let index = self.0.iter().position(|(id, _)| *id == model.id);
+        self.0.swap_remove(index.expect("every model of a plan was taken before")).1
+    }
+
+    /// Puts it back.
+    pub(crate) fn put(&mut self, model: &Model, session: Lent) {
+        self.0.push((model.id.clone(), session));
+    }
+}
+
+struct Work<'a> {
+    header: Header,
+    plan: Plan,
+    sessions: Sessions,
+    canceled: &'a Canceled<'a>,
+}
+
+impl Work<'_> {
+    fn perform(
+        mut self,
+        decode: impl FnOnce(&Header) -> Result<Picture, ImageError>,
+    ) -> Result<Findings, EngineError> {
+        let begun = Instant::now();
+        let picture = decode(&self.header)?;
+        let decoded = begun.elapsed();
+        let verdicts = self.judge(&picture)?;
+        let gate = begun.elapsed() - decoded;
+        let mut results = Results::default();
+        let mut steps = Vec::with_capacity(self.plan.tasks.len());
+        for task in &self.plan.tasks {
+            // Nobody waits any more: what is left would be for nothing.
+            if self.canceled.is_canceled() {
+                return Err(EngineError::Canceled);
+            }
+            let mut report = step(task, &picture, &mut self.sessions, &mut results);
+            report.begun = begun.elapsed().saturating_sub(report.took);
+            steps.push(report);
+        }
+        let elapsed = begun.elapsed();
+        Ok(Findings { header: self.header, verdicts, results, steps, decode: decoded, gate, elapsed })
+    }
+
+    fn judge(&self, picture: &Picture) -> Result<Vec<QualityVerdict>, EngineError> {
+        if self.plan.gate == QualityGate::Off {
+            return Ok(Vec::new());
+        }
+        let verdicts = quality::judge(&quality::measure(picture));
+        if self.plan.gate == QualityGate::Reject && verdicts.iter().any(|one| one.verdict == Verdict::Fail) {
+            return Err(EngineError::LowQuality { verdicts });
+        }
+        Ok(verdicts)
+    }
+}
+
+fn step(task: &Task, picture: &Picture, sessions: &mut Sessions, results: &mut Results) -> StepReport {
+    let (begun, mut phases) = (Instant::now(), Phases::default());
+    let ran = run_task(task, picture, (sessions, &mut phases), results);
+    let model = task.answers_as();
+    let took = begun.elapsed();
+    StepReport { feature: task.feature(), model, error: ran.err(), begun: Duration::ZERO, took, phases }
+}
+
+impl From<BackendError> for EngineError {
+    fn from(error: BackendError) -> Self {
+        Self::Backend(error)
+    }
+}

@@ -1,0 +1,93 @@
+//! Text: three models at once, which [`crate::text`] leads through a page.
+
+use std::time::Instant;
+
+use eyebolt_types::{manifest::Decoder, result::Text};
+
+use crate::{
+    BackendError, EngineError, Picture,
+    engine::Sessions,
+    models::{Lent, Model, Phases},
+    plan::TextPlan,
+    text::{
+        self, Characters, DbThresholds, Detector, LineOrienter, Recogniser, TextFindings, TextModels,
+        TextOptions,
+    },
+};
+
+const MAX_RESULTS: u32 = 1000;
+
+/// Reads the text. `Err` where a model fails or its outputs don't fit its manifest.
+pub(crate) fn read(
+    picture: &Picture,
+    plan: &TextPlan,
+    (sessions, phases): (&mut Sessions, &mut Phases),
+) -> Result<Text, EngineError> {
+    let begun = Instant::now();
+    // Three sessions are used at once, so they leave the shelf for that long.
+    let mut detector = sessions.take(&plan.detector);
+    let mut recogniser = sessions.take(&plan.recogniser);
+    let mut orientation = plan.orientation.as_ref().map(|model| (model, sessions.take(model)));
+    let lent = (&mut detector, &mut recogniser, orientation.as_mut().map(|(_, session)| session));
+    let found = read_with(picture, plan, lent);
+    sessions.put(&plan.detector, detector);
+    sessions.put(&plan.recogniser, recogniser);
+    if let Some((model, session)) = orientation {
+        sessions.put(model, session);
+    }
+    phases.inference += begun.elapsed();
+    let model = &plan.recogniser;
+    let found = found.map_err(|source| EngineError::ModelFailed { model: model.id.clone(), source })?;
+    Ok(Text {
+        model: model.id.clone(),
+        confidence_guide: model.confidence_guide(),
+        text: found.text,
+        rotation: found.rotation,
+        lines: found.lines,
+    })
+}
+
+fn read_with(
+    picture: &Picture,
+    plan: &TextPlan,
+    (detector, recogniser, orientation): (&mut Lent, &mut Lent, Option<&mut Lent>),
+) -> Result<TextFindings, BackendError> {
+    let models = TextModels {
+        detector: Detector {
+            session: &mut **detector,
+            input: &plan.detector.manifest.input,
+            thresholds: thresholds(&plan.detector)?,
+        },
+        recogniser: Recogniser {
+            session: &mut **recogniser,
+            input: &plan.recogniser.manifest.input,
+            characters: characters(&plan.recogniser)?,
+        },
+        orientation: orientation
+            .zip(plan.orientation.as_ref())
+            .map(|(session, model)| LineOrienter { session: &mut **session, input: &model.manifest.input }),
+    };
+    let manifest = &plan.recogniser.manifest;
+    let options = TextOptions {
+        detail: plan.detail,
+        min_confidence: plan.parameters.min_confidence.unwrap_or(manifest.min_confidence),
+        bands: manifest.bands,
+        max_results: plan.parameters.max_results.unwrap_or(MAX_RESULTS) as usize,
+        auto_rotate: plan.parameters.auto_rotate.unwrap_or(true),
+    };
+    text::read(picture, models, &options)
+}
+
+fn thresholds(model: &Model) -> Result<DbThresholds, BackendError> {
+    match model.manifest.decoder {
+        Decoder::DbText { threshold, box_threshold, unclip_ratio } => {
+            Ok(DbThresholds { pixel: threshold, region: box_threshold, unclip_ratio })
+        }
+        _ => Err(BackendError::Outputs { reason: format!("{} does not detect text", model.id) }),
+    }
+}
+
+fn characters(model: &Model) -> Result<&Characters, BackendError> {
+    let missing = || BackendError::Outputs { reason: format!("{} has no characters", model.id) };
+    model.characters.as_ref().ok_or_else(missing)
+}

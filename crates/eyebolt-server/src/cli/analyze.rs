@@ -1,0 +1,121 @@
+use std::{
+    io::IsTerminal,
+    path::{Path, PathBuf},
+    process::ExitCode,
+};
+
+use anyhow::Context;
+use bytes::Bytes;
+use eyebolt_engine::{annotate, decode};
+use eyebolt_types::{Job, Problem};
+
+use super::{call::Connection, table};
+use crate::{Declared, Runner, Settings, ingest};
+
+/// Of `eyebolt analyze`.
+#[derive(Debug, clap::Args)]
+pub(super) struct Arguments {
+    /// Images.
+    #[arg(required = true, value_name = "FILE")]
+    files: Vec<PathBuf>,
+    /// What to ask: objects, faces, text, barcodes, labels, embedding, quality.
+    #[arg(long, short, value_name = "NAMES", default_value = "objects,faces,text,barcodes,labels")]
+    features: String,
+    /// Any other setting, such as detail=high, quality_gate=warn or objects.min_confidence=0.6.
+    #[arg(long = "set", short, value_name = "NAME=VALUE")]
+    set: Vec<String>,
+    /// Draw what was found and write it to this PNG file; takes one image.
+    #[arg(long, value_name = "OUT.png")]
+    annotate: Option<PathBuf>,
+    /// Print JSON, also on a terminal: one line for each image.
+    #[arg(long)]
+    json: bool,
+    /// Ask this server instead of this process.
+    #[arg(long, value_name = "URL")]
+    server: Option<String>,
+    /// The server's API key.
+    #[arg(long, value_name = "KEY", requires = "server")]
+    key: Option<String>,
+}
+
+pub(super) async fn run(arguments: Arguments, settings: Settings) -> anyhow::Result<ExitCode> {
+    super::log_to_stderr(&crate::settings::LogSettings { filter: "warn".to_owned(), ..settings.log.clone() })?;
+    anyhow::ensure!(
+        arguments.annotate.is_none() || arguments.files.len() == 1,
+        "--annotate takes one image, {} are named",
+        arguments.files.len()
+    );
+    let asker = Asker::new(&arguments, &settings)?;
+    let as_table = !arguments.json && std::io::stdout().is_terminal();
+    let mut refused = false;
+    for file in &arguments.files {
+        let bytes = Bytes::from(std::fs::read(file).with_context(|| format!("{} can't be read", file.display()))?);
+        let answer = asker.ask(file, bytes.clone()).await?;
+        match (&answer, as_table) {
+            (Ok(job), true) => print!("{}", table::of_job(file, job)),
+            (Ok(job), false) => println!("{}", serde_json::to_string(job)?),
+            (Err(problem), true) => print!("{}", table::of_problem(file, problem)),
+            (Err(problem), false) => println!("{}", serde_json::to_string(problem)?),
+        }
+        refused |= answer.as_ref().map_or(true, |job| job.error.is_some());
+        if let (Some(out), Ok(job)) = (&arguments.annotate, &answer) {
+            draw(&bytes, job, out, &settings)?;
+        }
+    }
+    Ok(if refused { ExitCode::FAILURE } else { ExitCode::SUCCESS })
+}
+
+/// Who is asked.
+enum Asker {
+    Here { runner: Runner, fields: Vec<(String, String)> },
+    Server { url: String, key: Option<String>, query: String },
+}
+
+impl Asker {
+    fn new(arguments: &Arguments, settings: &Settings) -> anyhow::Result<Self> {
+        let mut fields = vec![("features".to_owned(), arguments.features.clone())];
+        for pair in &arguments.set {
+            let (name, value) = pair.split_once('=').with_context(|| format!("--set {pair}: no = in it"))?;
+            fields.push((name.to_owned(), value.to_owned()));
+        }
+        if let Some(url) = arguments.server.clone() {
+            let pairs: Vec<_> = fields.iter().map(|(name, value)| format!("{name}={}", escaped(value))).collect();
+            return Ok(Self::Server { url, key: arguments.key.clone(), query: pairs.join("&") });
+        }
+        Ok(Self::Here { runner: super::start(settings)?, fields })
+    }
+
+    async fn ask(&self, file: &Path, bytes: Bytes) -> anyhow::Result<Result<Job, Problem>> {
+        match self {
+            Self::Here { runner, fields } => {
+                let request = match ingest::request_of(fields.clone()) {
+                    Ok(request) => request,
+                    Err(error) => return Ok(Err(error.into())),
+                };
+                let declared = Declared::of(file.file_name().and_then(|name| name.to_str()), None);
+                Ok(runner.run((bytes, None), &request, &declared).await.map_err(Problem::from))
+            }
+            Self::Server { url, key, query } => {
+                let reply = Connection::open(url).await?.analyze(&bytes, query, key.as_deref()).await?;
+                Ok(if reply.status < 300 {
+                    Ok(serde_json::from_slice(&reply.body).context("the server's answer is no job")?)
+                } else {
+                    Err(serde_json::from_slice(&reply.body).context("the server's answer is no problem")?)
+                })
+            }
+        }
+    }
+}
+
+/// Percent-encodes what a query value can't carry.
+fn escaped(value: &str) -> String {
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~,@".contains(&byte);
+    value.bytes().map(|byte| if plain(byte) { char::from(byte).to_string() } else { format!("%{byte:02X}") }).collect()
+}
+
+fn draw(bytes: &[u8], job: &Job, out: &Path, settings: &Settings) -> anyhow::Result<()> {
+    let header = eyebolt_engine::probe::probe(bytes, &settings.limits)?;
+    let picture = decode::decode(bytes, &header, &decode::plan(&header, None))?;
+    let png = annotate::to_png(&annotate::draw(picture, &job.results));
+    std::fs::write(out, png).with_context(|| format!("{} can't be written", out.display()))
+}

@@ -1,0 +1,65 @@
+use std::{io::IsTerminal, process::ExitCode};
+
+use anyhow::Context;
+use eyebolt_types::{Job, Problem};
+
+use super::{call::Connection, serve, setup, table};
+use crate::Settings;
+
+/// Of `eyebolt quickstart`.
+#[derive(Debug, clap::Args)]
+pub(super) struct Arguments {
+    /// Go on serving after the answer; default on a terminal.
+    #[arg(long, overrides_with = "once")]
+    keep: bool,
+    /// End after the answer; default where the output is not a terminal.
+    #[arg(long)]
+    once: bool,
+}
+
+/// One picture with something for every feature.
+pub(super) const SAMPLE: &[u8] = include_bytes!("../../assets/sample.jpg");
+const ASKED: &str = "features=objects,faces,text,barcodes,labels";
+
+pub(super) async fn run(arguments: Arguments, mut settings: Settings) -> anyhow::Result<ExitCode> {
+    super::log_to_stderr(&crate::settings::LogSettings { filter: "warn".to_owned(), ..settings.log.clone() })?;
+    println!("1. Models and runtime library in {}", settings.models_dir().display());
+    // Fetching and converting block: away from the threads that serve.
+    let asked = settings.clone();
+    tokio::task::spawn_blocking(move || setup::bring(&asked, None, Vec::new())).await??;
+    let server = match serve::bind(&settings).await {
+        Ok(server) => server,
+        // Somebody else has the port: a first look needs any port, not that one.
+        Err(_) => {
+            settings.http.listen.set_port(0);
+            serve::bind(&settings).await?
+        }
+    };
+    let url = format!("http://{}", server.local_addr()?);
+    println!("2. Server at {url}");
+    let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
+    let serving = tokio::spawn(server.run(async {
+        let _ = stopped.await;
+    }));
+    println!("3. POST {url}/v1/analyze?{ASKED} with a sample picture:\n");
+    let reply = Connection::open(&url).await?.analyze(SAMPLE, ASKED, None).await?;
+    let answered = reply.status == 200;
+    if answered {
+        let job: Job = serde_json::from_slice(&reply.body).context("the answer is no job")?;
+        print!("{}", table::of_job("sample.jpg".as_ref(), &job));
+    } else {
+        let problem: Problem = serde_json::from_slice(&reply.body).context("the answer is no problem")?;
+        print!("{}", table::of_problem("sample.jpg".as_ref(), &problem));
+    }
+    println!("\nYour own picture:\n  curl -F image=@photo.jpg '{url}/v1/analyze?features=objects,text'");
+    println!("The API: {url}/openapi.json    The models: {url}/v1/models    The errors: {url}/v1/errors");
+    if arguments.keep || (!arguments.once && std::io::stdout().is_terminal()) {
+        println!("Serving until Ctrl-C.");
+        tokio::signal::ctrl_c().await?;
+    } else {
+        println!("Start the server again with: eyebolt serve");
+    }
+    let _ = stop.send(());
+    serving.await?;
+    Ok(if answered { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}

@@ -1,0 +1,56 @@
+//! The edge: one list of routes, one list of layers, one accept loop.
+
+mod accept;
+mod analyze;
+mod errors;
+mod health;
+mod layers;
+mod models;
+mod openapi;
+mod pages;
+mod problem;
+mod router;
+mod serve;
+mod stream;
+
+use std::sync::Arc;
+
+use tokio_util::sync::CancellationToken;
+
+use self::health::Readiness;
+pub use self::{
+    errors::{ErrorEntry, ErrorList},
+    health::{Health, Ready},
+    openapi::document,
+    serve::{Server, Stopped},
+};
+use crate::{Analyzer, HttpSettings, ingest::Ingest};
+
+/// What every handler can reach. Cheap to clone; every clone is the same server.
+#[derive(Debug, Clone)]
+pub struct App(Arc<Shared>);
+
+#[derive(Debug)]
+struct Shared {
+    analyzer: Analyzer,
+    ingest: Ingest,
+    readiness: Readiness,
+    settings: Arc<HttpSettings>,
+    /// Cancelled when a stopping server waits no longer: requests that still run are answered `shutting_down`.
+    halt: CancellationToken,
+}
+
+impl App {
+    /// A server that answers by `analyzer`.
+    pub fn new(analyzer: Analyzer, settings: HttpSettings) -> Self {
+        let settings = Arc::new(settings);
+        let max_file_bytes = analyzer.capabilities().limits.max_file_bytes;
+        Self(Arc::new(Shared {
+            ingest: Ingest::new(settings.clone(), max_file_bytes),
+            readiness: Readiness::default(),
+            halt: CancellationToken::new(),
+            analyzer,
+            settings,
+        }))
+    }
+}

@@ -1,0 +1,146 @@
+//! The errors of each operation, by code.
+
+use std::collections::BTreeMap;
+
+use eyebolt_types::{ErrorCode, ErrorCode as Code};
+use serde_json::Value;
+use utoipa::{
+    IntoResponses,
+    openapi::{
+        Content, ContentBuilder, Header, HeaderBuilder, Ref, RefOr, Response, ResponseBuilder, Schema,
+        example::{Example, ExampleBuilder},
+        schema::{ObjectBuilder, Type},
+    },
+};
+
+use crate::http::pages;
+
+macro_rules! error_sets {
+    ($($(#[$doc:meta])* $name:ident = $($codes:expr),+;)*) => {$(
+        $(#[$doc])*
+        pub(in crate::http) struct $name;
+
+        impl IntoResponses for $name {
+            fn responses() -> BTreeMap<String, RefOr<Response>> {
+                responses(&[$(&$codes[..]),+].concat())
+            }
+        }
+    )*};
+}
+
+error_sets! {
+    /// Of every operation: the layers around it.
+    AliveErrors = EDGE;
+    ReadyErrors = EDGE, BUSY;
+    ReadErrors = EDGE, JSON_ONLY;
+    ModelErrors = EDGE, JSON_ONLY, [Code::UnknownModel];
+    LookUpErrors = EDGE, JSON_ONLY, [Code::RouteNotFound];
+    PageErrors = EDGE, [Code::RouteNotFound];
+    AnalyzeErrors = EDGE, JSON_ONLY, BUSY, BODY, SETTINGS, IMAGE, MODEL;
+}
+
+/// What the layers around every handler refuse.
+const EDGE: [ErrorCode; 5] =
+    [Code::InvalidRequest, Code::HeadersTooLarge, Code::Internal, Code::ShuttingDown, Code::DeadlineExceeded];
+const JSON_ONLY: [ErrorCode; 1] = [Code::NotAcceptable];
+const BUSY: [ErrorCode; 2] = [Code::TemporaryReducedCapacity, Code::ModelUnavailable];
+const BODY: [ErrorCode; 10] = [
+    Code::InvalidJson,
+    Code::InvalidMultipart,
+    Code::InvalidBase64,
+    Code::MissingImage,
+    Code::DuplicatePart,
+    Code::UnknownPart,
+    Code::UnsupportedMediaType,
+    Code::PayloadTooLarge,
+    Code::FileTooLarge,
+    Code::RequestTimeout,
+];
+const SETTINGS: [ErrorCode; 6] = [
+    Code::InvalidParameter,
+    Code::UnknownParameter,
+    Code::UnknownFeature,
+    Code::UnknownModel,
+    Code::ModelMismatch,
+    Code::UnsupportedLanguage,
+];
+const IMAGE: [ErrorCode; 21] = [
+    Code::EmptyFile,
+    Code::UnsupportedFormat,
+    Code::CorruptImage,
+    Code::ImageTooLarge,
+    Code::ImageTooSmall,
+    Code::BadAspectRatio,
+    Code::TooManyFrames,
+    Code::DecompressionBomb,
+    Code::TooManyMetadata,
+    Code::Polyglot,
+    Code::ActiveContent,
+    Code::Malware,
+    Code::ExtensionMismatch,
+    Code::DecodeTimeout,
+    Code::TooDark,
+    Code::TooBright,
+    Code::BlankImage,
+    Code::LowContrast,
+    Code::TooBlurry,
+    Code::TooNoisy,
+    Code::LowQuality,
+];
+const MODEL: [ErrorCode; 2] = [Code::FeatureUnavailable, Code::ModelFailed];
+
+/// One response a status; it lists its codes in the header `X-Error-Code` and shows an example of each.
+fn responses(codes: &[ErrorCode]) -> BTreeMap<String, RefOr<Response>> {
+    let mut by_status: BTreeMap<u16, Vec<ErrorCode>> = BTreeMap::new();
+    for &code in codes {
+        by_status.entry(code.row().status).or_default().push(code);
+    }
+    by_status.into_iter().map(|(status, codes)| (status.to_string(), RefOr::T(response(&codes)))).collect()
+}
+
+fn response(codes: &[ErrorCode]) -> Response {
+    let titles: Vec<String> = codes.iter().map(|code| format!("`{code}`: {}.", code.row().title)).collect();
+    let retryable = codes.iter().any(|code| code.row().retryable);
+    let mut response = ResponseBuilder::new()
+        .description(titles.join(" "))
+        .content("application/problem+json", content(codes))
+        .header("X-Error-Code", header(code_schema(codes), "The member `code` of the problem."))
+        .header("X-Should-Retry", header(retry_schema(retryable), "The member `retryable` of the problem."));
+    if retryable {
+        let seconds = ObjectBuilder::new().schema_type(Type::Integer).minimum(Some(1)).build();
+        response =
+            response.header("Retry-After", header(seconds.into(), "Seconds to wait before the next try."));
+    }
+    response.build()
+}
+
+fn content(codes: &[ErrorCode]) -> Content {
+    let examples = codes.iter().map(|code| (code.to_string(), RefOr::T(example(*code))));
+    ContentBuilder::new().schema(Some(Ref::from_schema_name("Problem"))).examples_from_iter(examples).build()
+}
+
+fn example(code: ErrorCode) -> Example {
+    let row = code.row();
+    let value = pages::example(code).and_then(|example| serde_json::from_str(example).ok());
+    ExampleBuilder::new().summary(row.title).value(value).build()
+}
+
+fn header(schema: Schema, description: &str) -> Header {
+    HeaderBuilder::new().schema(Some(schema)).description(Some(description)).build()
+}
+
+fn code_schema(codes: &[ErrorCode]) -> Schema {
+    let codes = codes.iter().map(|code| code.as_str());
+    ObjectBuilder::new().schema_type(Type::String).enum_values(Some(codes)).into()
+}
+
+fn retry_schema(retryable: bool) -> Schema {
+    ObjectBuilder::new()
+        .schema_type(Type::String)
+        .enum_values(Some([Value::from(retryable.to_string())]))
+        .into()
+}
+
+pub(super) fn text_schema(pattern: &str) -> Schema {
+    ObjectBuilder::new().schema_type(Type::String).pattern(Some(pattern)).into()
+}

@@ -1,0 +1,88 @@
+//! The description of the API. What the attributes of the handlers can't say is put together here: the errors of each
+//! operation, the simple fields and both forms of the body.
+
+mod body;
+mod errors;
+mod fields;
+
+use std::{collections::BTreeMap, sync::LazyLock};
+
+use axum::response::IntoResponse;
+use eyebolt_types::Problem;
+use http::header;
+use utoipa::{
+    OpenApi,
+    openapi::{
+        HeaderBuilder, OpenApi as Document, RefOr, Response,
+        path::{Operation, PathItem},
+    },
+};
+
+pub(super) use self::{
+    errors::{AliveErrors, AnalyzeErrors, LookUpErrors, ModelErrors, PageErrors, ReadErrors, ReadyErrors},
+    fields::SimpleFields,
+};
+use super::{accept::AcceptsJson, router};
+
+#[derive(OpenApi)]
+#[openapi(
+    info(
+        title = "Eyebolt",
+        description = "Computer vision over HTTP: objects, faces, text, bar codes, labels, embeddings and quality of \
+                       one image. Every answer carries `X-Request-Id`; every error is a problem (RFC 9457) whose \
+                       `code` is a row of `/v1/errors`, and says whether the same request can succeed later.",
+        license(name = "Apache-2.0", identifier = "Apache-2.0"),
+    ),
+    servers((url = "/", description = "This server.")),
+    tags(
+        (name = "analysis", description = "What is in an image."),
+        (name = "models", description = "What this server can do."),
+        (name = "errors", description = "What can go wrong, and what to do."),
+        (name = "operations", description = "For supervisors, load balancers and tools."),
+    ),
+    components(schemas(Problem)),
+)]
+struct Preamble;
+
+/// The description before any route is in it.
+pub(super) fn preamble() -> Document {
+    Preamble::openapi()
+}
+
+/// The whole description, OpenAPI 3.1.
+pub fn document() -> Document {
+    let mut document = router::described().into_openapi();
+    body::describe(&mut document);
+    for path in document.paths.paths.values_mut() {
+        for operation in operations(path) {
+            add_request_id(&mut operation.responses.responses);
+        }
+    }
+    document
+}
+
+fn operations(path: &mut PathItem) -> impl Iterator<Item = &mut Operation> {
+    [&mut path.get, &mut path.post].into_iter().filter_map(Option::as_mut)
+}
+
+fn add_request_id(responses: &mut BTreeMap<String, RefOr<Response>>) {
+    for response in responses.values_mut() {
+        if let RefOr::T(response) = response {
+            let header = HeaderBuilder::new()
+                .schema(Some(errors::text_schema("^req_[0-9a-f]{32}$")))
+                .description(Some("Names this request, here and in the server's log."))
+                .build();
+            response.headers.insert("X-Request-Id".to_owned(), RefOr::T(header));
+        }
+    }
+}
+
+/// This description
+#[utoipa::path(
+    get, path = "/openapi.json", tag = "operations", operation_id = "describe",
+    responses((status = 200, description = "OpenAPI 3.1.", body = serde_json::Value), ReadErrors)
+)]
+pub(super) async fn describe(_: AcceptsJson) -> impl IntoResponse {
+    static TEXT: LazyLock<String> = LazyLock::new(|| serde_json::to_string(&document()).unwrap_or_default());
+    ([(header::CONTENT_TYPE, "application/json")], TEXT.as_str())
+}

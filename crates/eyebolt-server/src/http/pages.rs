@@ -1,0 +1,73 @@
+use eyebolt_types::ErrorCode;
+
+macro_rules! pages {
+    ($($name:ident $code:literal;)*) => {
+        /// The page of a code, Markdown: the file of the code's name under `docs/errors/`.
+        pub(super) const fn page(code: ErrorCode) -> &'static str {
+            match code {
+                $(ErrorCode::$name => {
+                    include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/errors/", $code, ".md"))
+                })*
+            }
+        }
+    };
+}
+
+// A code without its page does not compile.
+pages! {
+    EmptyFile "empty_file";
+    UnsupportedFormat "unsupported_format";
+    CorruptImage "corrupt_image";
+    FileTooLarge "file_too_large";
+    ImageTooLarge "image_too_large";
+    ImageTooSmall "image_too_small";
+    BadAspectRatio "bad_aspect_ratio";
+    TooManyFrames "too_many_frames";
+    DecompressionBomb "decompression_bomb";
+    TooManyMetadata "too_many_metadata";
+    Polyglot "polyglot";
+    ActiveContent "active_content";
+    Malware "malware";
+    ExtensionMismatch "extension_mismatch";
+    DecodeTimeout "decode_timeout";
+    TooDark "too_dark";
+    TooBright "too_bright";
+    BlankImage "blank_image";
+    LowContrast "low_contrast";
+    TooBlurry "too_blurry";
+    TooNoisy "too_noisy";
+    LowQuality "low_quality";
+    InvalidRequest "invalid_request";
+    InvalidJson "invalid_json";
+    InvalidMultipart "invalid_multipart";
+    InvalidBase64 "invalid_base64";
+    InvalidParameter "invalid_parameter";
+    UnknownParameter "unknown_parameter";
+    UnknownFeature "unknown_feature";
+    UnknownModel "unknown_model";
+    ModelMismatch "model_mismatch";
+    UnsupportedLanguage "unsupported_language";
+    MissingImage "missing_image";
+    DuplicatePart "duplicate_part";
+    UnknownPart "unknown_part";
+    UnsupportedMediaType "unsupported_media_type";
+    PayloadTooLarge "payload_too_large";
+    HeadersTooLarge "headers_too_large";
+    RequestTimeout "request_timeout";
+    RouteNotFound "route_not_found";
+    MethodNotAllowed "method_not_allowed";
+    NotAcceptable "not_acceptable";
+    TemporaryReducedCapacity "temporary_reduced_capacity";
+    ShuttingDown "shutting_down";
+    DeadlineExceeded "deadline_exceeded";
+    ModelUnavailable "model_unavailable";
+    FeatureUnavailable "feature_unavailable";
+    ModelFailed "model_failed";
+    Internal "internal";
+}
+
+/// The example on a page: the problem as a client sees it.
+pub(super) fn example(code: ErrorCode) -> Option<&'static str> {
+    let (_, after) = page(code).split_once("```json\n")?;
+    Some(after.split_once("\n```")?.0)
+}

@@ -1,0 +1,55 @@
+//! Every route. They are registered through `routes!` alone, so none is missing from the description.
+
+use axum::{
+    Router,
+    response::{IntoResponse, Response},
+};
+use eyebolt_types::ErrorCode;
+use http::{Method, StatusCode};
+use utoipa_axum::{router::OpenApiRouter, routes};
+
+use super::{App, analyze, errors, health, layers, models, openapi};
+use crate::ApiError;
+
+/// Routes with their description.
+pub(super) fn described() -> OpenApiRouter<App> {
+    OpenApiRouter::with_openapi(openapi::preamble())
+        .routes(routes!(analyze::analyze))
+        .routes(routes!(models::list_models))
+        .routes(routes!(models::get_model))
+        .routes(routes!(errors::list_errors))
+        .routes(routes!(errors::get_error))
+        .routes(routes!(errors::explain_error))
+        .routes(routes!(health::alive))
+        .routes(routes!(health::ready))
+        .routes(routes!(openapi::describe))
+}
+
+/// Routes, answers for what is no route, and all layers around them.
+pub(super) fn routes(app: &App) -> Router {
+    let (routes, _) = described().split_for_parts();
+    let routes = routes.fallback(not_found).method_not_allowed_fallback(not_allowed).with_state(app.clone());
+    layers::around(routes, app)
+}
+
+async fn not_found() -> ApiError {
+    // Whatever came with the request is not read.
+    ApiError::new(
+        ErrorCode::RouteNotFound,
+        "There is nothing at this address; /openapi.json lists what there is.",
+    )
+    .closing()
+}
+
+/// The router adds the header `Allow`.
+async fn not_allowed(method: Method) -> Response {
+    if method == Method::OPTIONS {
+        return StatusCode::NO_CONTENT.into_response();
+    }
+    ApiError::new(
+        ErrorCode::MethodNotAllowed,
+        "The address is right, the method is not: see the header Allow.",
+    )
+    .closing()
+    .into_response()
+}

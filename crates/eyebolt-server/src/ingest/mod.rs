@@ -1,0 +1,140 @@
+//! From a request's headers and body to a [`Submission`]: the whole image in memory, every setting checked.
+//!
+//! The body is read completely before the engine is asked, so a slow client holds its own connection and its share of
+//! the body budget, and nothing else.
+
+mod body;
+mod declared;
+mod error;
+mod fields;
+mod json;
+mod multipart;
+mod request;
+
+use std::sync::Arc;
+
+use axum::body::Body;
+use http::{HeaderMap, header};
+
+pub use self::{body::BodyMemory, declared::Declared};
+use self::{
+    body::{BodyBudget, BodyLimits, BodyReader, Intake},
+    fields::Fields,
+};
+pub(crate) use self::{
+    error::IngestError,
+    fields::{FIELDS, Kind},
+    json::Document,
+};
+use eyebolt_types::AnalyzeRequest;
+
+use crate::{ApiError, HttpSettings, analysis::Submission, config};
+
+/// The parts of a multipart body, beside dotted parameters such as `objects.min_confidence`.
+pub(crate) const PARTS: [&str; 5] = ["image", "request", "features", "detail", "quality_gate"];
+
+/// Reads requests under the limits of the server.
+#[derive(Debug)]
+pub(crate) struct Ingest {
+    settings: Arc<HttpSettings>,
+    budget: BodyBudget,
+    max_file_bytes: u64,
+}
+
+/// What a request brings: headers, settings in the query, and the body.
+#[derive(Debug)]
+pub(crate) struct Incoming {
+    pub(crate) headers: HeaderMap,
+    pub(crate) query: Vec<(String, String)>,
+    pub(crate) body: Body,
+}
+
+/// How the image comes.
+enum Form {
+    Multipart { boundary: String },
+    Json,
+}
+
+impl Ingest {
+    pub(crate) fn new(settings: Arc<HttpSettings>, max_file_bytes: u64) -> Self {
+        let budget = BodyBudget::new(settings.body_budget_bytes, settings.body_budget_timeout);
+        Self { settings, budget, max_file_bytes }
+    }
+
+    /// Reads one request to its end, or refuses it as early as possible. A refusal that leaves a part of the body
+    /// unread closes the connection.
+    pub(crate) async fn submission(&self, incoming: Incoming) -> Result<Submission, ApiError> {
+        let intake = Intake::new(self.budget.clone(), &incoming.body);
+        let read = self.read(incoming, &intake).await;
+        read.map_err(|error| {
+            let error = ApiError::from(error);
+            if intake.is_over() { error } else { error.closing() }
+        })
+    }
+
+    async fn read(&self, incoming: Incoming, intake: &Arc<Intake>) -> Result<Submission, IngestError> {
+        let form = form_of(&incoming.headers)?;
+        let query = Fields::of_query(incoming.query)?;
+        let max_bytes = match form {
+            Form::Multipart { .. } => self.max_file_bytes.saturating_add(config::BODY_OVERHEAD_BYTES),
+            Form::Json => config::max_body_bytes(self.max_file_bytes),
+        };
+        let limits = BodyLimits {
+            max_bytes,
+            idle: self.settings.body_idle_timeout,
+            total: self.settings.body_timeout,
+        };
+        let announced = announced_bytes(&incoming.headers);
+        let body = BodyReader::new(incoming.body, limits, intake.clone());
+        body.refuse_announced(announced)?;
+        let received = match form {
+            Form::Multipart { boundary } => {
+                multipart::read(body, boundary, multipart::Limits { file: self.max_file_bytes, announced })
+                    .await?
+            }
+            Form::Json => json::read(body, self.max_file_bytes).await?,
+        };
+        let request = request::settle(received.settings, query)?;
+        let memory = intake.memory();
+        Ok(Submission { bytes: received.image, request, declared: received.declared, memory })
+    }
+}
+
+fn form_of(headers: &HeaderMap) -> Result<Form, IngestError> {
+    let text = |name| headers.get(name).and_then(|value| value.to_str().ok());
+    if text(header::CONTENT_ENCODING).is_some_and(|encoding| !encoding.eq_ignore_ascii_case("identity")) {
+        return Err(IngestError::Encoded);
+    }
+    let content_type = text(header::CONTENT_TYPE).unwrap_or_default();
+    let essence = content_type.split(';').next().unwrap_or_default().trim();
+    if essence.eq_ignore_ascii_case("multipart/form-data") {
+        let boundary = multer::parse_boundary(content_type).map_err(|_| IngestError::NoBoundary)?;
+        return Ok(Form::Multipart { boundary });
+    }
+    if essence.eq_ignore_ascii_case("application/json") {
+        return Ok(Form::Json);
+    }
+    Err(IngestError::UnsupportedMediaType {
+        what: "body",
+        known: &["multipart/form-data", "application/json"],
+    })
+}
+
+fn announced_bytes(headers: &HeaderMap) -> Option<u64> {
+    headers.get(header::CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
+}
+
+/// What a body brought, before its settings are settled.
+struct Received {
+    image: bytes::Bytes,
+    declared: Declared,
+    settings: request::Settings,
+}
+
+/// The request that simple fields make, such as `("features", "objects,text")`: what the command line takes too.
+///
+/// # Errors
+/// Where a field is unknown, named twice, or has a value outside its range.
+pub(crate) fn request_of(fields: Vec<(String, String)>) -> Result<AnalyzeRequest, ApiError> {
+    Ok(Fields::of_query(fields)?.into_request()?)
+}

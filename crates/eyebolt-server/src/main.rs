@@ -1,0 +1,7 @@
+//! `eyebolt`: the command line.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    eyebolt_server::cli::main()
+}

@@ -1,0 +1,318 @@
+//! Settings: defaults, then `eyebolt.toml`, then `EYEBOLT_*` variables, then flags. Every key stands with its reason in
+//! `config.default.toml`; a test holds that file to the defaults here.
+
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+};
+
+use etcetera::BaseStrategy;
+use eyebolt_engine::{BackendChoice, EngineSettings};
+use eyebolt_types::ImageLimits;
+use serde::{Deserialize, Serialize};
+use thiserror::Error;
+use toml::{Table, Value};
+
+use crate::HttpSettings;
+
+/// Everything that an operator can set.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Settings {
+    /// The edge.
+    pub http: HttpSettings,
+    /// What is taken in.
+    pub ingest: IngestSettings,
+    /// What an image may be.
+    pub limits: ImageLimits,
+    /// Threads and memory.
+    pub engine: ComputeSettings,
+    /// Which models, run by what.
+    pub models: ModelSettings,
+    /// What is written to standard error.
+    pub log: LogSettings,
+}
+
+/// Section `ingest`.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct IngestSettings {
+    /// What happens where file name or media type contradict the content.
+    pub extension_mismatch: Mismatch,
+}
+
+/// What happens to a contradiction.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Mismatch {
+    /// Taken, with a warning.
+    #[default]
+    Warn,
+    /// Refused.
+    Reject,
+}
+
+/// Section `engine`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct ComputeSettings {
+    /// Threads that decode and run models; 0: one for each core.
+    pub threads: usize,
+    /// Sessions of each model; 0: as many as threads, at most 4.
+    pub sessions: usize,
+    /// Memory for decoded pixels of all requests together, bytes.
+    pub memory_bytes: u64,
+    /// Where images are decoded.
+    pub decoder: DecoderPlace,
+}
+
+impl Default for ComputeSettings {
+    fn default() -> Self {
+        Self { threads: 0, sessions: 0, memory_bytes: 512 << 20, decoder: DecoderPlace::Process }
+    }
+}
+
+/// Where images are decoded.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum DecoderPlace {
+    /// In child processes: a decoder that aborts or never ends takes nothing with it.
+    Process,
+    /// In the server: saves the hand-over, trusts the decoders.
+    InServer,
+}
+
+/// Section `models`.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct ModelSettings {
+    /// The folder that `eyebolt setup` fills; empty: `eyebolt` in the user's cache folder.
+    pub dir: PathBuf,
+    /// What runs the models.
+    pub backend: BackendSetting,
+    /// The ONNX Runtime library; empty: the one that `eyebolt setup` brought.
+    pub library: PathBuf,
+}
+
+/// What runs the models.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum BackendSetting {
+    /// ONNX Runtime where its library is there, else rten.
+    #[default]
+    Auto,
+    /// ONNX Runtime or nothing.
+    Onnxruntime,
+    /// rten.
+    Rten,
+}
+
+/// Section `log`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct LogSettings {
+    /// What is written, such as `info` or `eyebolt_server=debug,info`.
+    pub filter: String,
+    /// How it is written.
+    pub format: LogFormat,
+}
+
+impl Default for LogSettings {
+    fn default() -> Self {
+        Self { filter: "info".to_owned(), format: LogFormat::Text }
+    }
+}
+
+/// How the log is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum LogFormat {
+    /// For people.
+    Text,
+    /// One JSON object a line.
+    Json,
+}
+
+/// Why settings can't be used.
+#[derive(Debug, Error)]
+#[expect(missing_docs, reason = "the messages say it")]
+pub enum SettingsError {
+    #[error("{path} can't be read: {source}")]
+    Unreadable { path: PathBuf, source: std::io::Error },
+    #[error("{path}: {reason}")]
+    Wrong { path: PathBuf, reason: String },
+    #[error("the variable {name} is not known; eyebolt check-config lists them")]
+    UnknownVariable { name: String },
+    #[error("{place}: {reason}")]
+    Value { place: String, reason: String },
+    #[error("{}", .0.join("; "))]
+    Unsound(Vec<String>),
+}
+
+/// Short names of variables that everybody needs.
+const SHORT: [(&str, &str); 2] = [("EYEBOLT_LISTEN", "http.listen"), ("EYEBOLT_BACKEND", "models.backend")];
+
+impl Settings {
+    /// Reads the file (where one is named or `eyebolt.toml` is there), then the variables.
+    ///
+    /// # Errors
+    /// Where a file can't be read, a key or variable is unknown, or a value can't work.
+    pub fn load(file: Option<&Path>, variables: impl Iterator<Item = (String, String)>) -> Result<Self, SettingsError> {
+        let standard = Path::new("eyebolt.toml");
+        let path = file.or_else(|| standard.is_file().then_some(standard));
+        let mut table = match path {
+            None => Table::new(),
+            Some(path) => read(path)?,
+        };
+        let known = Self::variables();
+        for (name, text) in variables.filter(|(name, _)| name.starts_with("EYEBOLT_")) {
+            let key = known.get(&name).ok_or_else(|| SettingsError::UnknownVariable { name: name.clone() })?;
+            set(&mut table, key, value(&text));
+        }
+        let settings: Self = table.try_into().map_err(|error: toml::de::Error| SettingsError::Value {
+            place: "settings".to_owned(),
+            reason: error.to_string().trim_end().to_owned(),
+        })?;
+        let unsound = settings.check();
+        if unsound.is_empty() { Ok(settings) } else { Err(SettingsError::Unsound(unsound)) }
+    }
+
+    /// Every variable and the key that it sets.
+    pub fn variables() -> BTreeMap<String, String> {
+        let defaults = Table::try_from(Self::default()).expect("settings are a table of plain values");
+        let keys = defaults.iter().flat_map(|(section, keys)| {
+            keys.as_table().into_iter().flatten().map(move |(key, _)| format!("{section}.{key}"))
+        });
+        let long = keys.map(|key| (format!("EYEBOLT_{}", key.replace('.', "_").to_uppercase()), key));
+        let short = SHORT.iter().map(|(name, key)| ((*name).to_owned(), (*key).to_owned()));
+        long.chain(short).collect()
+    }
+
+    /// What can't work, in a sentence each.
+    fn check(&self) -> Vec<String> {
+        let mut found = self.http.check(self.limits.max_file_bytes);
+        if !self.http.listen.ip().is_loopback() {
+            found.push(format!(
+                "http.listen is {}: until there are API keys the server takes loopback addresses alone, such as 127.0.0.1:8080",
+                self.http.listen
+            ));
+        }
+        let picture = self.limits.max_pixels.saturating_mul(3);
+        if self.engine.memory_bytes < picture {
+            found.push(format!(
+                "engine.memory_bytes is {}, less than one largest image (limits.max_pixels × 3 = {picture})",
+                self.engine.memory_bytes
+            ));
+        }
+        found
+    }
+
+    /// The folder with models and runtime library.
+    pub fn models_dir(&self) -> PathBuf {
+        if !self.models.dir.as_os_str().is_empty() {
+            return self.models.dir.clone();
+        }
+        etcetera::choose_base_strategy().map_or_else(|_| PathBuf::from("eyebolt-models"), |base| base.cache_dir().join("eyebolt"))
+    }
+
+    /// The runtime library that will be used, where one is there.
+    pub fn library(&self) -> Option<PathBuf> {
+        if !self.models.library.as_os_str().is_empty() {
+            return Some(self.models.library.clone());
+        }
+        installed_library(&self.models_dir().join("runtime"))
+    }
+
+    /// What the engine is told. `decoder` is the command that starts a decoder process.
+    pub fn engine(&self, decoder: Vec<String>) -> EngineSettings {
+        let cores = std::thread::available_parallelism().map_or(1, usize::from);
+        let threads = if self.engine.threads == 0 { cores } else { self.engine.threads };
+        let sessions = if self.engine.sessions == 0 { threads.min(4) } else { self.engine.sessions };
+        let library = self.library();
+        let backend = match (self.models.backend, library) {
+            (BackendSetting::Rten, _) | (BackendSetting::Auto, None) => BackendChoice::Rten,
+            (_, library) => BackendChoice::OnnxRuntime(library.unwrap_or_else(|| self.models_dir().join("runtime"))),
+        };
+        EngineSettings {
+            models: self.models_dir().join("models"),
+            backend,
+            threads,
+            sessions,
+            memory: self.engine.memory_bytes,
+            limits: self.limits.clone(),
+            decoder: (self.engine.decoder == DecoderPlace::Process).then_some(decoder),
+        }
+    }
+}
+
+/// The newest `runtime/*/libonnxruntime.*`.
+fn installed_library(runtime: &Path) -> Option<PathBuf> {
+    let folders = std::fs::read_dir(runtime).ok()?.flatten();
+    let files = folders.filter_map(|folder| std::fs::read_dir(folder.path()).ok()).flat_map(Iterator::flatten);
+    let is_library = |path: &PathBuf| {
+        path.file_name().is_some_and(|name| name.to_string_lossy().starts_with("libonnxruntime."))
+    };
+    files.map(|file| file.path()).filter(is_library).max()
+}
+
+fn read(path: &Path) -> Result<Table, SettingsError> {
+    let text = std::fs::read_to_string(path)
+        .map_err(|source| SettingsError::Unreadable { path: path.to_owned(), source })?;
+    let wrong = |reason: toml::de::Error| SettingsError::Wrong { path: path.to_owned(), reason: reason.to_string() };
+    // Read as settings first: only this way an unknown key is told with its line.
+    toml::from_str::<Settings>(&text).map_err(wrong)?;
+    text.parse().map_err(wrong)
+}
+
+/// A variable's text as the value that TOML would read; what is none is a string.
+fn value(text: &str) -> Value {
+    let typed = format!("value = {text}").parse::<Table>().ok().and_then(|mut table| table.remove("value"));
+    match typed {
+        Some(typed @ (Value::Integer(_) | Value::Float(_) | Value::Boolean(_))) => typed,
+        _ => Value::String(text.to_owned()),
+    }
+}
+
+fn set(table: &mut Table, key: &str, value: Value) {
+    if let Some((section, key)) = key.split_once('.') {
+        let section = table.entry(section).or_insert_with(|| Value::Table(Table::new()));
+        if let Some(section) = section.as_table_mut() {
+            section.insert(key.to_owned(), value);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn variables(pairs: &[(&str, &str)]) -> impl Iterator<Item = (String, String)> {
+        pairs.iter().map(|(name, text)| ((*name).to_owned(), (*text).to_owned())).collect::<Vec<_>>().into_iter()
+    }
+
+    #[test]
+    fn the_documented_file_is_the_defaults() {
+        let documented = include_str!("../../../config.default.toml");
+        assert_eq!(toml::from_str::<Settings>(documented).unwrap(), Settings::default());
+        for key in Settings::variables().values() {
+            let (_, key) = key.split_once('.').unwrap();
+            assert!(documented.lines().any(|line| line.starts_with(&format!("{key} = "))), "{key} is not documented");
+        }
+    }
+
+    #[test]
+    fn a_variable_sets_its_key_and_an_unknown_one_is_named() {
+        let set = Settings::load(None, variables(&[("EYEBOLT_LISTEN", "127.0.0.1:9"), ("EYEBOLT_ENGINE_THREADS", "3"), ("HOME", "x")]));
+        let set = set.unwrap();
+        assert_eq!((set.http.listen.port(), set.engine.threads), (9, 3));
+        let unknown = Settings::load(None, variables(&[("EYEBOLT_ENGINE_THREAD", "3")])).unwrap_err();
+        assert!(unknown.to_string().contains("EYEBOLT_ENGINE_THREAD is not known"), "{unknown}");
+    }
+
+    #[test]
+    fn values_that_cannot_work_are_refused_together() {
+        let pairs = [("EYEBOLT_LISTEN", "0.0.0.0:80"), ("EYEBOLT_ENGINE_MEMORY_BYTES", "1000")];
+        let refused = Settings::load(None, variables(&pairs)).unwrap_err().to_string();
+        assert!(refused.contains("0.0.0.0:80") && refused.contains("memory_bytes is 1000"), "{refused}");
+    }
+}
