@@ -219,3 +219,122 @@ fn median(values: impl Iterator<Item = f32>) -> Option<f32> {
     let middle = values.len() / 2;
     (!values.is_empty()).then(|| *values.select_nth_unstable_by(middle, f32::total_cmp).1)
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// A line 10 high.
+    fn line(left: f32, top: f32, width: f32) -> Quad {
+        let (right, bottom) = (left + width, top + 10.0);
+        Quad([[left, top], [right, top], [right, bottom], [left, bottom]])
+    }
+
+    /// `count` lines of running text below each other.
+    fn stack(left: f32, top: f32, count: usize) -> Vec<Quad> {
+        (0..count).map(|row| line(left, top + row as f32 * 14.0, 200.0 - (row % 3) as f32 * 15.0)).collect()
+    }
+
+    fn flat(lines: &[Quad]) -> Vec<usize> {
+        rows(lines).concat()
+    }
+
+    fn in_turn(count: usize) -> Vec<usize> {
+        (0..count).collect()
+    }
+
+    #[test]
+    fn a_receipt_is_read_by_rows() {
+        let mut lines = vec![line(60.0, 0.0, 90.0)];
+        for (row, width) in [120.0, 60.0, 95.0, 40.0, 130.0].into_iter().enumerate() {
+            let top = 30.0 + row as f32 * 14.0;
+            lines.extend([line(0.0, top, width), line(180.0, top + 1.5, 25.0)]);
+        }
+        let pairs = [vec![0], vec![1, 2], vec![3, 4], vec![5, 6], vec![7, 8], vec![9, 10]];
+        assert_eq!(rows(&lines), pairs);
+    }
+
+    #[test]
+    fn a_table_of_several_columns_is_read_by_rows() {
+        let cells = (0..8).flat_map(|row| {
+            [(0.0, 55.0), (110.0, 20.0), (150.0, 25.0), (200.0, 30.0)]
+                .map(|(left, width)| line(left, row as f32 * 16.0, width))
+        });
+        let expected: Vec<Vec<usize>> = (0..8).map(|row| (row * 4..row * 4 + 4).collect()).collect();
+        assert_eq!(rows(&cells.collect::<Vec<_>>()), expected);
+    }
+
+    #[test]
+    fn columns_of_running_text_are_read_one_after_the_other() {
+        let lines = [stack(0.0, 0.0, 9), stack(210.0, 0.0, 9), stack(420.0, 0.0, 7)].concat();
+        assert_eq!(flat(&lines), in_turn(25));
+    }
+
+    #[test]
+    fn titles_part_what_stands_above_and_below() {
+        let title = |top: f32| vec![line(20.0, top, 350.0)];
+        let lines = [
+            title(0.0),
+            stack(0.0, 20.0, 5),
+            stack(215.0, 20.0, 5),
+            title(110.0),
+            stack(0.0, 130.0, 6),
+            stack(215.0, 130.0, 6),
+        ];
+        assert_eq!(flat(&lines.concat()), in_turn(24));
+    }
+
+    #[test]
+    fn blocks_that_are_not_in_step_are_columns_even_if_short() {
+        let left = (0..6).map(|row| line(0.0, row as f32 * 14.0, 40.0));
+        let right = (0..4).map(|row| line(80.0, 7.0 + row as f32 * 21.0, 45.0));
+        assert_eq!(flat(&left.chain(right).collect::<Vec<_>>()), in_turn(10));
+    }
+
+    #[test]
+    fn a_tilted_page_is_read_like_a_straight_one() {
+        let lines: Vec<Quad> = (0..12).map(|at| line((at % 2) as f32 * 300.0, (at / 2) as f32 * 14.0, 80.0)).collect();
+        for degrees in [-30.0_f32, -6.0, 8.0, 25.0] {
+            let (sin, cos) = degrees.to_radians().sin_cos();
+            let tilted: Vec<Quad> =
+                lines.iter().map(|line| line.map(|[x, y]| [x * cos - y * sin, x * sin + y * cos])).collect();
+            assert_eq!(flat(&tilted), in_turn(12), "{degrees}°");
+        }
+    }
+
+    #[test]
+    fn tight_lines_that_overlap_are_no_row() {
+        let lines: Vec<Quad> = (0..5).map(|row| line(0.0, row as f32 * 6.0, 150.0)).collect();
+        assert_eq!(rows(&lines), (0..5).map(|row| vec![row]).collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn nothing_and_a_point() {
+        assert_eq!(rows(&[]), Vec::<Vec<usize>>::new());
+        assert_eq!(rows(&[Quad([[5.0, 5.0]; 4])]), [[0]]);
+    }
+
+    proptest! {
+        #[test]
+        fn every_line_is_read_once(
+            places in prop::collection::vec(prop::array::uniform4(0_u8..120), 0..60),
+            degrees in -44.0_f32..44.0,
+        ) {
+            let (sin, cos) = degrees.to_radians().sin_cos();
+            let lines: Vec<Quad> = places
+                .into_iter()
+                .map(|place| {
+                    let [left, top, width, height] = place.map(f32::from);
+                    let (right, bottom) = (left + width, top + height / 4.0);
+                    Quad([[left, top], [right, top], [right, bottom], [left, bottom]])
+                        .map(|[x, y]| [x * cos - y * sin, x * sin + y * cos])
+                })
+                .collect();
+            let mut order = flat(&lines);
+            order.sort_unstable();
+            prop_assert_eq!(order, in_turn(lines.len()));
+        }
+    }
+}

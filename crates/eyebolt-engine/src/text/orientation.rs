@@ -17,9 +17,8 @@ pub struct LineOrienter<'a> {
 impl LineOrienter<'_> {
     /// The probability that the line stands on its head, 0–1.
     pub(crate) fn upside_down(&mut self, crop: &Crop) -> Result<f32, BackendError> {
-        let (width, height) = (self.input.width, self.input.height);
-        let mut planes = Vec::new();
-        tensor::write_planes(&crop.stretched(width, height), self.input, &mut planes);
+        let (width, height) = (self.input.width.max(1), self.input.height.max(1));
+        let planes = tensor::padded_planes(&crop.stretched(width, height), self.input, width as usize);
         let shape = [1, 3, height as usize, width as usize];
         let mut probability = Ok(0.0);
         self.session.run(TensorView { shape: &shape, data: &planes }, &mut |outputs| {

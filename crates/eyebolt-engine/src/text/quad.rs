@@ -27,6 +27,16 @@ impl Quad {
         self
     }
 
+    /// The square at the beginning of the reading direction.
+    pub(crate) fn first_square(&self) -> Self {
+        let part = (self.height() / self.width().max(f32::EPSILON)).min(1.0);
+        let along = |from: Point, to: Point| {
+            [from[0] + (to[0] - from[0]) * part, from[1] + (to[1] - from[1]) * part]
+        };
+        let [a, b, c, d] = self.0;
+        Self([a, along(a, b), along(d, c), d])
+    }
+
     /// Each corner moved.
     pub(crate) fn map(self, place: impl Fn(Point) -> Point) -> Self {
         Self(self.0.map(place))
@@ -67,6 +77,15 @@ mod tests {
         assert_eq!(WIDE.read_turned(2).0[0], [9.0, 5.0]);
         assert_eq!(WIDE.read_turned(3).0[0], [1.0, 5.0]);
         assert_eq!(WIDE.read_turned(4), WIDE);
+    }
+
+    #[test]
+    fn the_first_square_is_as_long_as_the_line_is_high() {
+        let square = Quad([[1.0, 2.0], [4.0, 2.0], [4.0, 5.0], [1.0, 5.0]]);
+        assert_eq!(WIDE.first_square(), square);
+        let right_end = Quad([[9.0, 5.0], [6.0, 5.0], [6.0, 2.0], [9.0, 2.0]]);
+        assert_eq!(WIDE.read_turned(2).first_square(), right_end);
+        assert_eq!(square.read_turned(1).first_square(), square.read_turned(1));
     }
 
     #[test]

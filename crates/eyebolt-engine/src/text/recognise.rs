@@ -1,6 +1,6 @@
 use eyebolt_types::manifest::InputSpec;
 
-use super::{Characters, Crop, ctc, tensor};
+use super::{Characters, Crop, ctc, tensor, windows};
 use crate::{
     BackendError,
     backend::{Session, TensorView},
@@ -8,6 +8,10 @@ use crate::{
 
 /// Height of a line as the model sees it where its manifest leaves it open.
 const HEIGHT: u32 = 48;
+/// Narrower lines are padded: the model invents characters where it sees a line without surroundings.
+const MIN_WIDTH: usize = 160;
+/// The model looks at the line in steps of this many pixels.
+const STEP: usize = 8;
 
 /// Reads one line: probabilities of characters, step by step along the line.
 pub struct Recogniser<'a> {
@@ -33,34 +37,36 @@ impl Recogniser<'_> {
         (if self.input.height == 0 { HEIGHT } else { self.input.height }) as usize
     }
 
+    /// Reads a line of that height.
     pub(crate) fn recognise(&mut self, crop: &Crop) -> Result<Reading, BackendError> {
+        let mut text = String::new();
+        let (mut sum, mut count) = (0.0, 0);
+        for window in windows::of(crop) {
+            let part = if window.columns.len() == crop.width {
+                self.emissions(crop)?
+            } else {
+                self.emissions(&crop.columns(window.columns))?
+            };
+            text.extend(part.iter().map(|emission| self.characters.get(emission.class)));
+            if window.ends_word {
+                text.push(' ');
+            }
+            sum += part.iter().map(|emission| emission.probability).sum::<f32>();
+            count += part.len();
+        }
+        Ok(Reading { text: text.trim().to_owned(), confidence: sum / count.max(1) as f32 })
+    }
+
+    fn emissions(&mut self, crop: &Crop) -> Result<Vec<ctc::Emission>, BackendError> {
         let classes = self.characters.classes();
+        let width = crop.width.max(MIN_WIDTH).next_multiple_of(STEP);
+        let planes = tensor::padded_planes(crop, self.input, width);
+        let shape = [1, 3, crop.height, width];
         let mut emissions = Ok(Vec::new());
-        let planes = padded_planes(crop, self.input, crate::text::tune("MINW", 320.0) as usize);
-        let shape = [1, 3, crop.height, planes.len() / (3 * crop.height)];
         self.session.run(TensorView { shape: &shape, data: &planes }, &mut |outputs| {
             emissions = tensor::output(outputs, |[_, found]| found == classes)
                 .map(|(_, probabilities)| ctc::decode(probabilities, classes));
         })?;
-        let emissions = emissions?;
-        let sum: f32 = emissions.iter().map(|emission| emission.probability).sum();
-        let text: String = emissions.iter().map(|emission| self.characters.get(emission.class)).collect();
-        if std::env::var("STEPS").is_ok() {
-            let s: Vec<String> = emissions.iter().map(|e| format!("{}@{}", self.characters.get(e.class), e.step)).collect();
-            println!("{} {:?}", s.join(" "), crop.width);
-        }
-        Ok(Reading { text: text.trim().to_owned(), confidence: sum / emissions.len().max(1) as f32 })
+        emissions
     }
-}
-
-fn padded_planes(crop: &Crop, spec: &InputSpec, min: usize) -> Vec<f32> {
-    let mut planes = Vec::new();
-    tensor::write_planes(&crop.pixels, spec, &mut planes);
-    let width = crop.width.max(min).next_multiple_of(crate::text::tune("MULT", 8.0) as usize);
-    if width == crop.width { return planes; }
-    let mut padded = vec![crate::text::tune("PADV", 0.0); width * crop.height * 3];
-    for (to, from) in padded.chunks_exact_mut(width).zip(planes.chunks_exact(crop.width)) {
-        to[..crop.width].copy_from_slice(from);
-    }
-    padded
 }

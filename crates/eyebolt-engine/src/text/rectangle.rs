@@ -95,3 +95,61 @@ fn half_hull<'a>(points: impl Iterator<Item = &'a Point>) -> Vec<Point> {
     }
     hull
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn close(a: [Point; 4], b: [Point; 4]) -> bool {
+        a.iter().flatten().zip(b.iter().flatten()).all(|(a, b)| (a - b).abs() < 1e-3)
+    }
+
+    #[test]
+    fn an_upright_rectangle_is_found_from_its_points() {
+        let points = [[1.0, 2.0], [9.0, 2.0], [4.0, 3.0], [1.0, 6.0], [9.0, 6.0]];
+        let found = Rectangle::around(&points).unwrap();
+        assert_eq!(found.corners(), [[1.0, 2.0], [9.0, 2.0], [9.0, 6.0], [1.0, 6.0]]);
+        assert_eq!(found.shorter_side(), 4.0);
+    }
+
+    #[test]
+    fn a_tilted_rectangle_begins_at_its_own_top_left() {
+        // Width along (4, 3), height along (−3, 4).
+        let points = [[3.0, 0.0], [0.0, 4.0], [11.0, 6.0], [8.0, 10.0]];
+        let found = Rectangle::around(&points).unwrap();
+        assert!(close(found.corners(), [[3.0, 0.0], [11.0, 6.0], [8.0, 10.0], [0.0, 4.0]]), "{found:?}");
+    }
+
+    #[test]
+    fn growing_moves_each_side_by_area_times_ratio_over_perimeter() {
+        let points = [[0.0, 0.0], [30.0, 0.0], [0.0, 10.0], [30.0, 10.0]];
+        let grown = Rectangle::around(&points).unwrap().grown(1.6);
+        // 300 × 1.6 ÷ 80 = 6.
+        assert_eq!(grown.corners(), [[-6.0, -6.0], [36.0, -6.0], [36.0, 16.0], [-6.0, 16.0]]);
+    }
+
+    #[test]
+    fn without_area_there_is_no_rectangle() {
+        assert_eq!(Rectangle::around(&[]), None);
+        assert_eq!(Rectangle::around(&[[1.0, 1.0]]), None);
+        assert_eq!(Rectangle::around(&[[1.0, 1.0], [2.0, 2.0], [3.0, 3.0]]), None);
+    }
+
+    proptest! {
+        #[test]
+        fn all_points_lie_inside(mut points in prop::collection::vec(prop::array::uniform2(0_u8..100), 3..40)) {
+            points.sort_by_key(|[x, y]| (*y, *x));
+            let points: Vec<Point> = points.into_iter().map(|point| point.map(f32::from)).collect();
+            if let Some(found) = Rectangle::around(&points) {
+                let across = [-found.axis[1], found.axis[0]];
+                for point in points {
+                    let offset = [point[0] - found.centre[0], point[1] - found.centre[1]];
+                    prop_assert!(dot(offset, found.axis).abs() <= found.half[0] + 1e-2);
+                    prop_assert!(dot(offset, across).abs() <= found.half[1] + 1e-2);
+                }
+            }
+        }
+    }
+}

@@ -179,3 +179,71 @@ impl Runs {
         self.0.chunk_by(|a, b| a.parent == b.parent)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const THRESHOLDS: DbThresholds = DbThresholds { pixel: 0.3, region: 0.5, unclip_ratio: 0.0 };
+
+    /// Regions of a map with the given probability at each place.
+    fn found(width: usize, height: usize, probability: impl Fn(usize, usize) -> f32) -> Vec<Region> {
+        let values: Vec<f32> = (0..width * height).map(|at| probability(at % width, at / width)).collect();
+        find(ProbabilityMap { width, height, values: &values }, THRESHOLDS)
+    }
+
+    fn upright(left: f32, top: f32, right: f32, bottom: f32) -> Quad {
+        Quad([[left, top], [right, top], [right, bottom], [left, bottom]])
+    }
+
+    #[test]
+    fn each_region_is_found_with_its_mean_probability() {
+        let regions = found(40, 20, |x, y| match (x, y) {
+            (2..12, 3..7) => 0.75,
+            (20..40, 10..20) => 1.0,
+            _ => 0.0,
+        });
+        let first = Region { quad: upright(2.0, 3.0, 12.0, 7.0), score: 0.75 };
+        let second = Region { quad: upright(20.0, 10.0, 40.0, 20.0), score: 1.0 };
+        assert_eq!(regions, [first, second]);
+    }
+
+    #[test]
+    fn faint_and_thin_regions_are_dropped() {
+        let faint = found(20, 20, |x, y| if (2..12).contains(&x) && (2..12).contains(&y) { 0.4 } else { 0.0 });
+        let thin = found(20, 20, |_, y| if (4..6).contains(&y) { 1.0 } else { 0.0 });
+        // Mostly empty inside its rectangle: a frame, no text.
+        let frame = found(40, 40, |x, y| if [x, y].iter().any(|at| [0, 39].contains(at)) { 1.0 } else { 0.0 });
+        assert_eq!([faint, thin, frame].concat(), []);
+    }
+
+    #[test]
+    fn pixels_that_touch_by_a_corner_or_join_further_down_are_one_region() {
+        let corner = found(16, 8, |x, y| if (x < 10) == (y < 4) { 1.0 } else { 0.0 });
+        let boxes: Vec<_> = corner.iter().map(|region| region.quad.bounds()).collect();
+        assert_eq!(boxes.len(), 1, "{boxes:?}");
+        let fork = found(12, 8, |x, y| if x < 10 && (y >= 4 || x % 4 < 2) { 1.0 } else { 0.2 });
+        assert_eq!(fork.iter().map(|region| region.quad).collect::<Vec<_>>(), [upright(0.0, 0.0, 10.0, 8.0)]);
+    }
+
+    #[test]
+    fn a_tilted_line_keeps_its_angle() {
+        // A band around y = x ÷ 2, 8 pixels high.
+        let regions = found(100, 80, |x, y| {
+            let away = y as f32 - 10.0 - x as f32 / 2.0;
+            if away.abs() <= 5.0 && (10..90).contains(&x) { 1.0 } else { 0.0 }
+        });
+        let [region] = regions[..] else { panic!("one region, not {regions:?}") };
+        let [[x0, y0], [x1, y1], ..] = region.quad.0;
+        assert!(((y1 - y0) / (x1 - x0) - 0.5).abs() < 0.05, "{region:?}");
+        assert!((8.0..12.0).contains(&region.quad.height()), "{region:?}");
+    }
+
+    #[test]
+    fn regions_grow_by_the_unclip_ratio() {
+        let values: Vec<f32> = (0..600).map(|at| if (5..15).contains(&(at / 30)) { 1.0 } else { 0.0 }).collect();
+        let map = ProbabilityMap { width: 30, height: 20, values: &values };
+        let regions = find(map, DbThresholds { unclip_ratio: 1.6, ..THRESHOLDS });
+        assert_eq!(regions, [Region { quad: upright(-6.0, -1.0, 36.0, 21.0), score: 1.0 }]);
+    }
+}
