@@ -11,6 +11,7 @@ mod engine;
 mod error;
 mod features;
 mod inspect;
+mod luma;
 pub mod memory;
 pub mod models;
 mod picture;

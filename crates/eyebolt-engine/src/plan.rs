@@ -129,7 +129,7 @@ impl Task {
     pub(crate) fn answers_as(&self) -> Option<String> {
         match self {
             Self::Text(text) => Some(text.recogniser.id.clone()),
-            Self::Barcodes(_) => Some(barcodes::READER.to_owned()),
+            Self::Barcodes(_) => Some(barcodes::MODEL.to_owned()),
             _ => self.models().first().map(|model| model.id.clone()),
         }
     }

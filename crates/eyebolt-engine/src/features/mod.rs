@@ -36,7 +36,7 @@ pub(crate) fn run_task(
         Task::Barcodes(parameters) => {
             let begun = std::time::Instant::now();
             let items = barcodes::read(picture, parameters)?;
-            results.barcodes = Some(Barcodes { model: barcodes::READER.to_owned(), items });
+            results.barcodes = Some(Barcodes { model: barcodes::MODEL.to_owned(), items });
             phases.inference = begun.elapsed();
         }
         Task::Labels(model, parameters) => {

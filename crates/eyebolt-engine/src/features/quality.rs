@@ -11,6 +11,6 @@ pub(crate) fn report(picture: &Picture) -> Quality {
         acceptable: verdicts.iter().all(|verdict| verdict.verdict != Verdict::Fail),
         verdicts,
         pixel_digest: digest::pixel_digest(picture).unwrap_or_default(),
-        perceptual_hash: digest::perceptual_hash(picture).to_string(),
+        perceptual_hash: format!("{:016x}", digest::perceptual_hash(picture)),
     }
 }

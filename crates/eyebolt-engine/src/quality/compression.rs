@@ -1,5 +1,4 @@
-use super::plane::luma;
-use crate::Picture;
+use crate::{Picture, luma::luma};
 
 /// Side of a JPEG block, pixels.
 const BLOCK: usize = 8;

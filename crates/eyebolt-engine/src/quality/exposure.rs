@@ -1,5 +1,4 @@
-use super::plane::luma;
-use crate::Picture;
+use crate::{Picture, luma::luma};
 
 /// About so many pixels are looked at.
 const SAMPLES: usize = 24_576;

@@ -1,4 +1,7 @@
-use crate::Picture;
+use crate::{
+    Picture,
+    luma::{luma, weighted},
+};
 
 /// Pictures whose longer side has at least twice as many pixels are looked at scaled down, so that the longer side
 /// lies in `BASE..2 * BASE` and measures mean the same at every resolution.
@@ -108,15 +111,4 @@ impl<'a> Canonical<'a> {
         let stride = self.picture.width as usize * 3;
         &self.picture.pixels[y * stride..][..stride]
     }
-}
-
-#[inline]
-pub(super) fn luma(pixel: [u8; 3]) -> u8 {
-    ((weighted(pixel.map(u32::from)) + 128) >> 8) as u8
-}
-
-/// 256 times the luma.
-#[inline]
-fn weighted([r, g, b]: [u32; 3]) -> u32 {
-    77 * r + 150 * g + 29 * b
 }

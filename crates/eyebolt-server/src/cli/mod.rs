@@ -1,7 +1,6 @@
 //! The command line: one module a subcommand.
 
 mod analyze;
-mod bench;
 mod call;
 mod check_config;
 mod doctor;
@@ -53,8 +52,6 @@ enum Command {
     CheckConfig,
     /// Print the API description (OpenAPI 3.1, JSON).
     Openapi,
-    /// Measure this machine: print the tables of docs/performance.md.
-    Bench(bench::Arguments),
     /// Decode for a server; started by it.
     #[command(hide = true)]
     DecodeWorker,
@@ -94,7 +91,6 @@ fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
             println!("{}", crate::http::document().to_pretty_json()?);
             Ok(ExitCode::SUCCESS)
         }
-        Command::Bench(arguments) => in_runtime(bench::run(arguments, settings)),
         Command::DecodeWorker => unreachable!("handled before settings are read"),
     }
 }
