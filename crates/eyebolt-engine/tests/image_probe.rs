@@ -255,6 +255,14 @@ fn finds_loops_of_directories() {
     assert_eq!(probe(&bytes, &limits()), Err(ImageError::Corrupt { format: ImageFormat::Tiff, what }));
 }
 
+#[test]
+fn refuses_an_empty_picture_beyond_the_file() {
+    let row =
+        [[0, 0, 0, 0, 1, 0, 32, 0].as_slice(), &0_u32.to_le_bytes(), &0x7fff_0000_u32.to_le_bytes()].concat();
+    let bytes = [b"\0\0\x01\0\x01\0".as_slice(), &row].concat();
+    assert!(matches!(probe(&bytes, &limits()), Err(ImageError::Corrupt { format: ImageFormat::Ico, .. })));
+}
+
 proptest! {
     #[test]
     fn survives_damage(

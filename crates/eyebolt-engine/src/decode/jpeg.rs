@@ -2,7 +2,6 @@
 
 use std::io::Cursor;
 
-use eyebolt_types::Orientation;
 use image::codecs::jpeg::JpegDecoder;
 
 use super::DecodePlan;

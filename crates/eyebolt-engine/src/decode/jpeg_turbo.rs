@@ -1,9 +1,10 @@
 //! libjpeg-turbo. Its binding reports warnings as errors, also where the picture is there, so that what it says is
 //! weighed here: it refuses alone only where data is missing.
 
+use eyebolt_types::Orientation;
 use turbojpeg::{Decompressor, Image, PixelFormat, ScalingFactor};
 
-use super::{Colour, DecodePlan, Header, Orientation, inks, paint};
+use super::{Colour, DecodePlan, Header, inks, paint};
 
 /// How far it got.
 pub(super) enum Outcome {

@@ -103,6 +103,10 @@ pub(super) fn program_within(data: &[u8]) -> Option<&'static str> {
     if memmem::find_iter(data, b"\x7fELF").any(elf) {
         return Some("an ELF executable");
     }
+    // Its first byte may have been taken for padding.
+    if memmem::find(data, b"asm\x01\0\0\0").is_some() {
+        return Some("WebAssembly");
+    }
     memmem::find_iter(data, b"MZ")
         .any(|at| is_portable_executable(&data[at..]))
         .then_some("a Windows executable")

@@ -10,18 +10,17 @@ use crate::ImageError;
 
 const PNG_SIGNATURE: &[u8] = b"\x89PNG\r\n\x1a\n";
 
-/// One row of the directory.
-struct Entry {
+/// One row of the directory, with the bytes that it points to.
+struct Entry<'a> {
     width: u32,
     height: u32,
     bits: u16,
-    length: u32,
-    offset: u32,
+    picture: &'a [u8],
 }
 
 pub(super) fn walk(bytes: &[u8], gate: &mut Gate<'_>) -> Result<Header, ImageError> {
     let (best, end) = directory(bytes, gate.format)?;
-    let header = picture_header(best.picture(bytes), gate)?;
+    let header = picture_header(best.picture, gate)?;
     if (header.width, header.height) != (best.width, best.height) {
         return Err(gate.corrupt(format!(
             "the directory says {} × {}, the picture {} × {}",
@@ -35,21 +34,19 @@ pub(super) fn walk(bytes: &[u8], gate: &mut Gate<'_>) -> Result<Header, ImageErr
 /// The picture to decode, where it is a PNG.
 pub(crate) fn embedded_png(bytes: &[u8]) -> Option<&[u8]> {
     let (best, _) = directory(bytes, ImageFormat::Ico).ok()?;
-    Some(best.picture(bytes)).filter(|picture| picture.starts_with(PNG_SIGNATURE))
+    Some(best.picture).filter(|picture| picture.starts_with(PNG_SIGNATURE))
 }
 
 /// Checks the directory; gives the best picture and the end of the last one.
-fn directory(bytes: &[u8], format: ImageFormat) -> Result<(Entry, usize), ImageError> {
+fn directory(bytes: &[u8], format: ImageFormat) -> Result<(Entry<'_>, usize), ImageError> {
     let mut reader = Reader::new(bytes, format);
     reader.take(4)?;
     let count = reader.le16()?;
-    let mut best: Option<Entry> = None;
+    let mut best: Option<Entry<'_>> = None;
     let mut end = 0;
     for row in 1..=count {
-        let entry = Entry::read(&mut reader)?;
-        let mut data = Reader::at(bytes, u64::from(entry.offset), format);
-        data.take(u64::from(entry.length))?;
-        end = end.max(data.position());
+        let (entry, entry_end) = Entry::read(&mut reader, bytes, format)?;
+        end = end.max(entry_end);
         // Among equals `image` prefers the last row, else the first: this must be the same choice.
         let last = row == count;
         if best
@@ -62,20 +59,22 @@ fn directory(bytes: &[u8], format: ImageFormat) -> Result<(Entry, usize), ImageE
     best.map(|best| (best, end)).ok_or_else(|| reader.corrupt("an empty directory"))
 }
 
-impl Entry {
-    fn read(reader: &mut Reader<'_>) -> Result<Self, ImageError> {
+impl<'a> Entry<'a> {
+    /// Reads a row; gives where its picture ends, too.
+    fn read(
+        reader: &mut Reader<'a>,
+        bytes: &'a [u8],
+        format: ImageFormat,
+    ) -> Result<(Self, usize), ImageError> {
         // Sides of one byte: 0 means 256.
         let side = |byte: u8| if byte == 0 { 256 } else { u32::from(byte) };
         let (width, height) = (side(reader.u8()?), side(reader.u8()?));
         reader.take(4)?;
         let bits = reader.le16()?;
         let (length, offset) = (reader.le32()?, reader.le32()?);
-        Ok(Self { width, height, bits, length, offset })
-    }
-
-    /// The bytes that the row points to, which have been found inside the file.
-    fn picture<'a>(&self, bytes: &'a [u8]) -> &'a [u8] {
-        &bytes[self.offset as usize..self.offset as usize + self.length as usize]
+        let mut data = Reader::at(bytes, u64::from(offset), format);
+        let picture = data.take(u64::from(length))?;
+        Ok((Self { width, height, bits, picture }, data.position()))
     }
 
     fn score(&self) -> (u16, u32) {
