@@ -88,7 +88,8 @@ pub(crate) fn resized(
     let source = ImageRef::new(size.0, size.1, pixels, PixelType::U8x3)
         .expect("a picture has three bytes for each of its pixels");
     let mut target = Image::new(wanted.0, wanted.1, PixelType::U8x3);
-    let options = ResizeOptions::new().resize_alg(ResizeAlg::Convolution(FilterType::Bilinear)).use_alpha(false);
+    let options =
+        ResizeOptions::new().resize_alg(ResizeAlg::Convolution(FilterType::Bilinear)).use_alpha(false);
     let options = match window {
         Some([left, top, width, height]) => options.crop(left, top, width, height),
         None => options,
@@ -153,12 +154,7 @@ fn four_pixels(picture: &Picture, left: isize, row: isize) -> [u8; 12] {
 /// Weights of the four pixels around a point that lies `t` (0–1) behind the second.
 fn keys(t: f32) -> [f32; 4] {
     let (t2, t3) = (t * t, t * t * t);
-    [
-        -0.5 * t3 + t2 - 0.5 * t,
-        1.5 * t3 - 2.5 * t2 + 1.0,
-        -1.5 * t3 + 2.0 * t2 + 0.5 * t,
-        0.5 * t3 - 0.5 * t2,
-    ]
+    [-0.5 * t3 + t2 - 0.5 * t, 1.5 * t3 - 2.5 * t2 + 1.0, -1.5 * t3 + 2.0 * t2 + 0.5 * t, 0.5 * t3 - 0.5 * t2]
 }
 
 #[cfg(test)]

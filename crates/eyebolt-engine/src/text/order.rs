@@ -79,7 +79,8 @@ fn tilt(lines: &[Quad]) -> f32 {
 fn item(index: usize, line: Quad) -> Item {
     let bounds = line.bounds();
     // The upright box of a line that is less straight than the page would reach into its neighbours.
-    let half = if line.width() > line.height() { line.height().min(bounds.height) } else { bounds.height } / 2.0;
+    let half =
+        if line.width() > line.height() { line.height().min(bounds.height) } else { bounds.height } / 2.0;
     let middle = line.centre()[1];
     Item { index, left: bounds.x, right: bounds.x + bounds.width, top: middle - half, bottom: middle + half }
 }
@@ -199,9 +200,9 @@ fn are_columns(cut: &Cut) -> bool {
 /// The share of the lower stack that stands beside the other, 0–1.
 fn shared_height(a: &[Item], b: &[Item]) -> f32 {
     let extent = |items: &[Item]| {
-        items.iter().fold((f32::MAX, f32::MIN), |(top, bottom), item| {
-            (top.min(item.top), bottom.max(item.bottom))
-        })
+        items
+            .iter()
+            .fold((f32::MAX, f32::MIN), |(top, bottom), item| (top.min(item.top), bottom.max(item.bottom)))
     };
     let (a, b) = (extent(a), extent(b));
     let both = a.1.min(b.1) - a.0.max(b.0);
@@ -210,7 +211,8 @@ fn shared_height(a: &[Item], b: &[Item]) -> f32 {
 
 /// How many rows on the left have one on the right at the same height.
 fn in_step(left: &[Vec<Item>], right: &[Vec<Item>]) -> usize {
-    let beside = |a: &Vec<Item>, b: &Vec<Item>| a.last().zip(b.first()).is_some_and(|(a, b)| a.beside(b) >= 0.7);
+    let beside =
+        |a: &Vec<Item>, b: &Vec<Item>| a.last().zip(b.first()).is_some_and(|(a, b)| a.beside(b) >= 0.7);
     left.iter().filter(|a| right.iter().any(|b| beside(a, b))).count()
 }
 
@@ -295,7 +297,8 @@ mod tests {
 
     #[test]
     fn a_tilted_page_is_read_like_a_straight_one() {
-        let lines: Vec<Quad> = (0..12).map(|at| line((at % 2) as f32 * 300.0, (at / 2) as f32 * 14.0, 80.0)).collect();
+        let lines: Vec<Quad> =
+            (0..12).map(|at| line((at % 2) as f32 * 300.0, (at / 2) as f32 * 14.0, 80.0)).collect();
         for degrees in [-30.0_f32, -6.0, 8.0, 25.0] {
             let (sin, cos) = degrees.to_radians().sin_cos();
             let tilted: Vec<Quad> =

@@ -77,7 +77,9 @@ mod tests {
 
     fn vote(probabilities: &[f32]) -> Vote {
         let mut vote = Vote::default();
-        probabilities.iter().for_each(|probability| vote.add(*probability));
+        for probability in probabilities {
+            vote.add(*probability);
+        }
         vote
     }
 

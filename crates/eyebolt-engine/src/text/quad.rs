@@ -30,9 +30,8 @@ impl Quad {
     /// The square at the beginning of the reading direction.
     pub(crate) fn first_square(&self) -> Self {
         let part = (self.height() / self.width().max(f32::EPSILON)).min(1.0);
-        let along = |from: Point, to: Point| {
-            [from[0] + (to[0] - from[0]) * part, from[1] + (to[1] - from[1]) * part]
-        };
+        let along =
+            |from: Point, to: Point| [from[0] + (to[0] - from[0]) * part, from[1] + (to[1] - from[1]) * part];
         let [a, b, c, d] = self.0;
         Self([a, along(a, b), along(d, c), d])
     }

@@ -105,9 +105,11 @@ impl<'p, 'm> Reader<'p, 'm> {
         lines: &[ReadLine],
         quarters: usize,
     ) -> Result<bool, BackendError> {
-        let sideways = lines.iter().filter(|line| quarters % 2 == 1 && line.quad.width() > line.quad.height());
+        let sideways =
+            lines.iter().filter(|line| quarters % 2 == 1 && line.quad.width() > line.quad.height());
         let longest = sideways.max_by(|a, b| a.quad.width().total_cmp(&b.quad.width()));
-        let Some((line, first)) = longest.and_then(|line| Some((line, line.reading.text.chars().next()?))) else {
+        let Some((line, first)) = longest.and_then(|line| Some((line, line.reading.text.chars().next()?)))
+        else {
             return Ok(false);
         };
         if !page::is_ideographic(first) {

@@ -210,10 +210,12 @@ mod tests {
 
     #[test]
     fn faint_and_thin_regions_are_dropped() {
-        let faint = found(20, 20, |x, y| if (2..12).contains(&x) && (2..12).contains(&y) { 0.4 } else { 0.0 });
+        let faint =
+            found(20, 20, |x, y| if (2..12).contains(&x) && (2..12).contains(&y) { 0.4 } else { 0.0 });
         let thin = found(20, 20, |_, y| if (4..6).contains(&y) { 1.0 } else { 0.0 });
         // Mostly empty inside its rectangle: a frame, no text.
-        let frame = found(40, 40, |x, y| if [x, y].iter().any(|at| [0, 39].contains(at)) { 1.0 } else { 0.0 });
+        let frame =
+            found(40, 40, |x, y| if [x, y].iter().any(|at| [0, 39].contains(at)) { 1.0 } else { 0.0 });
         assert_eq!([faint, thin, frame].concat(), []);
     }
 
@@ -241,7 +243,8 @@ mod tests {
 
     #[test]
     fn regions_grow_by_the_unclip_ratio() {
-        let values: Vec<f32> = (0..600).map(|at| if (5..15).contains(&(at / 30)) { 1.0 } else { 0.0 }).collect();
+        let values: Vec<f32> =
+            (0..600).map(|at| if (5..15).contains(&(at / 30)) { 1.0 } else { 0.0 }).collect();
         let map = ProbabilityMap { width: 30, height: 20, values: &values };
         let regions = find(map, DbThresholds { unclip_ratio: 1.6, ..THRESHOLDS });
         assert_eq!(regions, [Region { quad: upright(-6.0, -1.0, 36.0, 21.0), score: 1.0 }]);

@@ -68,7 +68,7 @@ mod tests {
 
     /// A white line 4 pixels high with ink in every other row of some columns.
     fn crop(width: usize, inked: impl Fn(usize) -> bool) -> Crop {
-        let value = |y: usize, x: usize| if y % 2 == 0 && inked(x) { 0 } else { 255 };
+        let value = |y: usize, x: usize| if y.is_multiple_of(2) && inked(x) { 0 } else { 255 };
         let places = (0..4).flat_map(|y| (0..width).map(move |x| (y, x)));
         Crop { width, height: 4, pixels: places.flat_map(|(y, x)| [value(y, x); 3]).collect() }
     }
@@ -82,10 +82,8 @@ mod tests {
     #[test]
     fn a_long_line_is_cut_in_the_middle_of_its_widest_gap() {
         let line = crop(300, |column| !(200..210).contains(&column) && !(230..234).contains(&column));
-        let windows = [
-            Window { columns: 0..205, ends_word: true },
-            Window { columns: 205..300, ends_word: true },
-        ];
+        let windows =
+            [Window { columns: 0..205, ends_word: true }, Window { columns: 205..300, ends_word: true }];
         assert_eq!(of(&line), windows);
     }
 
