@@ -17,7 +17,8 @@ use serde_json::Value;
 /// The texts that count as equal: brackets or FNC1, line ends, symbols for control characters, the EAN-13 of a UPC,
 /// Codabar without its stop letters.
 fn plain(format: &str, text: &str) -> String {
-    let flat: String = format.chars().filter(char::is_ascii_alphanumeric).collect::<String>().to_ascii_uppercase();
+    let flat: String =
+        format.chars().filter(char::is_ascii_alphanumeric).collect::<String>().to_ascii_uppercase();
     let shown = |letter: char| match letter {
         control @ '\0'..'\x20' => char::from_u32(0x2400 + control as u32).unwrap_or(control),
         other => other,
@@ -55,12 +56,19 @@ fn compare(truths: &[(String, String)], found: &[(String, String)]) -> (usize, V
     let mut rest: Vec<_> = found.iter().map(|(format, text)| (plain(format, text), format)).collect();
     let mut missed = Vec::new();
     for (format, text) in truths {
-        match rest.iter().position(|(found, other)| *found == plain(format, text) || *found == plain(other, text)) {
+        match rest
+            .iter()
+            .position(|(found, other)| *found == plain(format, text) || *found == plain(other, text))
+        {
             Some(index) => drop(rest.swap_remove(index)),
             None => missed.push(format!("{format} {text}")),
         }
     }
-    (truths.len() - missed.len(), missed, rest.into_iter().map(|(text, format)| format!("{format} {text}")).collect())
+    (
+        truths.len() - missed.len(),
+        missed,
+        rest.into_iter().map(|(text, format)| format!("{format} {text}")).collect(),
+    )
 }
 
 fn main() {

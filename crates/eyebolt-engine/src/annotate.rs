@@ -19,6 +19,9 @@ const WHITE: Rgb<u8> = Rgb([255, 255, 255]);
 
 /// Draws boxes, landmarks, lines of text and codes, each feature in its colour. Letters that the font lacks are drawn
 /// as boxes. `results` are in pixels of the full image, whatever size the picture has.
+///
+/// # Panics
+/// Never: a picture fits its size, and the font is part of the program.
 pub fn draw(picture: Picture, results: &Results) -> Picture {
     let (scale_x, scale_y) = (picture.scale_x(), picture.scale_y());
     let (full_width, full_height) = (picture.full_width, picture.full_height);
@@ -149,8 +152,12 @@ mod tests {
     #[test]
     fn what_was_found_is_drawn_and_any_script_is_survived() {
         let bounds = BoundingBox { x: 100.0, y: 100.0, width: 200.0, height: 80.0 };
-        let object =
-            Object { label: "cat".to_owned(), confidence: 0.9, confidence_band: ConfidenceBand::High, bounds };
+        let object = Object {
+            label: "cat".to_owned(),
+            confidence: 0.9,
+            confidence_band: ConfidenceBand::High,
+            bounds,
+        };
         let line = TextLine {
             text: "漢字 ไทย \u{1b}[0m".to_owned(),
             confidence: 0.9,
@@ -159,7 +166,11 @@ mod tests {
             bounds,
         };
         let results = Results {
-            objects: Some(Objects { model: String::new(), confidence_guide: String::new(), items: vec![object] }),
+            objects: Some(Objects {
+                model: String::new(),
+                confidence_guide: String::new(),
+                items: vec![object],
+            }),
             text: Some(Text {
                 model: String::new(),
                 confidence_guide: String::new(),

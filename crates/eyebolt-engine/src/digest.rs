@@ -89,7 +89,8 @@ mod tests {
 
     fn scene(shift: u8) -> Picture {
         let (width, height) = (90u32, 60u32);
-        let value = |x: u32, y: u32| [(x * 2) as u8, (x * y / 24) as u8, (y * 4) as u8 ^ ((x / 15 % 2) as u8 * 96)];
+        let value =
+            |x: u32, y: u32| [(x * 2) as u8, (x * y / 24) as u8, (y * 4) as u8 ^ ((x / 15 % 2) as u8 * 96)];
         let pixels = (0..height).flat_map(|y| (0..width).flat_map(move |x| value(x, y)));
         Picture::full(width, height, pixels.map(|one| one.saturating_add(shift)).collect())
     }
@@ -97,7 +98,10 @@ mod tests {
     #[test]
     fn bytes_have_the_digests_of_their_standards() {
         assert_eq!(sha256_hex(b"abc"), "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad");
-        assert_eq!(hex::encode(blake3(b"")), "af1349b9f5f9a1a6a0404dea36dcc9499bcb25c9adc112b7cc9a93cae41f3262");
+        assert_eq!(
+            hex::encode(blake3(b"")),
+            "af1349b9f5f9a1a6a0404dea36dcc9499bcb25c9adc112b7cc9a93cae41f3262"
+        );
     }
 
     #[test]

@@ -279,7 +279,7 @@ impl Work<'_> {
         let picture = decode(&self.header)?;
         let decoded = begun.elapsed();
         let verdicts = self.judge(&picture)?;
-        let gate = begun.elapsed() - decoded;
+        let gate = begun.elapsed().saturating_sub(decoded);
         let mut results = Results::default();
         let mut steps = Vec::with_capacity(self.plan.tasks.len());
         for task in &self.plan.tasks {

@@ -127,7 +127,8 @@ fn layout(picture: &Picture, spec: &InputSpec, frame: Frame) -> Layout {
 /// The cropped part at its new size; `None` where the picture has that size already.
 fn resize(picture: &Picture, layout: &Layout) -> Option<Vec<u8>> {
     let [left, top, width, height] = layout.crop;
-    let is_whole = [left, top, width, height] == [0.0, 0.0, f64::from(picture.width), f64::from(picture.height)];
+    let is_whole =
+        [left, top, width, height] == [0.0, 0.0, f64::from(picture.width), f64::from(picture.height)];
     if is_whole && layout.size == [picture.width, picture.height] {
         return None;
     }

@@ -184,7 +184,10 @@ impl From<EngineError> for ApiError {
                 IngestError::Fields(vec![FieldError::new(pointer, Code::InvalidParameter, reason)]).into()
             }
             EngineError::LowQuality { verdicts } => low_quality(&verdicts),
-            EngineError::Canceled | EngineError::Died | EngineError::Backend(_) | EngineError::Decoders { .. } => {
+            EngineError::Canceled
+            | EngineError::Died
+            | EngineError::Backend(_)
+            | EngineError::Decoders { .. } => {
                 tracing::error!(%error, "the engine failed");
                 Self::new(Code::Internal, "The engine failed before the answer was ready.")
             }

@@ -5,8 +5,8 @@ use std::{sync::Arc, time::Duration};
 use bytes::Bytes;
 use eyebolt_engine::{Engine, Findings, StepReport, digest, models::Model, probe::Header};
 use eyebolt_types::{
-    AnalyzeRequest, Clock, Dedup, ErrorCode, Feature, ImageFormat, Input, Job, JobStatus, Links, Mode, Problem, Step, StepStatus,
-    Usage, Warning,
+    AnalyzeRequest, Clock, Dedup, ErrorCode, Feature, ImageFormat, Input, Job, JobStatus, Links, Mode,
+    Problem, Step, StepStatus, Usage, Warning,
     id::{ImageId, JobId, StepId},
     result::{QualityVerdict, Verdict},
 };
@@ -89,17 +89,24 @@ impl Runner {
 
 /// Header and digest of the file.
 async fn look(engine: &Arc<Engine>, bytes: Bytes) -> Result<(Header, String), ApiError> {
-    let look = |engine: &Engine, bytes: &[u8]| engine.probe(bytes).map(|header| (header, digest::sha256_hex(bytes)));
+    let look =
+        |engine: &Engine, bytes: &[u8]| engine.probe(bytes).map(|header| (header, digest::sha256_hex(bytes)));
     if bytes.len() <= LARGE_FILE {
         return look(engine, &bytes).map_err(ApiError::from);
     }
     let engine = Arc::clone(engine);
     let looked = tokio::task::spawn_blocking(move || look(&engine, &bytes)).await;
-    looked.map_err(|_| ApiError::new(ErrorCode::Internal, "Reading the header failed."))?.map_err(ApiError::from)
+    looked
+        .map_err(|_| ApiError::new(ErrorCode::Internal, "Reading the header failed."))?
+        .map_err(ApiError::from)
 }
 
 /// A name or media type of another kind: common with honest clients, so that it warns unless the operator is strict.
-fn check_declared(declared: &Declared, found: ImageFormat, mismatch: Mismatch) -> Result<Vec<Warning>, ApiError> {
+fn check_declared(
+    declared: &Declared,
+    found: ImageFormat,
+    mismatch: Mismatch,
+) -> Result<Vec<Warning>, ApiError> {
     let Some(said) = declared.contradicts(found) else { return Ok(Vec::new()) };
     let detail = format!("The client says {said}, the content is {found}.");
     match mismatch {

@@ -157,7 +157,10 @@ impl Settings {
     ///
     /// # Errors
     /// Where a file can't be read, a key or variable is unknown, or a value can't work.
-    pub fn load(file: Option<&Path>, variables: impl Iterator<Item = (String, String)>) -> Result<Self, SettingsError> {
+    pub fn load(
+        file: Option<&Path>,
+        variables: impl Iterator<Item = (String, String)>,
+    ) -> Result<Self, SettingsError> {
         let standard = Path::new("eyebolt.toml");
         let path = file.or_else(|| standard.is_file().then_some(standard));
         let mut table = match path {
@@ -166,7 +169,8 @@ impl Settings {
         };
         let known = Self::variables();
         for (name, text) in variables.filter(|(name, _)| name.starts_with("EYEBOLT_")) {
-            let key = known.get(&name).ok_or_else(|| SettingsError::UnknownVariable { name: name.clone() })?;
+            let key =
+                known.get(&name).ok_or_else(|| SettingsError::UnknownVariable { name: name.clone() })?;
             set(&mut table, key, value(&text));
         }
         let settings: Self = table.try_into().map_err(|error: toml::de::Error| SettingsError::Value {
@@ -178,6 +182,9 @@ impl Settings {
     }
 
     /// Every variable and the key that it sets.
+    ///
+    /// # Panics
+    /// Never: settings are a table of plain values.
     pub fn variables() -> BTreeMap<String, String> {
         let defaults = Table::try_from(Self::default()).expect("settings are a table of plain values");
         let keys = defaults.iter().flat_map(|(section, keys)| {
@@ -212,7 +219,8 @@ impl Settings {
         if !self.models.dir.as_os_str().is_empty() {
             return self.models.dir.clone();
         }
-        etcetera::choose_base_strategy().map_or_else(|_| PathBuf::from("eyebolt-models"), |base| base.cache_dir().join("eyebolt"))
+        etcetera::choose_base_strategy()
+            .map_or_else(|_| PathBuf::from("eyebolt-models"), |base| base.cache_dir().join("eyebolt"))
     }
 
     /// The runtime library that will be used, where one is there.
@@ -231,7 +239,9 @@ impl Settings {
         let library = self.library();
         let backend = match (self.models.backend, library) {
             (BackendSetting::Rten, _) | (BackendSetting::Auto, None) => BackendChoice::Rten,
-            (_, library) => BackendChoice::OnnxRuntime(library.unwrap_or_else(|| self.models_dir().join("runtime"))),
+            (_, library) => {
+                BackendChoice::OnnxRuntime(library.unwrap_or_else(|| self.models_dir().join("runtime")))
+            }
         };
         EngineSettings {
             models: self.models_dir().join("models"),
@@ -248,7 +258,8 @@ impl Settings {
 /// The newest `runtime/*/libonnxruntime.*`.
 fn installed_library(runtime: &Path) -> Option<PathBuf> {
     let folders = std::fs::read_dir(runtime).ok()?.flatten();
-    let files = folders.filter_map(|folder| std::fs::read_dir(folder.path()).ok()).flat_map(Iterator::flatten);
+    let files =
+        folders.filter_map(|folder| std::fs::read_dir(folder.path()).ok()).flat_map(Iterator::flatten);
     let is_library = |path: &PathBuf| {
         path.file_name().is_some_and(|name| name.to_string_lossy().starts_with("libonnxruntime."))
     };
@@ -258,7 +269,8 @@ fn installed_library(runtime: &Path) -> Option<PathBuf> {
 fn read(path: &Path) -> Result<Table, SettingsError> {
     let text = std::fs::read_to_string(path)
         .map_err(|source| SettingsError::Unreadable { path: path.to_owned(), source })?;
-    let wrong = |reason: toml::de::Error| SettingsError::Wrong { path: path.to_owned(), reason: reason.to_string() };
+    let wrong =
+        |reason: toml::de::Error| SettingsError::Wrong { path: path.to_owned(), reason: reason.to_string() };
     // Read as settings first: only this way an unknown key is told with its line.
     toml::from_str::<Settings>(&text).map_err(wrong)?;
     text.parse().map_err(wrong)
@@ -287,7 +299,11 @@ mod tests {
     use super::*;
 
     fn variables(pairs: &[(&str, &str)]) -> impl Iterator<Item = (String, String)> {
-        pairs.iter().map(|(name, text)| ((*name).to_owned(), (*text).to_owned())).collect::<Vec<_>>().into_iter()
+        pairs
+            .iter()
+            .map(|(name, text)| ((*name).to_owned(), (*text).to_owned()))
+            .collect::<Vec<_>>()
+            .into_iter()
     }
 
     #[test]
@@ -296,13 +312,19 @@ mod tests {
         assert_eq!(toml::from_str::<Settings>(documented).unwrap(), Settings::default());
         for key in Settings::variables().values() {
             let (_, key) = key.split_once('.').unwrap();
-            assert!(documented.lines().any(|line| line.starts_with(&format!("{key} = "))), "{key} is not documented");
+            assert!(
+                documented.lines().any(|line| line.starts_with(&format!("{key} = "))),
+                "{key} is not documented"
+            );
         }
     }
 
     #[test]
     fn a_variable_sets_its_key_and_an_unknown_one_is_named() {
-        let set = Settings::load(None, variables(&[("EYEBOLT_LISTEN", "127.0.0.1:9"), ("EYEBOLT_ENGINE_THREADS", "3"), ("HOME", "x")]));
+        let set = Settings::load(
+            None,
+            variables(&[("EYEBOLT_LISTEN", "127.0.0.1:9"), ("EYEBOLT_ENGINE_THREADS", "3"), ("HOME", "x")]),
+        );
         let set = set.unwrap();
         assert_eq!((set.http.listen.port(), set.engine.threads), (9, 3));
         let unknown = Settings::load(None, variables(&[("EYEBOLT_ENGINE_THREAD", "3")])).unwrap_err();

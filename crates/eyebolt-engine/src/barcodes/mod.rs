@@ -68,7 +68,7 @@ pub fn read(picture: &Picture, parameters: &BarcodeParameters) -> Result<Vec<Bar
         found.retain(|code| wanted.contains(&code.format));
     }
     let mut codes: Vec<_> = found.into_iter().map(|code| placed(code, picture)).collect();
-    codes.sort_by(|a, b| (a.bounds.y, a.bounds.x).partial_cmp(&(b.bounds.y, b.bounds.x)).expect("pixels are numbers"));
+    codes.sort_by(|a, b| a.bounds.y.total_cmp(&b.bounds.y).then(a.bounds.x.total_cmp(&b.bounds.x)));
     codes.truncate(parameters.max_results.unwrap_or(MAX_RESULTS) as usize);
     Ok(codes)
 }
@@ -100,14 +100,11 @@ fn clockwise(polygon: Polygon) -> Polygon {
 
 /// Text as it is, and bytes that are no UTF-8 as `\xNN`.
 fn escaped(bytes: &[u8]) -> String {
-    let mut text = String::with_capacity(bytes.len());
-    for chunk in bytes.utf8_chunks() {
-        text.push_str(chunk.valid());
-        for byte in chunk.invalid() {
-            text.push_str(&format!("\\x{byte:02X}"));
-        }
-    }
-    text
+    let shown = |byte: &u8| format!("\\x{byte:02X}");
+    let chunks = bytes.utf8_chunks();
+    chunks
+        .map(|chunk| chunk.valid().to_owned() + &chunk.invalid().iter().map(shown).collect::<String>())
+        .collect()
 }
 
 #[cfg(test)]

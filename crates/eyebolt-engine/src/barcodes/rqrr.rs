@@ -12,7 +12,8 @@ pub(super) fn scan(scan: &Scan<'_>) -> Vec<Found> {
 
 fn read(scan: &Scan<'_>) -> Vec<Found> {
     let (width, height) = (scan.width as usize, scan.height as usize);
-    let mut image = rqrr::PreparedImage::prepare_from_greyscale(width, height, |x, y| scan.luma[y * width + x]);
+    let mut image =
+        rqrr::PreparedImage::prepare_from_greyscale(width, height, |x, y| scan.luma[y * width + x]);
     let grids = image.detect_grids();
     grids.iter().filter_map(found).collect()
 }

@@ -7,7 +7,8 @@ pub(super) const MODEL: &str = "zxing-cpp@0.5.3";
 
 /// Reads a view. A view that the library can't take has no codes.
 pub(super) fn scan(scan: &Scan<'_>) -> Vec<Found> {
-    let Ok(view) = ImageView::from_slice(scan.luma, scan.width, scan.height, zxingcpp::ImageFormat::Lum) else {
+    let Ok(view) = ImageView::from_slice(scan.luma, scan.width, scan.height, zxingcpp::ImageFormat::Lum)
+    else {
         return Vec::new();
     };
     let mut reader = BarcodeReader::new()

@@ -42,8 +42,8 @@ pub(crate) fn find(
     let side = input_side(parameters, detail);
     let input = running.preprocess(|| prepare(picture, &model.manifest.input, Frame::LongSide(side)));
     let floor = parameters.min_confidence.unwrap_or(model.manifest.min_confidence);
-    let candidates =
-        running.infer(&input, |outputs| Maps::read(outputs, input.shape)?.faces(floor, input.placement))?;
+    let candidates = running
+        .infer(&input, |outputs| Ok(Maps::read(outputs, input.shape)?.faces(floor, input.placement)))?;
     let most = parameters.max_results.unwrap_or(MAX_RESULTS) as usize;
     let kept = running.postprocess(|| suppress(candidates, most, |a, b| a.bounds.iou(&b.bounds) > iou));
     let items = kept
@@ -84,9 +84,9 @@ impl<'a> Maps<'a> {
         Ok(Self { columns, cells: rows * columns, heat, size, offset, landmarks })
     }
 
-    fn faces(&self, floor: f32, placement: Placement) -> Result<Vec<Candidate<Landmarks>>, BackendError> {
+    fn faces(&self, floor: f32, placement: Placement) -> Vec<Candidate<Landmarks>> {
         let sure = self.heat.iter().enumerate().filter(|(_, heat)| **heat >= floor);
-        Ok(sure.map(|(cell, &confidence)| self.face(cell, confidence, placement)).collect())
+        sure.map(|(cell, &confidence)| self.face(cell, confidence, placement)).collect()
     }
 
     fn face(&self, cell: usize, confidence: f32, placement: Placement) -> Candidate<Landmarks> {

@@ -193,7 +193,7 @@ mod tests {
         let crop = Crop::cut(&places(3, 2), &upright(-2.0, 0.0, 5.0, 1.0), 1);
         let reds: Vec<u8> = crop.pixels.chunks(3).map(|pixel| pixel[0]).collect();
         assert_eq!(reds, [0, 0, 0, 10, 20, 20, 20]);
-        let outside = Crop::cut(&places(3, 200), &upright(9.0, 0.0, 49.0, 100.0), 10);
+        let outside = Crop::cut(&places(3, 20), &upright(9.0, 0.0, 49.0, 100.0), 10);
         assert_eq!((outside.width, outside.pixels[0]), (4, 20));
     }
 

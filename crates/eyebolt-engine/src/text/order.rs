@@ -291,14 +291,14 @@ mod tests {
     #[test]
     fn blocks_that_are_not_in_step_are_columns_even_if_short() {
         let left = (0..6).map(|row| line(0.0, row as f32 * 14.0, 40.0));
-        let right = (0..4).map(|row| line(80.0, 7.0 + row as f32 * 21.0, 45.0));
+        let right = (0..4).map(|row| line(80.0, 7.0 + row as f32 * 14.0, 45.0));
         assert_eq!(flat(&left.chain(right).collect::<Vec<_>>()), in_turn(10));
     }
 
     #[test]
     fn a_tilted_page_is_read_like_a_straight_one() {
         let lines: Vec<Quad> =
-            (0..12).map(|at| line((at % 2) as f32 * 300.0, (at / 2) as f32 * 14.0, 80.0)).collect();
+            (0..12).map(|at| line((at % 2) as f32 * 300.0, (at / 2) as f32 * 14.0, 40.0)).collect();
         for degrees in [-30.0_f32, -6.0, 8.0, 25.0] {
             let (sin, cos) = degrees.to_radians().sin_cos();
             let tilted: Vec<Quad> =

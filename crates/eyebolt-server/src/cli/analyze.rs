@@ -21,7 +21,7 @@ pub(super) struct Arguments {
     /// What to ask: objects, faces, text, barcodes, labels, embedding, quality.
     #[arg(long, short, value_name = "NAMES", default_value = "objects,faces,text,barcodes,labels")]
     features: String,
-    /// Any other setting, such as detail=high, quality_gate=warn or objects.min_confidence=0.6.
+    /// Any other setting, such as `detail=high`, `quality_gate=warn` or `objects.min_confidence=0.6`.
     #[arg(long = "set", short, value_name = "NAME=VALUE")]
     set: Vec<String>,
     /// Draw what was found and write it to this PNG file; takes one image.
@@ -39,7 +39,10 @@ pub(super) struct Arguments {
 }
 
 pub(super) async fn run(arguments: Arguments, settings: Settings) -> anyhow::Result<ExitCode> {
-    super::log_to_stderr(&crate::settings::LogSettings { filter: "warn".to_owned(), ..settings.log.clone() })?;
+    super::log_to_stderr(&crate::settings::LogSettings {
+        filter: "warn".to_owned(),
+        ..settings.log.clone()
+    })?;
     anyhow::ensure!(
         arguments.annotate.is_none() || arguments.files.len() == 1,
         "--annotate takes one image, {} are named",
@@ -49,7 +52,8 @@ pub(super) async fn run(arguments: Arguments, settings: Settings) -> anyhow::Res
     let as_table = !arguments.json && std::io::stdout().is_terminal();
     let mut refused = false;
     for file in &arguments.files {
-        let bytes = Bytes::from(std::fs::read(file).with_context(|| format!("{} can't be read", file.display()))?);
+        let bytes =
+            Bytes::from(std::fs::read(file).with_context(|| format!("{} can't be read", file.display()))?);
         let answer = asker.ask(file, bytes.clone()).await?;
         match (&answer, as_table) {
             (Ok(job), true) => print!("{}", table::of_job(file, job)),
@@ -79,7 +83,8 @@ impl Asker {
             fields.push((name.to_owned(), value.to_owned()));
         }
         if let Some(url) = arguments.server.clone() {
-            let pairs: Vec<_> = fields.iter().map(|(name, value)| format!("{name}={}", escaped(value))).collect();
+            let pairs: Vec<_> =
+                fields.iter().map(|(name, value)| format!("{name}={}", escaped(value))).collect();
             return Ok(Self::Server { url, key: arguments.key.clone(), query: pairs.join("&") });
         }
         Ok(Self::Here { runner: super::start(settings)?, fields })
@@ -110,7 +115,10 @@ impl Asker {
 /// Percent-encodes what a query value can't carry.
 fn escaped(value: &str) -> String {
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~,@".contains(&byte);
-    value.bytes().map(|byte| if plain(byte) { char::from(byte).to_string() } else { format!("%{byte:02X}") }).collect()
+    value
+        .bytes()
+        .map(|byte| if plain(byte) { char::from(byte).to_string() } else { format!("%{byte:02X}") })
+        .collect()
 }
 
 fn draw(bytes: &[u8], job: &Job, out: &Path, settings: &Settings) -> anyhow::Result<()> {

@@ -36,7 +36,12 @@ impl Connection {
     }
 
     /// Sends an image with settings as query fields.
-    pub(super) async fn analyze(&mut self, image: &[u8], query: &str, key: Option<&str>) -> anyhow::Result<Reply> {
+    pub(super) async fn analyze(
+        &mut self,
+        image: &[u8],
+        query: &str,
+        key: Option<&str>,
+    ) -> anyhow::Result<Reply> {
         const EDGE: &str = "eyebolt-7c1f0a52d4";
         let mut body = Vec::with_capacity(image.len() + 256);
         let head = "Content-Disposition: form-data; name=\"image\"; filename=\"image\"";

@@ -7,7 +7,10 @@ use super::quickstart::SAMPLE;
 use crate::{Declared, Runner, Settings};
 
 pub(super) async fn run(settings: Settings) -> anyhow::Result<ExitCode> {
-    super::log_to_stderr(&crate::settings::LogSettings { filter: "error".to_owned(), ..settings.log.clone() })?;
+    super::log_to_stderr(&crate::settings::LogSettings {
+        filter: "error".to_owned(),
+        ..settings.log.clone()
+    })?;
     let mut report = Report::default();
     report.line(true, "settings", "read and sound");
     let dir = settings.models_dir();

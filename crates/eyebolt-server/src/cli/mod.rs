@@ -123,5 +123,9 @@ fn start(settings: &Settings) -> anyhow::Result<Runner> {
     for error in engine.models().errors() {
         tracing::warn!(error, "a model folder can't be used");
     }
-    Ok(Runner { engine: Arc::new(engine), clock: Clock::system(), mismatch: settings.ingest.extension_mismatch })
+    Ok(Runner {
+        engine: Arc::new(engine),
+        clock: Clock::system(),
+        mismatch: settings.ingest.extension_mismatch,
+    })
 }

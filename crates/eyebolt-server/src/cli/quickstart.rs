@@ -22,19 +22,19 @@ pub(super) const SAMPLE: &[u8] = include_bytes!("../../assets/sample.jpg");
 const ASKED: &str = "features=objects,faces,text,barcodes,labels";
 
 pub(super) async fn run(arguments: Arguments, mut settings: Settings) -> anyhow::Result<ExitCode> {
-    super::log_to_stderr(&crate::settings::LogSettings { filter: "warn".to_owned(), ..settings.log.clone() })?;
+    super::log_to_stderr(&crate::settings::LogSettings {
+        filter: "warn".to_owned(),
+        ..settings.log.clone()
+    })?;
     println!("1. Models and runtime library in {}", settings.models_dir().display());
     // Fetching and converting block: away from the threads that serve.
     let asked = settings.clone();
     tokio::task::spawn_blocking(move || setup::bring(&asked, None, Vec::new())).await??;
-    let server = match serve::bind(&settings).await {
-        Ok(server) => server,
+    if std::net::TcpListener::bind(settings.http.listen).is_err() {
         // Somebody else has the port: a first look needs any port, not that one.
-        Err(_) => {
-            settings.http.listen.set_port(0);
-            serve::bind(&settings).await?
-        }
-    };
+        settings.http.listen.set_port(0);
+    }
+    let server = serve::bind(&settings).await?;
     let url = format!("http://{}", server.local_addr()?);
     println!("2. Server at {url}");
     let (stop, stopped) = tokio::sync::oneshot::channel::<()>();

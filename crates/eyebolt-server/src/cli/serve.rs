@@ -41,7 +41,9 @@ pub(super) async fn bind(settings: &Settings) -> anyhow::Result<Server> {
     }
     let app = App::new(runner.analyzer(), settings.http.clone());
     let listen = settings.http.listen;
-    Server::bind(app).await.with_context(|| format!("can't listen at {listen}; --listen names another address"))
+    Server::bind(app)
+        .await
+        .with_context(|| format!("can't listen at {listen}; --listen names another address"))
 }
 
 /// Resolves at SIGTERM or Ctrl-C.

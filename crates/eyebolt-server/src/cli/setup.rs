@@ -27,7 +27,11 @@ pub(super) fn run(arguments: &Arguments, settings: &Settings) -> anyhow::Result<
 }
 
 /// Brings what is missing, with progress on standard error.
-pub(super) fn bring(settings: &Settings, from: Option<PathBuf>, only: Vec<String>) -> anyhow::Result<Summary> {
+pub(super) fn bring(
+    settings: &Settings,
+    from: Option<PathBuf>,
+    only: Vec<String>,
+) -> anyhow::Result<Summary> {
     let options = Options { models_dir: settings.models_dir(), from, only, search_path: None };
     let mut display = ProgressDisplay::new();
     let done = eyebolt_setup::setup(&options, &mut |step| display.show(step));

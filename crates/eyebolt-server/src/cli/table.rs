@@ -49,15 +49,18 @@ fn rows(job: &Job) -> Vec<(&'static str, Rows)> {
     let results = &job.results;
     let mut all: Vec<(&'static str, Rows)> = Vec::new();
     if let Some(found) = &results.objects {
-        let rows = found.items.iter().map(|one| [percent(one.confidence), one.label.clone(), place(&one.bounds)]);
+        let rows =
+            found.items.iter().map(|one| [percent(one.confidence), one.label.clone(), place(&one.bounds)]);
         all.push(("objects", rows.collect()));
     }
     if let Some(found) = &results.faces {
-        let rows = found.items.iter().map(|one| [percent(one.confidence), "face".to_owned(), place(&one.bounds)]);
+        let rows =
+            found.items.iter().map(|one| [percent(one.confidence), "face".to_owned(), place(&one.bounds)]);
         all.push(("faces", rows.collect()));
     }
     if let Some(read) = &results.text {
-        let rows = read.lines.iter().map(|one| [percent(one.confidence), printable(&one.text), place(&one.bounds)]);
+        let rows =
+            read.lines.iter().map(|one| [percent(one.confidence), printable(&one.text), place(&one.bounds)]);
         all.push(("text", rows.collect()));
     }
     if let Some(read) = &results.barcodes {
@@ -70,13 +73,18 @@ fn rows(job: &Job) -> Vec<(&'static str, Rows)> {
         all.push(("labels", rows.collect()));
     }
     if let Some(vector) = &results.embedding {
-        let row = [String::new(), format!("{} numbers (--json prints them)", vector.dimensions), String::new()];
+        let row =
+            [String::new(), format!("{} numbers (--json prints them)", vector.dimensions), String::new()];
         all.push(("embedding", vec![row]));
     }
     if let Some(quality) = &results.quality {
         let rows = quality.verdicts.iter().map(|one| {
             let measured = format!("{:.3} {} (limit {:.3})", one.value, one.unit, one.limit);
-            [format!("{:?}", one.verdict).to_lowercase(), format!("{}: {measured}", one.measure), String::new()]
+            [
+                format!("{:?}", one.verdict).to_lowercase(),
+                format!("{}: {measured}", one.measure),
+                String::new(),
+            ]
         });
         all.push(("quality", rows.collect()));
     }

@@ -48,8 +48,10 @@ impl Declared {
 
     /// The extension or media type that belongs to another kind of file than the content, where there is one.
     pub fn contradicts(&self, found: ImageFormat) -> Option<&str> {
-        let other = |name: &str| ImageFormat::ALL.into_iter().any(|format| format.extensions().contains(&name));
-        let foreign = |name: &&str| ["pdf", "svg", "html", "htm", "zip", "exe", "php", "js", "txt"].contains(name);
+        let other =
+            |name: &str| ImageFormat::ALL.into_iter().any(|format| format.extensions().contains(&name));
+        let foreign =
+            |name: &&str| ["pdf", "svg", "html", "htm", "zip", "exe", "php", "js", "txt"].contains(name);
         let extension = self.extension.as_deref().filter(|name| !found.extensions().contains(name));
         let extension = extension.filter(|name| other(name) || foreign(name));
         extension.or_else(|| self.media_type.filter(|media_type| !media_types(found).contains(media_type)))

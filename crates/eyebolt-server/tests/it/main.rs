@@ -1,9 +1,10 @@
-//! The server from outside: real sockets, a scripted engine, whole answers.
+//! The server from outside: real sockets and a scripted engine, or the real models behind the rooms.
 
 mod analyze;
 mod app;
 mod connections;
 mod description;
+mod models;
 mod pages;
 mod reading;
 mod refusals;

@@ -26,7 +26,11 @@ pub(super) fn candidates(outputs: &[TensorView<'_>], read: &Reading<'_>) -> Resu
     {
         for (class, &confidence) in row.iter().enumerate() {
             if confidence >= read.floor && read.wanted[class] {
-                found.push(Candidate { confidence, bounds: decode(anchor, code, read), what: What { class, in_part: false } });
+                found.push(Candidate {
+                    confidence,
+                    bounds: decode(anchor, code, read),
+                    what: What { class, in_part: false },
+                });
             }
         }
     }
@@ -36,8 +40,8 @@ pub(super) fn candidates(outputs: &[TensorView<'_>], read: &Reading<'_>) -> Resu
 fn decode(anchor: &[f32; 4], code: &[f32], read: &Reading<'_>) -> eyebolt_types::BoundingBox {
     let &[top, left, bottom, right] = anchor;
     let (height, width) = (bottom - top, right - left);
-    let y = code[0] / 10.0 * height + (top + bottom) / 2.0;
-    let x = code[1] / 10.0 * width + (left + right) / 2.0;
+    let y = code[0] / 10.0 * height + f32::midpoint(top, bottom);
+    let x = code[1] / 10.0 * width + f32::midpoint(left, right);
     let half_height = (code[2] / 5.0).exp() * height / 2.0;
     let half_width = (code[3] / 5.0).exp() * width / 2.0;
     let input = &read.model.manifest.input;

@@ -1,0 +1,170 @@
+//! The server with its real models, as `eyebolt setup` brings them: without them these tests fail and say so.
+
+use std::{path::PathBuf, sync::LazyLock};
+
+use bytes::Bytes;
+use eyebolt_engine::{Engine, EngineSettings};
+use eyebolt_server::{ApiError, Declared, Runner, Settings, run::capabilities};
+use eyebolt_types::{
+    AnalyzeRequest, Clock, ErrorCode, Feature, Job, JobStatus, StepStatus,
+    request::QualityGate,
+    result::{Objects, Verdict},
+};
+
+const SAMPLE: &[u8] = include_bytes!("../../assets/sample.jpg");
+
+/// ONNX Runtime is loaded once a process, so all tests share one engine.
+static ENGINE: LazyLock<Runner> = LazyLock::new(|| runner("onnxruntime"));
+
+fn runner(backend: &str) -> Runner {
+    let variables = [("EYEBOLT_BACKEND", backend), ("EYEBOLT_ENGINE_DECODER", "in_server")];
+    let dir = std::env::var("EYEBOLT_MODELS_DIR").map(|dir| ("EYEBOLT_MODELS_DIR".to_owned(), dir));
+    let variables =
+        variables.map(|(name, value)| (name.to_owned(), value.to_owned())).into_iter().chain(dir.ok());
+    let nowhere: Option<PathBuf> = None;
+    let settings = Settings::load(nowhere.as_deref(), variables).expect("settings are sound");
+    let engine: EngineSettings = settings.engine(Vec::new());
+    let engine = Engine::start(engine).expect("eyebolt setup has brought the runtime library");
+    assert!(
+        engine.models().all().len() >= 6,
+        "eyebolt setup has brought the models: {:?}",
+        engine.models().errors()
+    );
+    Runner { engine: engine.into(), clock: Clock::system(), mismatch: settings.ingest.extension_mismatch }
+}
+
+async fn ask(runner: &Runner, image: &'static [u8], request: &AnalyzeRequest) -> Result<Job, ApiError> {
+    runner.run((Bytes::from_static(image), None), request, &Declared::default()).await
+}
+
+fn labels(objects: &Objects) -> Vec<&str> {
+    objects.items.iter().map(|item| item.label.as_str()).collect()
+}
+
+#[tokio::test]
+async fn one_request_finds_everything_in_one_picture() {
+    let job = ask(&ENGINE, SAMPLE, &AnalyzeRequest::of(Feature::ALL)).await.unwrap();
+    assert_eq!(job.status, JobStatus::Succeeded);
+    assert_eq!((job.input.width, job.input.height, job.usage.units), (1000, 640, 7));
+    assert!(
+        job.steps
+            .iter()
+            .all(|step| step.status == StepStatus::Succeeded && step.finished_at <= job.finished_at)
+    );
+    let results = job.results;
+    let objects = results.objects.unwrap();
+    assert_eq!(objects.model, "ssdlite-mobilenet-v2@1");
+    assert!(
+        labels(&objects).starts_with(&["cat", "person"]) || labels(&objects).starts_with(&["person", "cat"])
+    );
+    let faces = results.faces.unwrap().items;
+    assert_eq!(faces.len(), 1);
+    let (face, marks) = (faces[0].bounds, faces[0].landmarks);
+    assert!((190.0..220.0).contains(&face.x) && (70.0..100.0).contains(&face.y), "{face:?}");
+    assert!(
+        marks.left_eye[0] < marks.nose[0]
+            && marks.nose[0] < marks.right_eye[0]
+            && marks.nose[1] < marks.mouth_left[1]
+    );
+    let text = results.text.unwrap();
+    for line in ["One picture, one answer,", "asked as often as you like.", "Ring that bears load: EB-2048"] {
+        assert!(text.lines.iter().any(|read| read.text == line), "{line:?} is not in {:?}", text.text);
+    }
+    assert_eq!(results.barcodes.unwrap().items[0].text, "EYEBOLT SAMPLE 1");
+    assert!((1..=5).contains(&results.labels.unwrap().items.len()));
+    let vector = results.embedding.unwrap().vector;
+    assert!((vector.iter().map(|value| value * value).sum::<f32>() - 1.0).abs() < 1e-3);
+    let quality = results.quality.unwrap();
+    assert!(quality.acceptable && quality.verdicts.iter().all(|one| one.verdict != Verdict::Fail));
+    assert_eq!((quality.pixel_digest.len(), quality.perceptual_hash.len()), (64, 16));
+}
+
+/// What the two backends may differ by: confidences by 0.01, places by 1 pixel.
+#[tokio::test]
+async fn both_backends_give_the_same_answers() {
+    let request = AnalyzeRequest::of([Feature::Objects, Feature::Faces, Feature::Text, Feature::Embedding]);
+    let rten = runner("rten");
+    let (one, other) =
+        (ask(&ENGINE, SAMPLE, &request).await.unwrap(), ask(&rten, SAMPLE, &request).await.unwrap());
+    let (one, other) = (one.results, other.results);
+    let (objects, others) = (one.objects.unwrap(), other.objects.unwrap());
+    assert_eq!(labels(&objects), labels(&others));
+    for (a, b) in objects.items.iter().zip(&others.items) {
+        assert!((a.confidence - b.confidence).abs() < 0.01 && (a.bounds.x - b.bounds.x).abs() < 1.0);
+    }
+    let (faces, others) = (one.faces.unwrap().items, other.faces.unwrap().items);
+    assert_eq!(faces.len(), others.len());
+    assert!((faces[0].landmarks.nose[0] - others[0].landmarks.nose[0]).abs() < 1.0);
+    assert_eq!(one.text.unwrap().text, other.text.unwrap().text);
+    let (a, b) = (one.embedding.unwrap().vector, other.embedding.unwrap().vector);
+    let cosine: f32 = a.iter().zip(&b).map(|(a, b)| a * b).sum();
+    assert!(cosine > 0.9999, "{cosine}");
+}
+
+#[tokio::test]
+async fn what_the_models_do_not_know_is_refused_by_its_name() {
+    let code = |error: ApiError| error.problem().code;
+    let mut request = AnalyzeRequest::of([Feature::Objects]);
+    request.parameters.objects.model = Some("nobody".to_owned());
+    assert_eq!(code(ask(&ENGINE, SAMPLE, &request).await.unwrap_err()), ErrorCode::UnknownModel);
+    request.parameters.objects.model = Some("centerface".to_owned());
+    assert_eq!(code(ask(&ENGINE, SAMPLE, &request).await.unwrap_err()), ErrorCode::ModelMismatch);
+    request.parameters.objects.model = None;
+    request.parameters.objects.labels = Some(vec!["cat".to_owned(), "unicorn".to_owned()]);
+    let error = ask(&ENGINE, SAMPLE, &request).await.unwrap_err();
+    assert_eq!(error.problem().errors[0].pointer, "/parameters/objects/labels/1");
+    let mut request = AnalyzeRequest::of([Feature::Text]);
+    request.parameters.text.languages = Some(vec!["en".to_owned(), "th".to_owned()]);
+    assert_eq!(code(ask(&ENGINE, SAMPLE, &request).await.unwrap_err()), ErrorCode::UnsupportedLanguage);
+}
+
+#[tokio::test]
+async fn the_quality_gate_refuses_warns_or_is_off() {
+    let black = image::RgbImage::from_pixel(200, 200, image::Rgb([2, 2, 2]));
+    let mut png = std::io::Cursor::new(Vec::new());
+    black.write_to(&mut png, image::ImageFormat::Png).unwrap();
+    let png: &'static [u8] = png.into_inner().leak();
+    let mut request = AnalyzeRequest::of([Feature::Objects]);
+    let refused = ask(&ENGINE, png, &request).await.unwrap_err();
+    let problem = refused.problem();
+    assert_eq!((problem.status, problem.retryable), (422, false));
+    assert!(["blank_image", "too_dark"].contains(&problem.code.as_str()), "{}", problem.code);
+    assert!(
+        problem.params.contains_key("limit") && problem.params.contains_key("found"),
+        "{:?}",
+        problem.params
+    );
+    request.quality_gate = QualityGate::Warn;
+    let warned = ask(&ENGINE, png, &request).await.unwrap();
+    assert!(
+        warned.warnings.iter().any(|warning| warning.code == problem.code.as_str()),
+        "{:?}",
+        warned.warnings
+    );
+    request.quality_gate = QualityGate::Off;
+    assert_eq!(ask(&ENGINE, png, &request).await.unwrap().warnings, []);
+}
+
+#[tokio::test]
+async fn small_things_need_a_closer_look() {
+    let mut request = AnalyzeRequest::of([Feature::Faces]);
+    request.parameters.faces.input_size = Some(64);
+    let far = ask(&ENGINE, SAMPLE, &request).await.unwrap().results.faces.unwrap().items.len();
+    request.parameters.faces.input_size = Some(640);
+    let near = ask(&ENGINE, SAMPLE, &request).await.unwrap().results.faces.unwrap().items.len();
+    assert_eq!((far, near), (0, 1));
+}
+
+#[tokio::test]
+async fn the_capabilities_name_every_model_and_what_it_cannot_read() {
+    let capabilities = capabilities(&ENGINE.engine);
+    assert_eq!(capabilities.features, Feature::ALL);
+    let reader =
+        capabilities.data.iter().find(|model| model.aliases.contains(&"text/default".to_owned())).unwrap();
+    assert!(
+        reader.languages.contains(&"en".to_owned())
+            && reader.unsupported_languages.contains(&"ru".to_owned())
+    );
+    assert_eq!(reader.backend, "onnxruntime");
+    assert!(ENGINE.engine.canary().await.is_ok());
+}
