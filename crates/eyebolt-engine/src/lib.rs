@@ -4,6 +4,7 @@
 pub mod annotate;
 pub mod backend;
 pub mod barcodes;
+pub mod bench;
 mod compute;
 pub mod decode;
 pub mod digest;

@@ -1,13 +1,14 @@
 //! Text: three models at once, which [`crate::text`] leads through a page.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use eyebolt_types::{manifest::Decoder, result::Text};
 
 use crate::{
     BackendError, EngineError, Picture,
+    backend::{Session, TensorView},
     engine::Sessions,
-    models::{Lent, Model, Phases},
+    models::{Model, Phases},
     plan::TextPlan,
     text::{
         self, Characters, DbThresholds, Detector, LineOrienter, Recogniser, TextFindings, TextModels,
@@ -28,14 +29,20 @@ pub(crate) fn read(
     let mut detector = sessions.take(&plan.detector);
     let mut recogniser = sessions.take(&plan.recogniser);
     let mut orientation = plan.orientation.as_ref().map(|model| (model, sessions.take(model)));
-    let lent = (&mut detector, &mut recogniser, orientation.as_mut().map(|(_, session)| session));
-    let found = read_with(picture, plan, lent);
+    let mut sitting = Sitting {
+        detector: Timed::new(&mut *detector),
+        recogniser: Timed::new(&mut *recogniser),
+        orientation: orientation.as_mut().map(|(_, session)| Timed::new(&mut **session)),
+    };
+    let found = read_with(picture, plan, &mut sitting);
+    let inference = sitting.spent();
     sessions.put(&plan.detector, detector);
     sessions.put(&plan.recogniser, recogniser);
     if let Some((model, session)) = orientation {
         sessions.put(model, session);
     }
-    phases.inference += begun.elapsed();
+    phases.inference += inference;
+    phases.postprocess += begun.elapsed().saturating_sub(inference);
     let model = &plan.recogniser;
     let found = found.map_err(|source| EngineError::ModelFailed { model: model.id.clone(), source })?;
     Ok(Text {
@@ -50,22 +57,24 @@ pub(crate) fn read(
 fn read_with(
     picture: &Picture,
     plan: &TextPlan,
-    (detector, recogniser, orientation): (&mut Lent, &mut Lent, Option<&mut Lent>),
+    sitting: &mut Sitting<'_>,
 ) -> Result<TextFindings, BackendError> {
     let models = TextModels {
         detector: Detector {
-            session: &mut **detector,
+            session: &mut sitting.detector,
             input: &plan.detector.manifest.input,
             thresholds: thresholds(&plan.detector)?,
         },
         recogniser: Recogniser {
-            session: &mut **recogniser,
+            session: &mut sitting.recogniser,
             input: &plan.recogniser.manifest.input,
             characters: characters(&plan.recogniser)?,
         },
-        orientation: orientation
+        orientation: sitting
+            .orientation
+            .as_mut()
             .zip(plan.orientation.as_ref())
-            .map(|(session, model)| LineOrienter { session: &mut **session, input: &model.manifest.input }),
+            .map(|(session, model)| LineOrienter { session, input: &model.manifest.input }),
     };
     let manifest = &plan.recogniser.manifest;
     let options = TextOptions {
@@ -76,6 +85,49 @@ fn read_with(
         auto_rotate: plan.parameters.auto_rotate.unwrap_or(true),
     };
     text::read(picture, models, &options)
+}
+
+/// The three sessions while one picture is read.
+struct Sitting<'a> {
+    detector: Timed<'a>,
+    recogniser: Timed<'a>,
+    orientation: Option<Timed<'a>>,
+}
+
+impl Sitting<'_> {
+    fn spent(&self) -> Duration {
+        let orientation = self.orientation.as_ref().map_or(Duration::ZERO, |timed| timed.spent);
+        self.detector.spent + self.recogniser.spent + orientation
+    }
+}
+
+/// A session that adds up the time spent in the backend.
+struct Timed<'a> {
+    session: &'a mut dyn Session,
+    spent: Duration,
+}
+
+impl<'a> Timed<'a> {
+    fn new(session: &'a mut dyn Session) -> Self {
+        Self { session, spent: Duration::ZERO }
+    }
+}
+
+impl Session for Timed<'_> {
+    fn run(
+        &mut self,
+        input: TensorView<'_>,
+        read: &mut dyn FnMut(&[TensorView<'_>]),
+    ) -> Result<(), BackendError> {
+        let (begun, mut reading) = (Instant::now(), Duration::ZERO);
+        let ran = self.session.run(input, &mut |outputs| {
+            let begun = Instant::now();
+            read(outputs);
+            reading += begun.elapsed();
+        });
+        self.spent += begun.elapsed().saturating_sub(reading);
+        ran
+    }
 }
 
 fn thresholds(model: &Model) -> Result<DbThresholds, BackendError> {

@@ -5,7 +5,7 @@ use std::{
     collections::VecDeque,
     path::Path,
     sync::{Arc, Condvar, Mutex, PoisonError},
-    thread,
+    thread::{self, JoinHandle},
 };
 
 use super::{Model, canary};
@@ -19,6 +19,7 @@ use crate::{
 pub(crate) struct Loader {
     queue: Mutex<Queue>,
     wake: Condvar,
+    thread: Mutex<Option<JoinHandle<()>>>,
 }
 
 #[derive(Default)]
@@ -32,12 +33,13 @@ impl Loader {
     pub(crate) fn start(backend: Arc<dyn Backend>, models: &[Arc<Model>], sessions: usize) -> Arc<Self> {
         let rounds = (0..sessions).flat_map(|_| models.iter().cloned());
         let queue = Mutex::new(Queue { waiting: rounds.collect(), stopped: false });
-        let loader = Arc::new(Self { queue, wake: Condvar::new() });
+        let loader = Arc::new(Self { queue, wake: Condvar::new(), thread: Mutex::default() });
         let worker = Arc::clone(&loader);
-        thread::Builder::new()
+        let thread = thread::Builder::new()
             .name("eyebolt-loader".to_owned())
             .spawn(move || worker.work(backend.as_ref(), sessions))
             .expect("the system has a thread to spare when the server starts");
+        *loader.thread.lock().unwrap_or_else(PoisonError::into_inner) = Some(thread);
         loader
     }
 
@@ -49,10 +51,15 @@ impl Loader {
         }
     }
 
-    /// Ends the thread after what it loads now.
+    /// Ends the thread after what it loads now, and waits for that: a runtime library that is unloaded while a model
+    /// loads fails in its own ways.
     pub(crate) fn stop(&self) {
         self.queue.lock().unwrap_or_else(PoisonError::into_inner).stopped = true;
         self.wake.notify_one();
+        if let Some(thread) = self.thread.lock().unwrap_or_else(PoisonError::into_inner).take() {
+            // A loader that panicked has said so.
+            let _ = thread.join();
+        }
     }
 
     fn next(&self) -> Option<Arc<Model>> {

@@ -38,7 +38,9 @@ pub(super) struct Arguments {
     key: Option<String>,
 }
 
-pub(super) async fn run(arguments: Arguments, settings: Settings) -> anyhow::Result<ExitCode> {
+pub(super) async fn run(arguments: Arguments, mut settings: Settings) -> anyhow::Result<ExitCode> {
+    // Images come one after another: more sessions would only be loaded.
+    settings.engine.sessions = 1;
     super::log_to_stderr(&crate::settings::LogSettings {
         filter: "warn".to_owned(),
         ..settings.log.clone()

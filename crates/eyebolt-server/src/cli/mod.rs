@@ -1,6 +1,7 @@
 //! The command line: one module a subcommand.
 
 mod analyze;
+mod bench;
 mod call;
 mod check_config;
 mod doctor;
@@ -52,6 +53,8 @@ enum Command {
     CheckConfig,
     /// Print the API description (OpenAPI 3.1, JSON).
     Openapi,
+    /// Measure this machine: print the tables of docs/performance.md.
+    Bench(bench::Arguments),
     /// Decode for a server; started by it.
     #[command(hide = true)]
     DecodeWorker,
@@ -91,6 +94,7 @@ fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
             println!("{}", crate::http::document().to_pretty_json()?);
             Ok(ExitCode::SUCCESS)
         }
+        Command::Bench(arguments) => in_runtime(bench::run(arguments, settings)),
         Command::DecodeWorker => unreachable!("handled before settings are read"),
     }
 }

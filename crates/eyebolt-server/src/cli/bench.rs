@@ -1,0 +1,196 @@
+//! The tables of docs/performance.md. Ratios of one run: times of two machines, or of two days, say little.
+
+use std::{
+    future::ready,
+    process::ExitCode,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+use anyhow::Context;
+use bytes::Bytes;
+use eyebolt_engine::{Findings, bench};
+use eyebolt_types::{AnalyzeRequest, Detail, Feature, request::QualityGate};
+
+use super::{call::Connection, quickstart::SAMPLE};
+use crate::{
+    App, Declared, Runner, Server, Settings,
+    settings::{DecoderPlace, LogSettings},
+};
+
+/// Of `eyebolt bench`.
+#[derive(Debug, clap::Args)]
+pub(super) struct Arguments {
+    /// Seconds for each figure of throughput.
+    #[arg(long, default_value_t = 10)]
+    seconds: u64,
+    /// Clients at once.
+    #[arg(long, default_value_t = 8)]
+    clients: usize,
+    /// Rounds for each time.
+    #[arg(long, default_value_t = 15)]
+    rounds: usize,
+}
+
+const QUERY: &str = "features=faces&faces.input_size=320&quality_gate=off";
+
+pub(super) async fn run(arguments: Arguments, mut settings: Settings) -> anyhow::Result<ExitCode> {
+    super::log_to_stderr(&LogSettings { filter: "error".to_owned(), ..settings.log.clone() })?;
+    settings.http.listen.set_port(0);
+    let runner = super::start(&settings)?;
+    throughput(&arguments, &settings, &runner).await?;
+    decoding(&arguments)?;
+    phases(&arguments, &runner).await?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// HTTP against the engine called directly, in turns, so that a busy neighbour slows both.
+async fn throughput(arguments: &Arguments, settings: &Settings, runner: &Runner) -> anyhow::Result<()> {
+    let server = Server::bind(App::new(runner.clone().analyzer(), settings.http.clone())).await?;
+    let url = format!("http://{}", server.local_addr()?);
+    let serving = tokio::spawn(server.run(std::future::pending()));
+    let (turns, mut direct, mut by_http) = (4, 0, 0);
+    let turn = Duration::from_secs(arguments.seconds) / turns;
+    for _ in 0..turns {
+        direct += count(arguments.clients, turn, || ready(Ok(Direct::new(runner)))).await?;
+        by_http += count(arguments.clients, turn, || call_server(url.clone())).await?;
+    }
+    serving.abort();
+    let place = match settings.engine.decoder {
+        DecoderPlace::Process => "processes",
+        DecoderPlace::InServer => "the server",
+    };
+    println!("## Throughput, {} clients, faces at 320 px, decoding in {place}\n", arguments.clients);
+    println!("| | answers/s | of the engine |\n| --- | ---: | ---: |");
+    let rate = |count: usize| count as f64 / arguments.seconds as f64;
+    println!("| engine called directly | {:.1} | 1.00 |", rate(direct));
+    println!("| HTTP | {:.1} | {:.2} |\n", rate(by_http), by_http as f64 / direct as f64);
+    Ok(())
+}
+
+/// Answers to `clients` callers, each of which asks again and again for `time`.
+async fn count<C, F>(clients: usize, time: Duration, caller: impl Fn() -> C) -> anyhow::Result<usize>
+where
+    C: Future<Output = anyhow::Result<F>>,
+    F: Caller,
+{
+    let (answers, end) = (Arc::new(AtomicUsize::new(0)), Instant::now() + time);
+    let mut callers = Vec::new();
+    for _ in 0..clients {
+        let (mut caller, answers) = (caller().await?, Arc::clone(&answers));
+        callers.push(tokio::spawn(async move {
+            while Instant::now() < end {
+                caller.call().await?;
+                answers.fetch_add(1, Ordering::Relaxed);
+            }
+            anyhow::Ok(())
+        }));
+    }
+    for caller in callers {
+        caller.await??;
+    }
+    Ok(answers.load(Ordering::Relaxed))
+}
+
+trait Caller: Send + 'static {
+    fn call(&mut self) -> impl Future<Output = anyhow::Result<()>> + Send;
+}
+
+struct Direct(Runner, AnalyzeRequest);
+
+impl Direct {
+    /// The same question as [`QUERY`].
+    fn new(runner: &Runner) -> Self {
+        let mut request = AnalyzeRequest::of([Feature::Faces]);
+        request.quality_gate = QualityGate::Off;
+        request.parameters.faces.input_size = Some(320);
+        Self(runner.clone(), request)
+    }
+}
+
+impl Caller for Direct {
+    async fn call(&mut self) -> anyhow::Result<()> {
+        self.0.run((Bytes::from_static(SAMPLE), None), &self.1, &Declared::default()).await?;
+        Ok(())
+    }
+}
+
+impl Caller for Connection {
+    async fn call(&mut self) -> anyhow::Result<()> {
+        let reply = self.analyze(SAMPLE, QUERY, None).await?;
+        anyhow::ensure!(reply.status == 200, "the server answered {}", reply.status);
+        Ok(())
+    }
+}
+
+async fn call_server(url: String) -> anyhow::Result<Connection> {
+    Connection::open(&url).await
+}
+
+fn decoding(arguments: &Arguments) -> anyhow::Result<()> {
+    let photo = bench::twelve_megapixels(SAMPLE)?;
+    println!("## A JPEG of 12 megapixels ({:.1} MB) to a model's input\n", photo.len() as f64 / 1e6);
+    println!("| longer side | full decode + resize, ms | scaled decode + resize, ms | ratio |");
+    println!("| ---: | ---: | ---: | ---: |");
+    for side in [320, 640, 1280] {
+        let times = bench::decode_times(&photo, side, arguments.rounds)?;
+        let ratio = times.full.as_secs_f64() / times.scaled.as_secs_f64();
+        println!("| {side} | {} | {} | {ratio:.2} |", ms(times.full), ms(times.scaled));
+    }
+    println!();
+    Ok(())
+}
+
+async fn phases(arguments: &Arguments, runner: &Runner) -> anyhow::Result<()> {
+    println!(
+        "## Where the time goes (sample picture, 1000 × 640; median of {} rounds, ms)\n",
+        arguments.rounds
+    );
+    println!("| feature | detail | decode | quality gate | preprocess | inference | postprocess | all |");
+    println!("| --- | --- | ---: | ---: | ---: | ---: | ---: | ---: |");
+    for feature in Feature::ALL {
+        let details: &[Detail] = match feature {
+            Feature::Objects | Feature::Faces | Feature::Text => {
+                &[Detail::Low, Detail::Standard, Detail::High]
+            }
+            _ => &[Detail::Standard],
+        };
+        for &detail in details {
+            let mut found = Vec::new();
+            for _ in 0..arguments.rounds {
+                found.push(analyze(runner, feature, detail).await?);
+            }
+            let of = |part: fn(&Findings) -> Duration| median(found.iter().map(part).collect());
+            println!(
+                "| {feature} | {} | {} | {} | {} | {} | {} | {} |",
+                format!("{detail:?}").to_lowercase(),
+                of(|found| found.decode),
+                of(|found| found.gate),
+                of(|found| found.steps[0].phases.preprocess),
+                of(|found| found.steps[0].phases.inference),
+                of(|found| found.steps[0].phases.postprocess),
+                of(|found| found.elapsed),
+            );
+        }
+    }
+    Ok(())
+}
+
+async fn analyze(runner: &Runner, feature: Feature, detail: Detail) -> anyhow::Result<Findings> {
+    let request = AnalyzeRequest { detail, ..AnalyzeRequest::of([feature]) };
+    let header = runner.engine.probe(SAMPLE)?;
+    let plan = runner.engine.plan(&request)?;
+    runner.engine.analyze(SAMPLE, (header, plan)).await.context("the sample picture is refused")
+}
+
+fn median(mut times: Vec<Duration>) -> String {
+    times.sort_unstable();
+    ms(times[times.len() / 2])
+}
+
+fn ms(time: Duration) -> String {
+    format!("{:.1}", time.as_secs_f64() * 1000.0)
+}
