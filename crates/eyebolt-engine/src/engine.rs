@@ -21,7 +21,7 @@ use crate::{
         pool::{DecodePool, PoolSettings},
     },
     features::run_task,
-    memory::MemoryBudget,
+    memory::{self, MemoryBudget},
     models::{Lent, Model, Models, Phases},
     plan::{Plan, Task},
     probe::{self, Header},
@@ -190,10 +190,11 @@ impl Engine {
         let decoding = decode::plan(&header, plan.wanted_side(&header));
         let permit = self.compute.permit().await.map_err(|Lost| EngineError::Stopped)?;
         let memory = self.memory.reserve(decoding.bytes_needed).await?;
-        let decoder = Arc::clone(&self.decoder);
+        let (decoder, held) = (Arc::clone(&self.decoder), decoding.bytes_needed);
         let work = move |canceled: &Canceled<'_>| {
             let work = Work { header, plan, sessions, canceled };
             let findings = work.perform(|header| decoder.decode(bytes.as_ref(), header, &decoding));
+            memory::give_back(held);
             drop(memory);
             findings
         };

@@ -9,6 +9,9 @@ use crate::ImageError;
 /// A permit of the semaphore stands for so many bytes: its count of permits is 32 bits wide.
 const UNIT: u64 = 64 << 10;
 
+/// Work on more pixels than these leaves much freed memory behind: about 5 megapixels of RGB.
+const LARGE: u64 = 16 << 20;
+
 /// A number of bytes shared by everybody who decodes. Whoever asks first is served first, however much it is.
 #[derive(Debug, Clone)]
 pub struct MemoryBudget {
@@ -84,6 +87,24 @@ impl Reservation {
         drop(self.permit.split(self.permit.num_permits().saturating_sub(keep)));
     }
 }
+
+/// After work that held so many bytes of pixels: freed memory goes back to the system where it is much. The C library
+/// would keep it, for each of its arenas, and the next large image is served from another one.
+pub(crate) fn give_back(held: u64) {
+    if held > LARGE {
+        trim();
+    }
+}
+
+#[cfg(all(target_os = "linux", target_env = "gnu"))]
+#[expect(unsafe_code, reason = "a call of the C library")]
+fn trim() {
+    // SAFETY: takes a number and no pointer, and may be called from any thread at any time (malloc_trim(3)).
+    unsafe { libc::malloc_trim(0) };
+}
+
+#[cfg(not(all(target_os = "linux", target_env = "gnu")))]
+fn trim() {}
 
 #[cfg(test)]
 mod tests {

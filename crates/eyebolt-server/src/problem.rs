@@ -1,6 +1,6 @@
 //! The only place where errors of the rooms become problems of the catalogue.
 //!
-//! What a client sent is never shown raw: names pass [`shown`]. What only the operator may see (paths, reasons of a
+//! What a client sent is never shown raw: names pass `shown`. What only the operator may see (paths, reasons of a
 //! backend) goes to the log.
 
 use std::fmt;

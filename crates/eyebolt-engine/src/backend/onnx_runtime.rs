@@ -2,6 +2,7 @@ use std::{fmt::Display, path::Path};
 
 use ort::{
     environment::Environment,
+    ep,
     session::{Session as OrtSession, SessionInputValue, builder::GraphOptimizationLevel},
     value::TensorRef,
 };
@@ -41,6 +42,10 @@ impl OnnxRuntime {
             .with_intra_threads(1)?
             .with_inter_threads(1)?
             .with_intra_op_spinning(false)?
+            // ONNX Runtime's arena keeps the most that any request ever needed, for each session, for ever.
+            .with_execution_providers([ep::CPU::default().with_arena_allocator(false).build()])?
+            // Planned per input shape and kept: pages and lines of text have a new shape each time.
+            .with_memory_pattern(false)?
             .commit_from_file(model)
     }
 }

@@ -68,21 +68,48 @@ pub(super) fn reads_like_script(data: &[u8]) -> bool {
         && (0..data.len()).any(|at| CALLS.iter().any(|call| starts_with_ignoring_case(&data[at..], call)))
 }
 
-/// `<?php`, or the short form `<?=` with its end near: a server that includes the file runs what follows, wherever
-/// it stands.
+/// `<?php`, or the short form `<?=` around an expression that does something: a server that includes the file runs what
+/// follows, wherever it stands. The short form's marks alone prove nothing: pixels bring them by chance.
 pub(super) fn holds_php(data: &[u8]) -> bool {
     memchr::memmem::find_iter(data, b"<?").any(|at| {
         let rest = &data[at + 2..];
         let long = starts_with_ignoring_case(rest, b"php") && rest.get(3).is_none_or(u8::is_ascii_whitespace);
-        let near = &rest[..rest.len().min(1024)];
-        let short = near.first() == Some(&b'=')
-            && memchr::memmem::find(near, b"?>").is_some_and(|end| {
-                near[..end].iter().all(|byte| matches!(byte, b'\t' | b'\n' | b'\r' | b' '..=b'~'))
-            });
-        long || short
+        long || rest.strip_prefix(b"=").is_some_and(echoes_code)
     })
+}
+
+/// Whether text up to a near `?>` calls a function, runs a command or reads what a request brought.
+fn echoes_code(rest: &[u8]) -> bool {
+    let near = &rest[..rest.len().min(1024)];
+    let Some(end) = memchr::memmem::find(near, b"?>") else { return false };
+    let code = near[..end].trim_ascii();
+    let text = code.iter().all(|byte| matches!(byte, b'\t' | b'\n' | b'\r' | b' '..=b'~'));
+    let letters_before =
+        |at: usize| code[..at].iter().rev().take_while(|byte| byte.is_ascii_alphabetic()).count();
+    let calls = || memchr::memchr_iter(b'(', code).any(|at| letters_before(at) >= 3);
+    let reads_request = || {
+        memchr::memmem::find_iter(code, b"$_").any(|at| code.get(at + 2).is_some_and(u8::is_ascii_uppercase))
+    };
+    text && (code.starts_with(b"`") || calls() || reads_request())
 }
 
 pub(super) fn starts_with_ignoring_case(data: &[u8], word: &[u8]) -> bool {
     data.get(..word.len()).is_some_and(|start| start.eq_ignore_ascii_case(word))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn php_is_told_from_pixels_that_look_like_its_marks() {
+        for code in
+            ["<?php echo 1;", "x<?= system('id') ?>", "<?=`$_GET[0]`?>", "<?=$_POST['a']?>", "<?= `id` ?>"]
+        {
+            assert!(holds_php(code.as_bytes()), "{code}");
+        }
+        for pixels in ["<?=<?==@=>A?@B@?>@", "<?phplike", "<?=A@(B)?>", "<?=", "<?= $a ?>"] {
+            assert!(!holds_php(pixels.as_bytes()), "{pixels}");
+        }
+    }
 }

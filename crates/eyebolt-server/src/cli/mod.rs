@@ -10,7 +10,7 @@ mod serve;
 mod setup;
 mod table;
 
-use std::{env, path::PathBuf, process::ExitCode, sync::Arc};
+use std::{env, io::IsTerminal, path::PathBuf, process::ExitCode, sync::Arc};
 
 use anyhow::Context;
 use clap::{Parser, Subcommand};
@@ -111,7 +111,10 @@ fn in_runtime(work: impl Future<Output = anyhow::Result<ExitCode>>) -> anyhow::R
 fn log_to_stderr(settings: &LogSettings) -> anyhow::Result<()> {
     let filter = EnvFilter::try_new(&settings.filter)
         .with_context(|| format!("log.filter is {:?}, which is no filter", settings.filter))?;
-    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    let log = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_ansi(std::io::stderr().is_terminal());
     match settings.format {
         LogFormat::Text => log.init(),
         LogFormat::Json => log.json().init(),
