@@ -78,6 +78,10 @@ macro_rules! ids {
 }
 
 ids! {
+    /// Names one customer of the operator.
+    ProjectId = "proj";
+    /// Names one API key; not its secret.
+    KeyId = "key";
     /// Names one job.
     JobId = "job";
     /// Names one step of a job.

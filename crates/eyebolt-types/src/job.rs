@@ -1,3 +1,5 @@
+use std::str::FromStr;
+
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
@@ -65,6 +67,48 @@ pub enum JobStatus {
     Expired,
 }
 
+impl JobStatus {
+    /// All of them, in the order in which a job can have them.
+    pub const ALL: [Self; 6] =
+        [Self::Pending, Self::Processing, Self::Succeeded, Self::Failed, Self::Canceled, Self::Expired];
+
+    /// The name in answers and rows.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Pending => "pending",
+            Self::Processing => "processing",
+            Self::Succeeded => "succeeded",
+            Self::Failed => "failed",
+            Self::Canceled => "canceled",
+            Self::Expired => "expired",
+        }
+    }
+
+    /// Whether it is the job's last.
+    pub fn is_terminal(self) -> bool {
+        !matches!(self, Self::Pending | Self::Processing)
+    }
+
+    /// Whether a job may go from this state to the next. A job whose worker died waits again; a failed one may be
+    /// retried; every other end is final.
+    pub fn may_become(self, next: Self) -> bool {
+        match self {
+            Self::Pending => matches!(next, Self::Processing | Self::Canceled | Self::Expired),
+            Self::Processing => next != Self::Processing,
+            Self::Failed => next == Self::Pending,
+            Self::Succeeded | Self::Canceled | Self::Expired => false,
+        }
+    }
+}
+
+impl FromStr for JobStatus {
+    type Err = UnknownName;
+
+    fn from_str(name: &str) -> Result<Self, UnknownName> {
+        Self::ALL.into_iter().find(|status| status.name() == name).ok_or(UnknownName)
+    }
+}
+
 /// Where a step stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
@@ -85,6 +129,28 @@ pub enum Mode {
     Live,
     Test,
 }
+
+impl Mode {
+    /// The name in answers, keys and rows.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Live => "live",
+            Self::Test => "test",
+        }
+    }
+}
+
+impl FromStr for Mode {
+    type Err = UnknownName;
+
+    fn from_str(name: &str) -> Result<Self, UnknownName> {
+        [Self::Live, Self::Test].into_iter().find(|mode| mode.name() == name).ok_or(UnknownName)
+    }
+}
+
+/// The text names nothing of the wanted kind.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct UnknownName;
 
 /// The image of a job.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
@@ -171,4 +237,43 @@ pub struct Links {
     pub models: String,
     /// What every error code means.
     pub errors: String,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Every pair of states, so that a new state or move has to be written down here.
+    #[test]
+    fn the_allowed_moves_are_these_and_no_others() {
+        use JobStatus::{Canceled, Expired, Failed, Pending, Processing, Succeeded};
+        let allowed = [
+            (Pending, Processing),
+            (Pending, Canceled),
+            (Pending, Expired),
+            (Processing, Pending),
+            (Processing, Succeeded),
+            (Processing, Failed),
+            (Processing, Canceled),
+            (Processing, Expired),
+            (Failed, Pending),
+        ];
+        for from in JobStatus::ALL {
+            for to in JobStatus::ALL {
+                assert_eq!(from.may_become(to), allowed.contains(&(from, to)), "{from:?} to {to:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn names_are_those_of_answers_and_read_back() {
+        for status in JobStatus::ALL {
+            assert_eq!(serde_json::to_string(&status).unwrap(), format!("{:?}", status.name()));
+            assert_eq!(status.name().parse(), Ok(status));
+        }
+        for mode in [Mode::Live, Mode::Test] {
+            assert_eq!(serde_json::to_string(&mode).unwrap(), format!("{:?}", mode.name()));
+            assert_eq!(mode.name().parse(), Ok(mode));
+        }
+    }
 }

@@ -14,14 +14,16 @@ pub mod manifest;
 mod problem;
 pub mod request;
 pub mod result;
+mod scope;
 
 pub use clock::Clock;
 pub use error::ErrorCode;
 pub use feature::{Detail, Feature};
 pub use geometry::{BoundingBox, Point, Polygon};
 pub use image::{ImageFormat, ImageLimits, Orientation};
-pub use job::{Dedup, Input, Job, JobStatus, Links, Mode, Step, StepStatus, Usage, Warning};
+pub use job::{Dedup, Input, Job, JobStatus, Links, Mode, Step, StepStatus, UnknownName, Usage, Warning};
 pub use manifest::{ModelId, ModelManifest};
 pub use problem::{FieldError, Problem};
 pub use request::AnalyzeRequest;
 pub use result::Results;
+pub use scope::Scope;

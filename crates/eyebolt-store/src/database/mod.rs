@@ -1,0 +1,225 @@
+//! Two databases behind one trait: what a domain move does is written once and runs on both.
+//!
+//! Statements keep to the SQL that both have. `$n` stands for the n-th parameter; times are microseconds given by the
+//! caller, ids are text, truth values are 0 and 1, and no statement looks into JSON.
+
+mod postgres;
+mod sqlite;
+mod writer;
+
+use std::sync::Arc;
+
+use tokio::sync::watch;
+
+use self::writer::{Queue, Writers};
+use crate::{StoreError, migrate};
+
+/// One parameter or column.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) enum Value {
+    Null,
+    Integer(i64),
+    Text(String),
+    Blob(Vec<u8>),
+}
+
+impl From<i64> for Value {
+    fn from(value: i64) -> Self {
+        Self::Integer(value)
+    }
+}
+
+impl From<&str> for Value {
+    fn from(value: &str) -> Self {
+        Self::Text(value.to_owned())
+    }
+}
+
+impl From<String> for Value {
+    fn from(value: String) -> Self {
+        Self::Text(value)
+    }
+}
+
+impl From<&[u8]> for Value {
+    fn from(value: &[u8]) -> Self {
+        Self::Blob(value.to_vec())
+    }
+}
+
+impl From<Vec<u8>> for Value {
+    fn from(value: Vec<u8>) -> Self {
+        Self::Blob(value)
+    }
+}
+
+impl<T: Into<Value>> From<Option<T>> for Value {
+    fn from(value: Option<T>) -> Self {
+        value.map_or(Self::Null, Into::into)
+    }
+}
+
+/// The values of one row, by position.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Row(Vec<Value>);
+
+impl Row {
+    pub(crate) fn text(&self, column: usize) -> Result<String, StoreError> {
+        self.optional_text(column)?.ok_or_else(|| self.unexpected(column))
+    }
+
+    pub(crate) fn optional_text(&self, column: usize) -> Result<Option<String>, StoreError> {
+        match self.0.get(column) {
+            Some(Value::Text(text)) => Ok(Some(text.clone())),
+            Some(Value::Null) => Ok(None),
+            _ => Err(self.unexpected(column)),
+        }
+    }
+
+    pub(crate) fn integer(&self, column: usize) -> Result<i64, StoreError> {
+        self.optional_integer(column)?.ok_or_else(|| self.unexpected(column))
+    }
+
+    pub(crate) fn optional_integer(&self, column: usize) -> Result<Option<i64>, StoreError> {
+        match self.0.get(column) {
+            Some(Value::Integer(value)) => Ok(Some(*value)),
+            Some(Value::Null) => Ok(None),
+            _ => Err(self.unexpected(column)),
+        }
+    }
+
+    /// A text in the words of a type.
+    pub(crate) fn parsed<T: std::str::FromStr>(&self, column: usize) -> Result<T, StoreError> {
+        self.text(column)?.parse().map_err(|_| self.unexpected(column))
+    }
+
+    pub(crate) fn optional_blob(&self, column: usize) -> Result<Option<Vec<u8>>, StoreError> {
+        match self.0.get(column) {
+            Some(Value::Null) => Ok(None),
+            _ => self.blob(column).map(Some),
+        }
+    }
+
+    pub(crate) fn blob(&self, column: usize) -> Result<Vec<u8>, StoreError> {
+        match self.0.get(column) {
+            Some(Value::Blob(bytes)) => Ok(bytes.clone()),
+            _ => Err(self.unexpected(column)),
+        }
+    }
+
+    fn unexpected(&self, column: usize) -> StoreError {
+        StoreError::Corrupt { what: format!("column {column} holds {:?}", self.0.get(column)) }
+    }
+}
+
+/// One transaction under way. An error undoes what the move did, and nothing else.
+pub(crate) trait Transaction {
+    /// Runs a statement; how many rows it changed.
+    fn execute(&mut self, sql: &'static str, parameters: &[Value]) -> Result<u64, StoreError>;
+
+    /// Runs a statement and reads its rows.
+    fn query(&mut self, sql: &'static str, parameters: &[Value]) -> Result<Vec<Row>, StoreError>;
+
+    /// Runs a statement and reads its only row, where there is one.
+    fn query_one(&mut self, sql: &'static str, parameters: &[Value]) -> Result<Option<Row>, StoreError> {
+        Ok(self.query(sql, parameters)?.into_iter().next())
+    }
+}
+
+/// Statements of a migration, which no other code may run.
+pub(crate) trait Schema: Transaction {
+    /// Runs several statements.
+    fn run_script(&mut self, script: &str) -> Result<(), StoreError>;
+
+    /// The words of this database for the placeholders of a migration.
+    fn dialect(&self) -> Dialect;
+}
+
+/// How a migration's placeholders read in one database.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Dialect {
+    /// `{int}`: 64 bits.
+    pub(crate) int: &'static str,
+    /// `{blob}`: bytes.
+    pub(crate) blob: &'static str,
+    /// `{strict}`: at the end of a table.
+    pub(crate) strict: &'static str,
+}
+
+/// Where the rows are.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Location {
+    /// A SQLite file, made where it is missing. Its folder must exist and be this process's own.
+    Sqlite(std::path::PathBuf),
+    /// A PostgreSQL server, by URL.
+    Postgres(String),
+}
+
+/// An open database: threads that write and threads that read.
+#[derive(Clone)]
+pub(crate) struct Database {
+    writers: Arc<Writers>,
+    readers: Arc<Writers>,
+    failed: watch::Receiver<Option<String>>,
+}
+
+impl Database {
+    /// Opens, brings the schema up to date and starts the threads.
+    pub(crate) fn open(location: &Location, now: i64) -> Result<Self, StoreError> {
+        let (fail, failed) = watch::channel(None);
+        let (writers, readers) = match location {
+            Location::Sqlite(path) => {
+                let mut file = sqlite::open(path)?;
+                file.transaction(|schema| migrate::migrate(schema, now))?;
+                let readers = (0..2).map(|_| sqlite::reader(path)).collect::<Result<_, _>>()?;
+                (Writers::start(vec![file], &fail), Writers::start::<sqlite::Sqlite>(readers, &fail))
+            }
+            Location::Postgres(url) => {
+                postgres::Postgres::connect(url)?.transaction(|schema| migrate::migrate(schema, now))?;
+                let connect = |count| (0..count).map(|_| postgres::Postgres::connect(url)).collect();
+                let (writers, readers): (Result<Vec<_>, StoreError>, Result<Vec<_>, StoreError>) =
+                    (connect(4), connect(4));
+                (Writers::start(writers?, &fail), Writers::start(readers?, &fail))
+            }
+        };
+        Ok(Self { writers: Arc::new(writers), readers: Arc::new(readers), failed })
+    }
+
+    /// Runs a move in a transaction, and answers after its commit. The move may run more than once, where the database
+    /// asks for it; it runs to its end although nobody waits any more.
+    pub(crate) async fn write<T: Send + 'static>(
+        &self,
+        work: impl Fn(&mut dyn Transaction) -> Result<T, StoreError> + Send + 'static,
+    ) -> Result<T, StoreError> {
+        self.writers.run(work).await
+    }
+
+    /// Runs statements that only read.
+    pub(crate) async fn read<T: Send + 'static>(
+        &self,
+        work: impl Fn(&mut dyn Transaction) -> Result<T, StoreError> + Send + 'static,
+    ) -> Result<T, StoreError> {
+        self.readers.run(work).await
+    }
+
+    /// Ends with the reason when the database can't be trusted any more: a commit or an fsync failed.
+    pub(crate) async fn failure(&self) -> String {
+        let mut failed = self.failed.clone();
+        match failed.wait_for(Option::is_some).await {
+            Ok(reason) => reason.clone().unwrap_or_default(),
+            Err(_) => std::future::pending().await,
+        }
+    }
+}
+
+/// One connection, and how to hold a transaction on it.
+pub(in crate::database) trait Connection: Send + 'static {
+    /// Runs `work` in a transaction of its own.
+    fn transaction<T>(
+        &mut self,
+        work: impl FnOnce(&mut dyn Schema) -> Result<T, StoreError>,
+    ) -> Result<T, StoreError>;
+
+    /// Runs every waiting move of `queue` in one transaction, a savepoint each, and commits once.
+    fn commit_group(&mut self, queue: &mut Queue) -> Result<(), StoreError>;
+}

@@ -1,0 +1,162 @@
+use std::{collections::HashMap, path::Path, time::Duration};
+
+use rusqlite::{
+    Connection as Handle, ErrorCode, OpenFlags, ToSql, TransactionBehavior,
+    types::{ToSqlOutput, ValueRef},
+};
+
+use super::{Connection, Dialect, Queue, Row, Schema, Transaction, Value, writer::Undo};
+use crate::StoreError;
+
+const DIALECT: Dialect = Dialect { int: "INTEGER", blob: "BLOB", strict: "STRICT" };
+
+/// One connection to a file.
+pub(super) struct Sqlite {
+    handle: Handle,
+    /// Statements in this database's words.
+    rewritten: HashMap<&'static str, String>,
+}
+
+/// Opens the file for writing: a write-ahead log that is synced at each commit.
+pub(super) fn open(path: &Path) -> Result<Sqlite, StoreError> {
+    let handle = Handle::open(path)?;
+    handle.pragma_update(None, "journal_mode", "WAL")?;
+    handle.pragma_update(None, "synchronous", "FULL")?;
+    prepared(handle)
+}
+
+/// Opens the file for reading beside the writer.
+pub(super) fn reader(path: &Path) -> Result<Sqlite, StoreError> {
+    let handle =
+        Handle::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX)?;
+    prepared(handle)
+}
+
+fn prepared(handle: Handle) -> Result<Sqlite, StoreError> {
+    handle.busy_timeout(Duration::from_secs(5))?;
+    handle.pragma_update(None, "foreign_keys", "ON")?;
+    handle.set_prepared_statement_cache_capacity(256);
+    Ok(Sqlite { handle, rewritten: HashMap::new() })
+}
+
+impl Connection for Sqlite {
+    fn transaction<T>(
+        &mut self,
+        work: impl FnOnce(&mut dyn Schema) -> Result<T, StoreError>,
+    ) -> Result<T, StoreError> {
+        let begun = self.handle.transaction_with_behavior(TransactionBehavior::Immediate)?;
+        let mut open = Open { handle: &begun, rewritten: &mut self.rewritten };
+        let done = work(&mut open)?;
+        begun.commit().map_err(at_commit)?;
+        Ok(done)
+    }
+
+    fn commit_group(&mut self, queue: &mut Queue) -> Result<(), StoreError> {
+        let behavior = if self.handle.is_readonly(rusqlite::MAIN_DB)? {
+            TransactionBehavior::Deferred
+        } else {
+            TransactionBehavior::Immediate
+        };
+        let mut begun = self.handle.transaction_with_behavior(behavior)?;
+        for one in queue.moves() {
+            let savepoint = begun.savepoint()?;
+            let mut open = Open { handle: &savepoint, rewritten: &mut self.rewritten };
+            match one.run(&mut open) {
+                Ok(()) => savepoint.commit()?,
+                // A savepoint that is dropped is rolled back.
+                Err(Undo::Alone) => drop(savepoint),
+                Err(Undo::All(error)) => return Err(error),
+            }
+        }
+        begun.commit().map_err(at_commit)
+    }
+}
+
+/// A transaction under way on this connection.
+struct Open<'a> {
+    handle: &'a Handle,
+    rewritten: &'a mut HashMap<&'static str, String>,
+}
+
+impl Transaction for Open<'_> {
+    fn execute(&mut self, sql: &'static str, parameters: &[Value]) -> Result<u64, StoreError> {
+        let sql = self.rewritten.entry(sql).or_insert_with(|| rewrite(sql));
+        let mut statement = self.handle.prepare_cached(sql)?;
+        Ok(statement.execute(rusqlite::params_from_iter(parameters))? as u64)
+    }
+
+    fn query(&mut self, sql: &'static str, parameters: &[Value]) -> Result<Vec<Row>, StoreError> {
+        let sql = self.rewritten.entry(sql).or_insert_with(|| rewrite(sql));
+        let mut statement = self.handle.prepare_cached(sql)?;
+        let columns = statement.column_count();
+        let mut rows = statement.query(rusqlite::params_from_iter(parameters))?;
+        let mut found = Vec::new();
+        while let Some(row) = rows.next()? {
+            let values = (0..columns).map(|column| value(row.get_ref(column)?));
+            found.push(Row(values.collect::<Result<_, StoreError>>()?));
+        }
+        Ok(found)
+    }
+}
+
+/// SQLite's `$1` is a name, and its single writer needs no row locks.
+fn rewrite(sql: &str) -> String {
+    sql.replace('$', "?").replace(" FOR UPDATE SKIP LOCKED", "").replace(" FOR UPDATE", "")
+}
+
+impl Schema for Open<'_> {
+    fn run_script(&mut self, script: &str) -> Result<(), StoreError> {
+        Ok(self.handle.execute_batch(script)?)
+    }
+
+    fn dialect(&self) -> Dialect {
+        DIALECT
+    }
+}
+
+impl ToSql for Value {
+    fn to_sql(&self) -> rusqlite::Result<ToSqlOutput<'_>> {
+        Ok(ToSqlOutput::Borrowed(match self {
+            Self::Null => ValueRef::Null,
+            Self::Integer(value) => ValueRef::Integer(*value),
+            Self::Text(text) => ValueRef::Text(text.as_bytes()),
+            Self::Blob(bytes) => ValueRef::Blob(bytes),
+        }))
+    }
+}
+
+fn value(value: ValueRef<'_>) -> Result<Value, StoreError> {
+    Ok(match value {
+        ValueRef::Null => Value::Null,
+        ValueRef::Integer(value) => Value::Integer(value),
+        ValueRef::Text(text) => Value::Text(String::from_utf8_lossy(text).into_owned()),
+        ValueRef::Blob(bytes) => Value::Blob(bytes.to_vec()),
+        ValueRef::Real(value) => return Err(StoreError::Corrupt { what: format!("a number {value}") }),
+    })
+}
+
+/// A commit that fails for want of room or of a turn left nothing behind; any other may have left anything.
+fn at_commit(error: rusqlite::Error) -> StoreError {
+    match StoreError::from(error) {
+        StoreError::Database { reason } => StoreError::Failed { reason },
+        known => known,
+    }
+}
+
+impl From<rusqlite::Error> for StoreError {
+    fn from(error: rusqlite::Error) -> Self {
+        let reason = error.to_string();
+        match error.sqlite_error_code() {
+            Some(ErrorCode::DiskFull) => Self::Full,
+            Some(
+                ErrorCode::DatabaseBusy
+                | ErrorCode::DatabaseLocked
+                | ErrorCode::ReadOnly
+                | ErrorCode::CannotOpen,
+            ) => Self::Unavailable { reason },
+            Some(ErrorCode::SystemIoFailure) => Self::Failed { reason },
+            Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) => Self::Corrupt { what: reason },
+            _ => Self::Database { reason },
+        }
+    }
+}

@@ -1,0 +1,136 @@
+//! Threads that hold connections. Moves queue up while a commit is under way, and the next one takes them all: with
+//! sixty callers at once, sixty moves share one fsync (group commit).
+
+use std::{
+    sync::{Arc, Mutex, PoisonError, mpsc},
+    thread,
+};
+
+use tokio::sync::{oneshot, watch};
+
+use super::{Connection, Transaction};
+use crate::StoreError;
+
+/// Moves in one transaction at most: bounds how long the first one waits for the last one's statements.
+const GROUP: usize = 64;
+
+/// A move that waits for its transaction.
+pub(super) trait Move: Send {
+    /// Runs the statements; the answer is kept. `Err`: they must be undone.
+    fn run(&mut self, transaction: &mut dyn Transaction) -> Result<(), Undo>;
+
+    /// Tells the caller how it ended.
+    fn tell(self: Box<Self>, committed: Result<(), StoreError>);
+}
+
+/// What this move did must be undone.
+#[derive(Debug)]
+pub(super) enum Undo {
+    /// Its neighbours go on.
+    Alone,
+    /// The connection's transaction can't go on: its neighbours run again in a new one.
+    All(StoreError),
+}
+
+struct Waiting<F, T> {
+    work: F,
+    done: Option<Result<T, StoreError>>,
+    answer: oneshot::Sender<Result<T, StoreError>>,
+}
+
+impl<F, T> Move for Waiting<F, T>
+where
+    F: Fn(&mut dyn Transaction) -> Result<T, StoreError> + Send,
+    T: Send,
+{
+    fn run(&mut self, transaction: &mut dyn Transaction) -> Result<(), Undo> {
+        match (self.work)(transaction) {
+            Err(error) if error.ends_transaction() => Err(Undo::All(error)),
+            done => {
+                let undo = done.is_err();
+                self.done = Some(done);
+                if undo { Err(Undo::Alone) } else { Ok(()) }
+            }
+        }
+    }
+
+    fn tell(self: Box<Self>, committed: Result<(), StoreError>) {
+        let done = match (committed, self.done) {
+            // An answer that undid itself holds whatever became of the commit.
+            (_, Some(Err(error))) | (Err(error), _) => Err(error),
+            (Ok(()), Some(done)) => done,
+            (Ok(()), None) => Err(StoreError::Stopped),
+        };
+        let _ = self.answer.send(done);
+    }
+}
+
+/// The moves of one transaction.
+pub(super) struct Queue(Vec<Box<dyn Move>>);
+
+impl Queue {
+    pub(super) fn moves(&mut self) -> &mut [Box<dyn Move>] {
+        &mut self.0
+    }
+}
+
+/// Threads with a connection each, and their common queue.
+pub(super) struct Writers {
+    waiting: mpsc::Sender<Box<dyn Move>>,
+}
+
+impl Writers {
+    /// Starts a thread for each connection. They end when this is dropped.
+    pub(super) fn start<C: Connection>(connections: Vec<C>, fail: &watch::Sender<Option<String>>) -> Self {
+        let (waiting, queue) = mpsc::channel();
+        let queue = Arc::new(Mutex::new(queue));
+        for (index, mut connection) in connections.into_iter().enumerate() {
+            let (queue, fail) = (Arc::clone(&queue), fail.clone());
+            thread::Builder::new()
+                .name(format!("eyebolt-store-{index}"))
+                .spawn(move || {
+                    while let Some(mut group) = next_group(&queue) {
+                        serve(&mut connection, &mut group, &fail);
+                    }
+                })
+                .expect("the system has threads to spare when the store is opened");
+        }
+        Self { waiting }
+    }
+
+    pub(super) async fn run<T: Send + 'static>(
+        &self,
+        work: impl Fn(&mut dyn Transaction) -> Result<T, StoreError> + Send + 'static,
+    ) -> Result<T, StoreError> {
+        let (answer, answered) = oneshot::channel();
+        let waiting = Box::new(Waiting { work, done: None, answer });
+        self.waiting.send(waiting).map_err(|_| StoreError::Stopped)?;
+        answered.await.map_err(|_| StoreError::Stopped)?
+    }
+}
+
+/// Waits for a move, and takes those that wait with it.
+fn next_group(queue: &Mutex<mpsc::Receiver<Box<dyn Move>>>) -> Option<Queue> {
+    let queue = queue.lock().unwrap_or_else(PoisonError::into_inner);
+    let first = queue.recv().ok()?;
+    Some(Queue(std::iter::once(first).chain(queue.try_iter().take(GROUP - 1)).collect()))
+}
+
+fn serve<C: Connection>(connection: &mut C, group: &mut Queue, fail: &watch::Sender<Option<String>>) {
+    // After a failed commit nobody knows what is on the disk: only a restart reads it anew.
+    if let Some(reason) = fail.borrow().clone() {
+        return tell(group, &Err(StoreError::Failed { reason }));
+    }
+    let committed = connection.commit_group(group);
+    if let Err(StoreError::Failed { reason }) = &committed {
+        tracing::error!(%reason, "the store failed");
+        fail.send_replace(Some(reason.clone()));
+    }
+    tell(group, &committed);
+}
+
+fn tell(group: &mut Queue, committed: &Result<(), StoreError>) {
+    for one in group.0.drain(..) {
+        one.tell(committed.clone());
+    }
+}

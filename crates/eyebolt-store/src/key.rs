@@ -1,0 +1,208 @@
+use eyebolt_types::{
+    Mode, Scope,
+    id::{KeyId, ProjectId},
+};
+use jiff::Timestamp;
+
+use crate::{Store, StoreError, database::Row, times};
+
+/// A key to be made.
+#[derive(Debug, Clone)]
+pub struct NewKey {
+    /// Whose it is.
+    pub project: ProjectId,
+    /// Real or sandbox.
+    pub mode: Mode,
+    /// What people call it.
+    pub name: String,
+    /// What it may do.
+    pub scopes: Vec<Scope>,
+    /// [`crate::KeyHasher::hash`] of the secret.
+    pub hash: Vec<u8>,
+    /// [`crate::ApiSecret::hint`].
+    pub hint: String,
+    /// When it ends by itself.
+    pub expires_at: Option<Timestamp>,
+}
+
+/// What is known of a key.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct KeyInfo {
+    /// Its name in ids.
+    pub id: KeyId,
+    /// Whose it is.
+    pub project: ProjectId,
+    /// Real or sandbox.
+    pub mode: Mode,
+    /// What people call it.
+    pub name: String,
+    /// The secret's last four digits.
+    pub hint: String,
+    /// What it may do.
+    pub scopes: Vec<Scope>,
+    /// When it was made.
+    pub created_at: Timestamp,
+    /// When it ends by itself.
+    pub expires_at: Option<Timestamp>,
+    /// When it was revoked.
+    pub revoked_at: Option<Timestamp>,
+    /// When it was last shown, to the minute.
+    pub last_used_at: Option<Timestamp>,
+}
+
+/// Who sends a request.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Principal {
+    /// The key that was shown.
+    pub key: KeyId,
+    /// Whose it is.
+    pub project: ProjectId,
+    /// Real or sandbox.
+    pub mode: Mode,
+    /// What it may do.
+    pub scopes: Vec<Scope>,
+}
+
+const INSERT: &str = "INSERT INTO api_keys (id, project_id, mode, name, hash, hint, scopes, created_at, expires_at, \
+                      rotated_from) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)";
+const VALID: &str = "SELECT id, project_id, mode, scopes FROM api_keys WHERE hash = $1 AND revoked_at IS NULL \
+                     AND (expires_at IS NULL OR expires_at > $2)";
+const OF_PROJECT: &str = "SELECT id, project_id, mode, name, hint, scopes, created_at, expires_at, revoked_at, \
+                          last_used_at FROM api_keys WHERE project_id = $1 ORDER BY id";
+const REVOKE: &str = "UPDATE api_keys SET revoked_at = $1 WHERE id = $2 AND revoked_at IS NULL";
+const ROTATE: &str = "UPDATE api_keys SET expires_at = $1 WHERE id = $2 AND revoked_at IS NULL \
+                      AND (expires_at IS NULL OR expires_at > $1)";
+const USED: &str = "UPDATE api_keys SET last_used_at = $1 WHERE id = $2 \
+                    AND (last_used_at IS NULL OR last_used_at + 60000000 <= $1)";
+
+impl Store {
+    /// Makes a key.
+    ///
+    /// # Errors
+    /// Where the database fails.
+    pub async fn create_key(&self, key: NewKey, now: Timestamp) -> Result<KeyId, StoreError> {
+        let id = KeyId::new();
+        self.database
+            .write(move |transaction| {
+                transaction.execute(INSERT, &row(id, &key, (now, None)))?;
+                Ok(id)
+            })
+            .await
+    }
+
+    /// Makes a key that takes another's place; the old one works on until `overlap_until`. `None` where the old one
+    /// is revoked or ends before.
+    ///
+    /// # Errors
+    /// Where the database fails.
+    pub async fn rotate_key(
+        &self,
+        (old, overlap_until): (KeyId, Timestamp),
+        key: NewKey,
+        now: Timestamp,
+    ) -> Result<Option<KeyId>, StoreError> {
+        let id = KeyId::new();
+        self.database
+            .write(move |transaction| {
+                let ends = [times::micros(overlap_until).into(), old.to_string().into()];
+                if transaction.execute(ROTATE, &ends)? == 0 {
+                    return Ok(None);
+                }
+                transaction.execute(INSERT, &row(id, &key, (now, Some(old))))?;
+                Ok(Some(id))
+            })
+            .await
+    }
+
+    /// Ends a key now. Whether it was there and valid.
+    ///
+    /// # Errors
+    /// Where the database fails.
+    pub async fn revoke_key(&self, key: KeyId, now: Timestamp) -> Result<bool, StoreError> {
+        self.database
+            .write(move |transaction| {
+                Ok(transaction.execute(REVOKE, &[times::micros(now).into(), key.to_string().into()])? == 1)
+            })
+            .await
+    }
+
+    /// Whose key has this hash, where it is valid now.
+    ///
+    /// # Errors
+    /// Where the database fails.
+    pub async fn authenticate(&self, hash: Vec<u8>, now: Timestamp) -> Result<Option<Principal>, StoreError> {
+        let found = self.database.read(move |transaction| {
+            transaction.query_one(VALID, &[hash.as_slice().into(), times::micros(now).into()])
+        });
+        found.await?.as_ref().map(principal).transpose()
+    }
+
+    /// Notes that a key was shown; at most one write a minute changes a row.
+    ///
+    /// # Errors
+    /// Where the database fails.
+    pub async fn key_used(&self, key: KeyId, now: Timestamp) -> Result<(), StoreError> {
+        self.database
+            .write(move |transaction| {
+                transaction.execute(USED, &[times::micros(now).into(), key.to_string().into()])?;
+                Ok(())
+            })
+            .await
+    }
+
+    /// All keys of a project, oldest first.
+    ///
+    /// # Errors
+    /// Where the database fails.
+    pub async fn keys(&self, project: ProjectId) -> Result<Vec<KeyInfo>, StoreError> {
+        let rows = self
+            .database
+            .read(move |transaction| transaction.query(OF_PROJECT, &[project.to_string().into()]));
+        rows.await?.iter().map(info).collect()
+    }
+}
+
+fn row(id: KeyId, key: &NewKey, (now, old): (Timestamp, Option<KeyId>)) -> [crate::database::Value; 10] {
+    [
+        id.to_string().into(),
+        key.project.to_string().into(),
+        key.mode.name().into(),
+        key.name.as_str().into(),
+        key.hash.as_slice().into(),
+        key.hint.as_str().into(),
+        Scope::list(&key.scopes).into(),
+        times::micros(now).into(),
+        key.expires_at.map(times::micros).into(),
+        old.map(|old| old.to_string()).into(),
+    ]
+}
+
+fn principal(row: &Row) -> Result<Principal, StoreError> {
+    Ok(Principal {
+        key: row.parsed(0)?,
+        project: row.parsed(1)?,
+        mode: row.parsed(2)?,
+        scopes: scopes(row, 3)?,
+    })
+}
+
+fn info(row: &Row) -> Result<KeyInfo, StoreError> {
+    Ok(KeyInfo {
+        id: row.parsed(0)?,
+        project: row.parsed(1)?,
+        mode: row.parsed(2)?,
+        name: row.text(3)?,
+        hint: row.text(4)?,
+        scopes: scopes(row, 5)?,
+        created_at: times::timestamp(row.integer(6)?)?,
+        expires_at: times::optional(row.optional_integer(7)?)?,
+        revoked_at: times::optional(row.optional_integer(8)?)?,
+        last_used_at: times::optional(row.optional_integer(9)?)?,
+    })
+}
+
+fn scopes(row: &Row, column: usize) -> Result<Vec<Scope>, StoreError> {
+    let text = row.text(column)?;
+    let read: Result<_, _> = text.split(',').filter(|name| !name.is_empty()).map(str::parse).collect();
+    read.map_err(|_| StoreError::Corrupt { what: format!("scopes {text:?}") })
+}

@@ -1,0 +1,13 @@
+//! What the store promises, asked of both databases: each test runs on SQLite and on PostgreSQL.
+//!
+//! PostgreSQL: `EYEBOLT_TEST_POSTGRES_URL`, by default a server on 127.0.0.1 with a database `test`. Each test makes
+//! a schema of its own there.
+
+#![allow(clippy::unwrap_used, reason = "a test that can not go on fails")]
+
+mod acceptance;
+mod ledger;
+mod place;
+mod projects;
+mod running;
+mod schema;

@@ -1,0 +1,76 @@
+use eyebolt_store::{ApiSecret, KeyHasher, NewKey};
+use eyebolt_types::{Mode, Scope, id::ProjectId};
+
+use crate::place::{Place, at, on_both, project};
+
+fn hasher() -> KeyHasher {
+    KeyHasher::new(b"not a secret")
+}
+
+fn new_key(project: ProjectId, secret: &ApiSecret) -> NewKey {
+    NewKey {
+        project,
+        mode: secret.mode(),
+        name: "phone".to_owned(),
+        scopes: vec![Scope::Analyze, Scope::Read],
+        hash: hasher().hash(secret),
+        hint: secret.hint().to_owned(),
+        expires_at: None,
+    }
+}
+
+on_both! {
+    async fn a_project_is_made_once(place: Place) {
+        let made = project(&place.store).await;
+        assert_eq!(place.store.create_project("acme", at(5)).await, Ok(None));
+        assert_eq!(place.store.project("acme").await, Ok(Some(made.clone())));
+        assert_eq!(place.store.project("other").await, Ok(None));
+        assert_eq!(place.store.projects().await, Ok(vec![made]));
+    }
+
+    async fn a_key_opens_its_project_until_it_ends(place: Place) {
+        let store = &place.store;
+        let project = project(store).await.id;
+        let secret = ApiSecret::generate(Mode::Test);
+        let key = new_key(project, &secret);
+        let id = store.create_key(NewKey { expires_at: Some(at(100)), ..key }, at(1)).await.unwrap();
+        let who = |now| store.authenticate(hasher().hash(&secret), at(now));
+
+        let principal = who(2).await.unwrap().unwrap();
+        assert_eq!((principal.key, principal.project, principal.mode), (id, project, Mode::Test));
+        assert_eq!(principal.scopes, [Scope::Analyze, Scope::Read]);
+        assert_eq!(store.authenticate(hasher().hash(&ApiSecret::generate(Mode::Test)), at(2)).await, Ok(None));
+        assert!(who(99).await.unwrap().is_some());
+        assert_eq!(who(100).await, Ok(None), "expired");
+
+        assert_eq!(store.revoke_key(id, at(3)).await, Ok(true));
+        assert_eq!(store.revoke_key(id, at(4)).await, Ok(false), "once");
+        assert_eq!(who(5).await, Ok(None), "revoked");
+        assert_eq!(store.keys(project).await.unwrap()[0].revoked_at, Some(at(3)));
+    }
+
+    async fn a_rotated_key_overlaps_with_the_old_one(place: Place) {
+        let store = &place.store;
+        let project = project(store).await.id;
+        let [old, new] = [(); 2].map(|()| ApiSecret::generate(Mode::Live));
+        let first = store.create_key(new_key(project, &old), at(1)).await.unwrap();
+        let second = store.rotate_key((first, at(60)), new_key(project, &new), at(2)).await.unwrap().unwrap();
+        let who = |secret: &ApiSecret, now| store.authenticate(hasher().hash(secret), at(now));
+
+        assert_eq!(who(&old, 59).await.unwrap().unwrap().key, first);
+        assert_eq!(who(&new, 59).await.unwrap().unwrap().key, second);
+        assert_eq!(who(&old, 60).await, Ok(None));
+        let again = store.rotate_key((first, at(90)), new_key(project, &new), at(61)).await;
+        assert_eq!(again, Ok(None), "a key that ends sooner is not given more time");
+    }
+
+    async fn the_last_use_is_written_once_a_minute(place: Place) {
+        let store = &place.store;
+        let project = project(store).await.id;
+        let id = store.create_key(new_key(project, &ApiSecret::generate(Mode::Live)), at(1)).await.unwrap();
+        for (now, seen) in [(10, 10), (20, 10), (69, 10), (71, 71)] {
+            store.key_used(id, at(now)).await.unwrap();
+            assert_eq!(store.keys(project).await.unwrap()[0].last_used_at, Some(at(seen)), "at {now}");
+        }
+    }
+}

@@ -1,0 +1,42 @@
+use eyebolt_store::{Location, Store, StoreError};
+
+use crate::place::{Place, at};
+
+fn tampered(statement: &str) -> StoreError {
+    let place = Place::sqlite();
+    let Location::Sqlite(path) = &place.location else { unreachable!("it is SQLite") };
+    rusqlite::Connection::open(path).unwrap().execute_batch(statement).unwrap();
+    Store::open(&place.location, at(1)).err().expect("a schema that is not ours is refused")
+}
+
+#[test]
+fn a_newer_schema_is_refused_with_a_remedy() {
+    let error = tampered("INSERT INTO schema_migrations VALUES (4, '0004_later', 'abc', 0)");
+    assert_eq!(error, StoreError::Newer { version: 4, name: "0004_later".to_owned(), known: 3 });
+    assert!(error.to_string().contains("run a newer eyebolt"));
+}
+
+#[test]
+fn a_schema_of_another_build_is_refused() {
+    let error = tampered("UPDATE schema_migrations SET checksum = 'other' WHERE version = 2");
+    assert!(matches!(error, StoreError::Foreign { version: 2, .. }), "{error}");
+}
+
+#[test]
+fn a_file_that_is_no_database_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("eyebolt.db");
+    std::fs::write(&path, b"not a database, but long enough to be read as the header of one".repeat(20))
+        .unwrap();
+    let error = Store::open(&Location::Sqlite(path), at(0)).err().unwrap();
+    assert!(matches!(error, StoreError::Corrupt { .. }), "{error}");
+}
+
+#[test]
+fn a_second_process_is_refused_the_folder() {
+    let folder = tempfile::tempdir().unwrap();
+    let held = Store::lock(folder.path()).unwrap();
+    assert!(matches!(Store::lock(folder.path()), Err(StoreError::InUse { .. })));
+    drop(held);
+    assert!(Store::lock(folder.path()).is_ok());
+}
