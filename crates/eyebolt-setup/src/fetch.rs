@@ -100,6 +100,9 @@ pub(crate) fn fetch(
         if output.status.success() && path.is_file() {
             return Ok(path);
         }
+        if ran_out_of_space(&output) {
+            return Err(SetupError::NoSpace { path: place.download.clone() });
+        }
         return Err(SetupError::ClientFailed {
             client: name,
             package: archive.specification(),
@@ -146,6 +149,12 @@ fn run(command: &mut Command, look: &mut dyn FnMut()) -> io::Result<Output> {
             }
         }
     })
+}
+
+/// Whether the client says that the disk is full: pip in the system's words, npm by its code.
+fn ran_out_of_space(output: &Output) -> bool {
+    let said = String::from_utf8_lossy(&output.stderr);
+    said.contains("No space left on device") || said.contains("ENOSPC")
 }
 
 /// Whether what ran was only a stand-in for a client that isn't installed: a version manager's shim, or Python

@@ -86,6 +86,17 @@ fn a_client_that_brings_nothing_or_says_nothing_is_an_error() {
 }
 
 #[test]
+fn a_client_that_fills_the_disk_is_told_as_a_full_disk() {
+    let shop = Workshop::new();
+    shop.client("pip", "echo 'OSError: [Errno 28] No space left on device' >&2; exit 2");
+    let failed = shop.run(&cat_only(&shop)).0.unwrap_err().to_string();
+    assert!(
+        failed.starts_with("no space is left at ") && failed.ends_with(": make room and run setup again"),
+        "{failed}"
+    );
+}
+
+#[test]
 fn a_long_complaint_is_cut_to_its_end() {
     let shop = Workshop::new();
     shop.client("pip", "for i in $(seq 500); do echo \"wörd $i\" >&2; done; exit 1");
