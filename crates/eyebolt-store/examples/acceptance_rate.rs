@@ -1,0 +1,100 @@
+//! How many jobs a second the store accepts, claims and closes, each durable, from many callers at once:
+//! `cargo run --release -p eyebolt-store --example acceptance_rate [POSTGRES_URL]`.
+
+use std::time::{Duration, Instant};
+
+use eyebolt_store::{
+    Acceptance, Claim, Closing, Idempotency, Location, NewJob, NewStep, Store, StoredAnswer,
+};
+use eyebolt_types::{
+    Clock, Feature, JobStatus, Mode,
+    id::{JobId, ProjectId, StepId},
+};
+use jiff::SignedDuration;
+
+const SECONDS: u64 = 5;
+
+fn main() {
+    let folder = tempfile::tempdir().expect("a folder for the file");
+    let url = std::env::args().nth(1);
+    let location = url.map_or_else(|| Location::Sqlite(folder.path().join("eyebolt.db")), Location::Postgres);
+    let clock = Clock::system();
+    let store = Store::open(&location, clock.now()).expect("the database opens");
+    let runtime = tokio::runtime::Runtime::new().expect("threads");
+    println!("| callers | accepted/s | claimed and closed/s |\n| ---: | ---: | ---: |");
+    for callers in [1, 16, 64, 256] {
+        let (accepted, closed) = runtime.block_on(measure(store.clone(), clock.clone(), callers));
+        println!("| {callers} | {accepted:.0} | {closed:.0} |");
+    }
+}
+
+async fn measure(store: Store, clock: Clock, callers: usize) -> (f64, f64) {
+    let name = JobId::new().to_string();
+    let project = store.create_project(&name, clock.now()).await.expect("a project").expect("a new name").id;
+    let accepting = (0..callers).map(|_| {
+        let (store, clock) = (store.clone(), clock.clone());
+        tokio::spawn(async move { accept(&store, &clock, project).await })
+    });
+    let accepted = total(accepting.collect()).await;
+    let begun = Instant::now();
+    let closing = (0..callers).map(|_| {
+        let (store, clock) = (store.clone(), clock.clone());
+        tokio::spawn(async move { close(&store, &clock).await })
+    });
+    let closed = total(closing.collect()).await;
+    (accepted as f64 / SECONDS as f64, closed as f64 / begun.elapsed().as_secs_f64())
+}
+
+async fn total(callers: Vec<tokio::task::JoinHandle<u64>>) -> u64 {
+    let mut total = 0;
+    for caller in callers {
+        total += caller.await.expect("no caller panics");
+    }
+    total
+}
+
+/// Accepts jobs for some seconds; how many.
+async fn accept(store: &Store, clock: &Clock, project: ProjectId) -> u64 {
+    let (end, mut accepted) = (Instant::now() + Duration::from_secs(SECONDS), 0);
+    while Instant::now() < end {
+        let id = JobId::new();
+        let key_hash = id.to_string().into_bytes();
+        let job = NewJob {
+            id,
+            project,
+            mode: Mode::Live,
+            key: None,
+            request: r#"{"features":["objects"]}"#.to_owned(),
+            input: "{}".to_owned(),
+            steps: vec![NewStep { id: StepId::new(), feature: Feature::Objects }],
+            units: 1,
+            deadline: clock.now() + SignedDuration::from_mins(10),
+            idempotency: Some(Idempotency { fingerprint: key_hash.clone(), key_hash }),
+        };
+        let done = store.accept(job, clock.now()).await.expect("the database accepts");
+        assert_eq!(done, Acceptance::Accepted);
+        accepted += 1;
+    }
+    accepted
+}
+
+/// Claims and closes jobs, eight at a time, until none is left; how many.
+async fn close(store: &Store, clock: &Clock) -> u64 {
+    let mut closed = 0;
+    loop {
+        let lease_until = clock.now() + SignedDuration::from_secs(10);
+        let claim = Claim { owner: "bench".to_owned(), limit: 8, lease_until };
+        let leased = store.claim(claim, clock.now()).await.expect("the database answers");
+        if leased.is_empty() {
+            return closed;
+        }
+        for job in leased {
+            let answer = StoredAnswer { status: 200, headers: "{}".to_owned(), body: vec![b'x'; 450] };
+            let expires_at = clock.now() + SignedDuration::from_hours(24);
+            let closing = Closing { status: JobStatus::Succeeded, error: None, used: 1, answer, expires_at };
+            let done = store.close((job.id, job.token), closing, clock.now()).await;
+            done.expect("the database answers").expect("the lease holds");
+            closed += 1;
+        }
+    }
+}
