@@ -33,6 +33,7 @@ struct Scan<'a> {
     width: u32,
     height: u32,
     /// Names of symbologies; None: all.
+    #[cfg_attr(not(feature = "zxing"), expect(dead_code, reason = "the other reader knows one symbology"))]
     wanted: Option<&'a [&'static str]>,
 }
 

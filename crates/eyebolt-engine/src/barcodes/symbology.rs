@@ -8,6 +8,7 @@ struct Symbology {
     also: &'static [&'static str],
 }
 
+#[cfg(feature = "zxing")]
 const fn named(name: &'static str) -> Symbology {
     Symbology { name, also: &[] }
 }
