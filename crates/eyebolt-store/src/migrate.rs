@@ -2,10 +2,7 @@
 
 use aws_lc_rs::digest::{SHA256, digest};
 
-use crate::{
-    StoreError,
-    database::{Schema, Value},
-};
+use crate::{StoreError, database::Schema};
 
 struct Migration {
     version: i64,
@@ -74,12 +71,6 @@ fn checksum(migration: &Migration) -> String {
         write!(hex, "{byte:02x}").expect("writing to a string does not fail");
         hex
     })
-}
-
-impl From<bool> for Value {
-    fn from(value: bool) -> Self {
-        Self::Integer(value.into())
-    }
 }
 
 #[cfg(test)]

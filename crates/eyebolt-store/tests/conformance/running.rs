@@ -46,9 +46,10 @@ on_both! {
         for worker in workers.collect::<Vec<_>>() {
             all.extend(worker.await.unwrap());
         }
+        assert_eq!(all.len(), 100, "none was claimed twice");
         all.sort();
         all.dedup();
-        assert_eq!(all.len(), 100);
+        assert_eq!(all.len(), 100, "and none was left out");
     }
 
     // Matrix row 25: whose lease is over, and who wakes after another took the job, changes nothing.
