@@ -180,7 +180,21 @@ impl Engine {
     pub async fn analyze(
         &self,
         bytes: impl AsRef<[u8]> + Send + 'static,
+        request: (Header, Plan),
+    ) -> Result<Findings, EngineError> {
+        self.analyze_by_step(bytes, request, |_, _| {}).await
+    }
+
+    /// As [`Engine::analyze`]; `ended` is told each step as it ends, with all results so far, on the thread that
+    /// computes.
+    ///
+    /// # Errors
+    /// As [`Engine::analyze`].
+    pub async fn analyze_by_step(
+        &self,
+        bytes: impl AsRef<[u8]> + Send + 'static,
         (header, plan): (Header, Plan),
+        mut ended: impl FnMut(&StepReport, &Results) + Send + 'static,
     ) -> Result<Findings, EngineError> {
         let mut sessions = Sessions::default();
         for model in plan.models() {
@@ -193,7 +207,7 @@ impl Engine {
         let (decoder, held) = (Arc::clone(&self.decoder), decoding.bytes_needed);
         let work = move |canceled: &Canceled<'_>| {
             let work = Work { header, plan, sessions, canceled };
-            let findings = work.perform(|header| decoder.decode(bytes.as_ref(), header, &decoding));
+            let findings = work.perform(|header| decoder.decode(bytes.as_ref(), header, &decoding), &mut ended);
             memory::give_back(held);
             drop(memory);
             findings
@@ -275,6 +289,7 @@ impl Work<'_> {
     fn perform(
         mut self,
         decode: impl FnOnce(&Header) -> Result<Picture, ImageError>,
+        ended: &mut dyn FnMut(&StepReport, &Results),
     ) -> Result<Findings, EngineError> {
         let begun = Instant::now();
         let picture = decode(&self.header)?;
@@ -290,6 +305,7 @@ impl Work<'_> {
             }
             let mut report = step(task, &picture, &mut self.sessions, &mut results);
             report.begun = begun.elapsed().saturating_sub(report.took);
+            ended(&report, &results);
             steps.push(report);
         }
         let elapsed = begun.elapsed();

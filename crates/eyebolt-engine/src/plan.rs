@@ -56,6 +56,11 @@ impl Plan {
         Ok(Self { tasks: tasks.collect::<Result<_, _>>()?, gate: request.quality_gate })
     }
 
+    /// The features in the order asked, each with the snapshot or reader that will answer.
+    pub fn snapshots(&self) -> Vec<(Feature, Option<String>)> {
+        self.tasks.iter().map(|task| (task.feature(), task.answers_as())).collect()
+    }
+
     /// The models that must be at hand, each once, in an order that is the same for every request.
     pub(crate) fn models(&self) -> Vec<Arc<Model>> {
         let mut models: Vec<_> = self.tasks.iter().flat_map(Task::models).cloned().collect();

@@ -1,11 +1,15 @@
-//! The door to the engine: one checked request in, one job out.
+//! The door to the engine: images are checked before anything is promised, and analysed in the name of a job.
 
 use std::{fmt, future::Future, sync::Arc};
 
 use bytes::Bytes;
-use eyebolt_types::{AnalyzeRequest, Feature, ImageFormat, ImageLimits, Job, ModelId};
+use eyebolt_types::{
+    AnalyzeRequest, Feature, ImageFormat, ImageLimits, Input, ModelId, Problem, Results, Warning, id::JobId,
+};
 use futures_util::future::BoxFuture;
+use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
+use tokio::sync::mpsc;
 use utoipa::ToSchema;
 
 use crate::{ApiError, BodyMemory, Declared};
@@ -15,12 +19,66 @@ use crate::{ApiError, BodyMemory, Declared};
 pub struct Submission {
     /// The file.
     pub bytes: Bytes,
+    /// Digest of the file.
+    pub sha256: [u8; 32],
     /// What is asked.
     pub request: AnalyzeRequest,
     /// What the client says the file is.
     pub declared: Declared,
     /// The share of the body budget that `bytes` takes; drop both together.
     pub memory: BodyMemory,
+}
+
+/// What a look at the header and the settings found: nothing was decoded.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Checked {
+    /// The image. Its name is not given yet.
+    pub input: Input,
+    /// What was taken all the same.
+    pub warnings: Vec<Warning>,
+    /// The features in the order asked, each with the snapshot that will answer.
+    pub snapshots: Vec<(Feature, Option<String>)>,
+}
+
+/// One attempt at a job.
+#[derive(Debug)]
+pub struct Attempt {
+    /// The job.
+    pub job: JobId,
+    /// The fencing token under which it runs.
+    pub token: i64,
+    /// The file.
+    pub bytes: Bytes,
+    /// The share of the body budget that `bytes` takes, where the file came with the request.
+    pub memory: Option<BodyMemory>,
+    /// What is still to be done; every model is a snapshot.
+    pub request: AnalyzeRequest,
+    /// Told each step as it ends.
+    pub ended: mpsc::UnboundedSender<StepEnd>,
+}
+
+/// How one step of an attempt ended.
+#[derive(Debug, Clone, PartialEq)]
+pub struct StepEnd {
+    /// What was asked.
+    pub feature: Feature,
+    /// The snapshot that answered.
+    pub model: Option<String>,
+    /// The answer of this feature alone, or why there is none.
+    pub result: Result<Results, Problem>,
+    /// When it began.
+    pub started_at: Timestamp,
+    /// When it ended.
+    pub finished_at: Timestamp,
+}
+
+/// What an attempt tells beside its steps.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Remarks {
+    /// What was taken all the same.
+    pub warnings: Vec<Warning>,
+    /// What the pixels are known by.
+    pub content: Option<ContentDigests>,
 }
 
 /// What this server can do: the answer of `GET /v1/models`.
@@ -94,43 +152,69 @@ pub struct ConfidenceGuide {
     pub high: f32,
 }
 
-type Analyze = dyn Fn(Submission) -> BoxFuture<'static, Result<Job, ApiError>> + Send + Sync;
+type Check = dyn Fn(Bytes, [u8; 32], AnalyzeRequest, Declared) -> BoxFuture<'static, Result<Checked, ApiError>>
+    + Send
+    + Sync;
+type Run = dyn Fn(Attempt) -> BoxFuture<'static, Result<Remarks, ApiError>> + Send + Sync;
 type Describe = dyn Fn() -> Capabilities + Send + Sync;
 type Probe = dyn Fn() -> BoxFuture<'static, Result<(), ApiError>> + Send + Sync;
 
-/// Runs analyses. Cheap to clone; every clone is the same engine.
+/// Checks and runs analyses. Cheap to clone; every clone is the same engine.
 #[derive(Clone)]
 pub struct Analyzer {
-    analyze: Arc<Analyze>,
+    check: Arc<Check>,
+    run: Arc<Run>,
     describe: Arc<Describe>,
     probe: Arc<Probe>,
 }
 
 impl Analyzer {
-    /// An analyzer out of three functions: `analyze` runs one submission and must stop when its future is dropped,
-    /// `describe` lists what there is, `probe` runs a real tiny inference.
-    pub fn new<A, P>(
-        analyze: impl Fn(Submission) -> A + Send + Sync + 'static,
+    /// An analyzer out of its functions: `check` looks at the header and the settings, `run` does what is asked and
+    /// must stop when its future is dropped.
+    pub fn new<C, R>(
+        check: impl Fn(Bytes, [u8; 32], AnalyzeRequest, Declared) -> C + Send + Sync + 'static,
+        run: impl Fn(Attempt) -> R + Send + Sync + 'static,
         describe: impl Fn() -> Capabilities + Send + Sync + 'static,
-        probe: impl Fn() -> P + Send + Sync + 'static,
     ) -> Self
     where
-        A: Future<Output = Result<Job, ApiError>> + Send + 'static,
-        P: Future<Output = Result<(), ApiError>> + Send + 'static,
+        C: Future<Output = Result<Checked, ApiError>> + Send + 'static,
+        R: Future<Output = Result<Remarks, ApiError>> + Send + 'static,
     {
         Self {
-            analyze: Arc::new(move |submission| Box::pin(analyze(submission))),
+            check: Arc::new(move |bytes, sha256, request, declared| {
+                Box::pin(check(bytes, sha256, request, declared))
+            }),
+            run: Arc::new(move |attempt| Box::pin(run(attempt))),
             describe: Arc::new(describe),
-            probe: Arc::new(move || Box::pin(probe())),
+            probe: Arc::new(|| Box::pin(async { Ok(()) })),
         }
     }
 
-    /// Runs one submission to its end. Dropping the future cancels the work.
+    /// With a real tiny inference, by which readiness is told.
+    #[must_use]
+    pub fn with_probe<P>(mut self, probe: impl Fn() -> P + Send + Sync + 'static) -> Self
+    where
+        P: Future<Output = Result<(), ApiError>> + Send + 'static,
+    {
+        self.probe = Arc::new(move || Box::pin(probe()));
+        self
+    }
+
+    /// Looks at the header and the settings, before anything is promised.
     ///
     /// # Errors
-    /// Where the image is refused, a model fails or there is no capacity.
-    pub async fn analyze(&self, submission: Submission) -> Result<Job, ApiError> {
-        (self.analyze)(submission).await
+    /// Where the image or a setting is refused.
+    pub async fn check(&self, submission: &Submission) -> Result<Checked, ApiError> {
+        let Submission { bytes, sha256, request, declared, .. } = submission;
+        (self.check)(bytes.clone(), *sha256, request.clone(), declared.clone()).await
+    }
+
+    /// Does what is asked; each step is told as it ends. Dropping the future stops the work between steps.
+    ///
+    /// # Errors
+    /// Where the image is refused, or the engine can't answer now.
+    pub async fn run(&self, attempt: Attempt) -> Result<Remarks, ApiError> {
+        (self.run)(attempt).await
     }
 
     /// What there is.

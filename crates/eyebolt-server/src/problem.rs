@@ -6,6 +6,7 @@
 use std::fmt;
 
 use eyebolt_engine::{BackendError, EngineError, ImageError};
+use eyebolt_store::StoreError;
 use eyebolt_types::{
     ErrorCode, Feature, FieldError, Problem,
     result::{QualityVerdict, Verdict},
@@ -148,15 +149,21 @@ fn aspect_ratio(width: u64, height: u64) -> f64 {
 
 impl From<EngineError> for ApiError {
     fn from(error: EngineError) -> Self {
+        Self::from(&error)
+    }
+}
+
+impl From<&EngineError> for ApiError {
+    fn from(error: &EngineError) -> Self {
         use ErrorCode as Code;
         match error {
-            EngineError::Image(error) => error.into(),
+            EngineError::Image(error) => error.clone().into(),
             EngineError::UnknownModel { name } => {
-                let name = shown(&name);
+                let name = shown(name);
                 Self::new(Code::UnknownModel, format!("There is no model {name}.")).with("name", name)
             }
             EngineError::ModelMismatch { name, task, wanted } => {
-                let name = shown(&name);
+                let name = shown(name);
                 let detail = format!("The model {name} answers {task}, not {wanted}.");
                 Self::new(Code::ModelMismatch, detail)
                     .with("name", name)
@@ -164,10 +171,10 @@ impl From<EngineError> for ApiError {
                     .with("wanted", wanted.name())
             }
             EngineError::UnsupportedLanguage { language, model } => {
-                let language = shown(&language);
+                let language = shown(language);
                 Self::new(Code::UnsupportedLanguage, format!("The model {model} does not read {language}."))
                     .with("language", language)
-                    .with("model", model)
+                    .with("model", model.as_str())
             }
             EngineError::FeatureUnavailable { feature, reason } => {
                 tracing::warn!(%feature, reason, "a feature was asked that is not there");
@@ -175,15 +182,15 @@ impl From<EngineError> for ApiError {
                     .with("feature", feature.name())
             }
             EngineError::ModelUnavailable { model, source } => {
-                of_backend(Code::ModelUnavailable, model, &source, "can't be used now")
+                of_backend(Code::ModelUnavailable, model, source, "can't be used now")
             }
             EngineError::ModelFailed { model, source } => {
-                of_backend(Code::ModelFailed, model, &source, "failed")
+                of_backend(Code::ModelFailed, model, source, "failed")
             }
             EngineError::InvalidParameter { pointer, reason } => {
-                IngestError::Fields(vec![FieldError::new(pointer, Code::InvalidParameter, reason)]).into()
+                IngestError::Fields(vec![FieldError::new(pointer.clone(), Code::InvalidParameter, reason.clone())]).into()
             }
-            EngineError::LowQuality { verdicts } => low_quality(&verdicts),
+            EngineError::LowQuality { verdicts } => low_quality(verdicts),
             EngineError::Canceled
             | EngineError::Died
             | EngineError::Backend(_)
@@ -216,9 +223,22 @@ fn low_quality(verdicts: &[QualityVerdict]) -> ApiError {
         .at(failed.iter().map(|one| FieldError::new(one.measure.clone(), code(one), said(one))).collect())
 }
 
-fn of_backend(code: ErrorCode, model: String, source: &BackendError, what: &str) -> ApiError {
+fn of_backend(code: ErrorCode, model: &str, source: &BackendError, what: &str) -> ApiError {
     tracing::error!(model, error = %source, "a model {what}");
     ApiError::new(code, format!("The model {model} {what}.")).with("model", model)
+}
+
+impl From<StoreError> for ApiError {
+    fn from(error: StoreError) -> Self {
+        tracing::error!(%error, "the store refused");
+        match error {
+            StoreError::Full => Self::new(ErrorCode::StorageFull, "The server's disk is full."),
+            StoreError::Corrupt { .. } | StoreError::Database { .. } => {
+                Self::new(ErrorCode::Internal, "The server's storage gave an answer that makes no sense.")
+            }
+            _ => Self::new(ErrorCode::StorageUnavailable, "The database can't be reached."),
+        }
+    }
 }
 
 impl From<IngestError> for ApiError {

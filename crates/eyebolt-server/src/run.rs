@@ -1,27 +1,24 @@
-//! The room "run": a checked request goes to the engine, and what comes back becomes a job.
+//! The room "run": what the engine does for a job, in the words of the job.
 
 use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
-use eyebolt_engine::{Engine, Findings, StepReport, digest, models::Model, probe::Header};
+use eyebolt_engine::{Engine, Findings, StepReport, models::Model, probe::Header};
 use eyebolt_types::{
-    AnalyzeRequest, Clock, Dedup, ErrorCode, Feature, ImageFormat, Input, Job, JobStatus, Links, Mode,
-    Problem, Step, StepStatus, Usage, Warning,
-    id::{ImageId, JobId, StepId},
+    AnalyzeRequest, Clock, ErrorCode, Feature, ImageFormat, Input, Problem, Results, Warning,
+    id::{ImageId, JobId},
     result::{QualityVerdict, Verdict},
 };
 use jiff::{SignedDuration, Timestamp};
+use tokio::sync::mpsc;
 
 use crate::{
     Analyzer, ApiError, BodyMemory, Declared,
-    analysis::{Capabilities, ConfidenceGuide, ModelInfo, Submission},
+    analysis::{Attempt, Capabilities, Checked, ConfidenceGuide, ModelInfo, Remarks, StepEnd},
     settings::Mismatch,
 };
 
-/// The version of the answers' shape.
-const API_VERSION: &str = "2026-11-01";
-
-/// Files larger than this are hashed and probed away from the threads that serve sockets.
+/// Files larger than this are probed away from the threads that serve sockets.
 const LARGE_FILE: usize = 1 << 20;
 
 /// The engine and what a job needs beside it. Cheap to clone.
@@ -50,52 +47,91 @@ impl AsRef<[u8]> for File {
 impl Runner {
     /// The same as the door that the edge knows.
     pub fn analyzer(self) -> Analyzer {
-        let (running, described, probed) = (self.clone(), self.engine.clone(), self.engine);
-        Analyzer::new(
-            move |submission| {
-                let runner = running.clone();
-                async move {
-                    let Submission { bytes, request, declared, memory } = submission;
-                    runner.run((bytes, Some(memory)), &request, &declared).await
-                }
-            },
-            move || capabilities(&described),
-            move || {
-                let engine = Arc::clone(&probed);
-                async move { engine.canary().await.map_err(ApiError::from) }
-            },
-        )
+        let (checking, running) = (self.clone(), self.clone());
+        let (described, probed) = (Arc::clone(&self.engine), self.engine);
+        let check = move |bytes, sha256, request, declared| {
+            let runner = checking.clone();
+            async move { runner.check((bytes, sha256), &request, &declared).await }
+        };
+        let run = move |attempt| {
+            let runner = running.clone();
+            async move { runner.attempt(attempt).await }
+        };
+        Analyzer::new(check, run, move || capabilities(&described)).with_probe(move || {
+            let engine = Arc::clone(&probed);
+            async move { engine.canary().await.map_err(ApiError::from) }
+        })
     }
 
-    /// Runs one request to its end. `memory` goes when the file does.
+    /// Reads the header and resolves the models.
+    ///
+    /// # Errors
+    /// Where the image or a setting is refused.
+    pub async fn check(
+        &self,
+        (bytes, sha256): (Bytes, [u8; 32]),
+        request: &AnalyzeRequest,
+        declared: &Declared,
+    ) -> Result<Checked, ApiError> {
+        let snapshots = self.engine.plan(request)?.snapshots();
+        let length = bytes.len();
+        let header = look(&self.engine, bytes).await?;
+        let mut warnings = check_declared(declared, header.format, self.mismatch)?;
+        if header.frames > 1 {
+            let detail =
+                format!("The file has {} frames or pages; the first one was analysed.", header.frames);
+            warnings.push(Warning { code: "first_frame_only".to_owned(), detail });
+        }
+        Ok(Checked { input: input(&header, length, sha256), warnings, snapshots })
+    }
+
+    /// Runs one attempt at a job.
     ///
     /// # Errors
     /// Where the image is refused, a model can't be had or the engine stops.
-    pub async fn run(
-        &self,
-        (bytes, memory): (Bytes, Option<BodyMemory>),
-        request: &AnalyzeRequest,
-        declared: &Declared,
-    ) -> Result<Job, ApiError> {
-        let created_at = self.clock.now();
-        let plan = self.engine.plan(request)?;
-        let (header, sha256) = look(&self.engine, bytes.clone()).await?;
-        let warnings = check_declared(declared, header.format, self.mismatch)?;
-        let input = input(&header, bytes.len(), sha256);
-        let findings = self.engine.analyze(File { bytes, _memory: memory }, (header, plan)).await?;
-        Ok(job(findings, input, (created_at, self.clock.now()), warnings))
+    pub async fn attempt(&self, attempt: Attempt) -> Result<Remarks, ApiError> {
+        let Attempt { bytes, memory, request, ended, .. } = attempt;
+        let plan = self.engine.plan(&request)?;
+        let header = look(&self.engine, bytes.clone()).await?;
+        let (clock, file) = (self.clock.clone(), File { bytes, _memory: memory });
+        let tell = move |report: &StepReport, results: &Results| {
+            // Nobody listens once the job was given up.
+            _ = ended.send(step_end(report, results, clock.now()));
+        };
+        let findings = self.engine.analyze_by_step(file, (header, plan), tell).await?;
+        Ok(remarks(&findings))
     }
 }
 
-/// Header and digest of the file.
-async fn look(engine: &Arc<Engine>, bytes: Bytes) -> Result<(Header, String), ApiError> {
-    let look =
-        |engine: &Engine, bytes: &[u8]| engine.probe(bytes).map(|header| (header, digest::sha256_hex(bytes)));
+fn step_end(report: &StepReport, results: &Results, now: Timestamp) -> StepEnd {
+    let feature = report.feature;
+    StepEnd {
+        feature,
+        model: report.model.clone(),
+        result: match &report.error {
+            None => Ok(results.only(feature)),
+            Some(error) => {
+                let mut problem = Problem::from(ApiError::from(error));
+                problem.step = Some(feature.name().to_owned());
+                Err(problem)
+            }
+        },
+        started_at: now - signed(report.took),
+        finished_at: now,
+    }
+}
+
+fn remarks(findings: &Findings) -> Remarks {
+    Remarks { warnings: findings.verdicts.iter().filter_map(quality_warning).collect(), content: None }
+}
+
+/// The header of the file.
+async fn look(engine: &Arc<Engine>, bytes: Bytes) -> Result<Header, ApiError> {
     if bytes.len() <= LARGE_FILE {
-        return look(engine, &bytes).map_err(ApiError::from);
+        return engine.probe(&bytes).map_err(ApiError::from);
     }
     let engine = Arc::clone(engine);
-    let looked = tokio::task::spawn_blocking(move || look(&engine, &bytes)).await;
+    let looked = tokio::task::spawn_blocking(move || engine.probe(&bytes)).await;
     looked
         .map_err(|_| ApiError::new(ErrorCode::Internal, "Reading the header failed."))?
         .map_err(ApiError::from)
@@ -118,54 +154,16 @@ fn check_declared(
     }
 }
 
-fn input(header: &Header, bytes: usize, sha256: String) -> Input {
+fn input(header: &Header, bytes: usize, sha256: [u8; 32]) -> Input {
     Input {
         image_id: ImageId::new(),
-        sha256,
+        sha256: hex::encode(sha256),
         bytes: bytes as u64,
         format: header.format,
         width: header.width,
         height: header.height,
         megapixels: (header.pixels() as f32 / 1e6 * 1000.0).round() / 1000.0,
         frames: header.frames,
-    }
-}
-
-/// The job of what was found. One failed feature fails the job; the answers of the others stay.
-fn job(
-    findings: Findings,
-    input: Input,
-    (created_at, finished_at): (Timestamp, Timestamp),
-    mut warnings: Vec<Warning>,
-) -> Job {
-    let started_at = finished_at - signed(findings.elapsed);
-    warnings.extend(findings.verdicts.iter().filter_map(quality_warning));
-    if input.frames > 1 {
-        let detail = format!("The file has {} frames or pages; the first one was analysed.", input.frames);
-        warnings.push(Warning { code: "first_frame_only".to_owned(), detail });
-    }
-    let steps: Vec<_> = findings.steps.into_iter().map(|report| step(report, started_at)).collect();
-    let error = steps.iter().find_map(|step| step.error.clone());
-    let units = steps.iter().filter(|step| step.status == StepStatus::Succeeded).count() as u64;
-    Job {
-        id: JobId::new(),
-        object: "job".to_owned(),
-        status: if error.is_some() { JobStatus::Failed } else { JobStatus::Succeeded },
-        created_at,
-        started_at: Some(started_at),
-        finished_at: Some(finished_at),
-        mode: Mode::Live,
-        api_version: API_VERSION.to_owned(),
-        input,
-        steps,
-        results: findings.results,
-        warnings,
-        dedup: Dedup::none(),
-        degraded: false,
-        usage: Usage { units },
-        error,
-        retryable_until: None,
-        links: Links { models: "/v1/models".to_owned(), errors: "/v1/errors".to_owned() },
     }
 }
 
@@ -182,25 +180,6 @@ fn quality_warning(verdict: &QualityVerdict) -> Option<Warning> {
     let QualityVerdict { measure, value, limit, unit, .. } = verdict;
     let code = verdict.code.clone().unwrap_or_else(|| format!("poor_{measure}"));
     Some(Warning { code, detail: format!("The {measure} {below}: {value:.3} {unit}, limit {limit:.3}.") })
-}
-
-fn step(report: StepReport, started_at: Timestamp) -> Step {
-    let begun = started_at + signed(report.begun);
-    let error = report.error.map(|error| {
-        let mut problem = Problem::from(ApiError::from(error));
-        problem.step = Some(report.feature.name().to_owned());
-        problem
-    });
-    Step {
-        id: StepId::new(),
-        feature: report.feature,
-        status: if error.is_some() { StepStatus::Failed } else { StepStatus::Succeeded },
-        attempt: 1,
-        model: report.model,
-        started_at: Some(begun),
-        finished_at: Some(begun + signed(report.took)),
-        error,
-    }
 }
 
 /// What the engine can do now.

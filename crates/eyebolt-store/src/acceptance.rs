@@ -1,15 +1,18 @@
-//! Accepting a job: its key, itself, its steps and the reservation of its price, in one transaction or not at all.
+//! Accepting a job: its key, its image, itself, its steps and the reservation of its price, in one transaction or not
+//! at all.
 
 use eyebolt_types::{
-    Feature, JobStatus, Mode,
-    id::{JobId, KeyId, ProjectId, StepId},
+    Feature, JobStatus, Mode, StepStatus,
+    id::{ImageId, JobId, KeyId, ProjectId, StepId},
 };
 use jiff::Timestamp;
 
 use crate::{
-    Store, StoreError,
-    database::{Row, Transaction},
-    ledger, times,
+    Closing, Store, StoreError, closing,
+    database::Transaction,
+    ledger,
+    record::{self, Known},
+    times,
 };
 
 /// A job to be accepted.
@@ -23,18 +26,44 @@ pub struct NewJob {
     pub mode: Mode,
     /// The key that asked.
     pub key: Option<KeyId>,
+    /// The request that asked.
+    pub request_id: String,
     /// What was asked, as JSON.
     pub request: String,
-    /// The image, as JSON.
+    /// What is known of the image, as JSON.
     pub input: String,
-    /// What is to be done, in this order.
+    /// The image.
+    pub image: NewImage,
+    /// Whether the image was seen before, as JSON.
+    pub dedup: String,
+    /// What is to be done, in this order. Each costs a unit, reserved now.
     pub steps: Vec<NewStep>,
-    /// What it costs at most: reserved now.
-    pub units: u64,
     /// When it ends at the latest.
     pub deadline: Timestamp,
     /// What a retry is known by.
     pub idempotency: Option<Idempotency>,
+    /// Whoever accepts it runs it at once, under token 1.
+    pub lease: Option<Lease>,
+}
+
+/// Who runs a job, and until when without a sign of life.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Lease {
+    /// A name of this process's run, never used again.
+    pub owner: String,
+    /// The end of the lease.
+    pub until: Timestamp,
+}
+
+/// The image of a job to be accepted.
+#[derive(Debug, Clone)]
+pub struct NewImage {
+    /// Digest of its bytes: what it is known by inside the project and mode.
+    pub sha256: [u8; 32],
+    /// Size of the file.
+    pub bytes: u64,
+    /// The file, where it is small; otherwise it is a blob already.
+    pub content: Option<Vec<u8>>,
 }
 
 /// One step of a job to be accepted.
@@ -44,6 +73,8 @@ pub struct NewStep {
     pub id: StepId,
     /// What is asked.
     pub feature: Feature,
+    /// The snapshot that answers.
+    pub model: Option<String>,
 }
 
 /// What a retry is known by.
@@ -58,158 +89,141 @@ pub struct Idempotency {
 /// What became of a request to accept a job.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Acceptance {
-    /// The job is durable.
-    Accepted,
-    /// The key has a job already: nothing was done.
-    Known(Record),
+    /// The job is durable, and this is the name of its image.
+    Accepted(ImageId),
+    /// The key was used before: nothing was done.
+    Known(Known),
 }
 
-/// What an idempotency key stands for.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Record {
-    /// Its job.
-    pub job: JobId,
-    /// Digest of what was asked then.
-    pub fingerprint: Vec<u8>,
-    /// When it was first seen.
-    pub created_at: Timestamp,
-    /// Until when it is kept; none while its job runs.
-    pub expires_at: Option<Timestamp>,
-    /// The answer to be given again, once there is one.
-    pub answer: Option<StoredAnswer>,
-}
-
-/// An answer, byte for byte.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct StoredAnswer {
-    /// HTTP status.
-    pub status: u16,
-    /// The headers that belong to it, as JSON.
-    pub headers: String,
-    /// The body.
-    pub body: Vec<u8>,
-}
-
-/// Where a key of that hash stands.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Claimed {
-    /// Free: never seen, or forgotten.
-    Free,
-    /// It has a job.
-    By(Record),
-}
-
-const RESERVE_KEY: &str = "INSERT INTO idempotency_records (project_id, mode, key_hash, fingerprint, job_id, created_at) \
-                           VALUES ($1, $2, $3, $4, $5, $6) ON CONFLICT (project_id, mode, key_hash) DO NOTHING";
-const RECORD: &str = "SELECT job_id, fingerprint, created_at, expires_at, answer_status, answer_headers, answer_body \
-                      FROM idempotency_records WHERE project_id = $1 AND mode = $2 AND key_hash = $3";
-const FORGET: &str = "DELETE FROM idempotency_records WHERE project_id = $1 AND mode = $2 AND key_hash = $3 \
-                      AND expires_at <= $4";
-const JOB: &str = "INSERT INTO jobs (id, project_id, mode, key_id, status, request, input, not_before, deadline_at, \
-                   created_at) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)";
-const STEP: &str = "INSERT INTO steps (job_id, position, id, feature, status) VALUES ($1, $2, $3, $4, $5)";
+const IMAGE: &str = "INSERT INTO images (id, project_id, mode, sha256, bytes, content, created_at) \
+                     VALUES ($1, $2, $3, $4, $5, $6, $7) ON CONFLICT (project_id, mode, sha256) DO NOTHING";
+const IMAGE_ID: &str = "SELECT id FROM images WHERE project_id = $1 AND mode = $2 AND sha256 = $3";
+const JOB: &str = "INSERT INTO jobs (id, project_id, mode, key_id, request_id, status, request, input, image_id, dedup, \
+                   not_before, deadline_at, created_at, lease_owner, lease_until, lease_token, started_at) \
+                   VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17)";
+const STEP: &str =
+    "INSERT INTO steps (job_id, position, id, feature, model, status) VALUES ($1, $2, $3, $4, $5, $6)";
 
 impl Store {
-    /// Accepts a job, unless its key has one already: of two at once, one is accepted and the other learns of it.
+    /// Accepts a job, unless its key was used before: of two at once, one is accepted and the other learns of it.
     ///
     /// # Errors
     /// Where the database fails; then nothing was accepted, or a repeat with the key tells.
     pub async fn accept(&self, job: NewJob, now: Timestamp) -> Result<Acceptance, StoreError> {
+        self.database.write(move |transaction| accept(transaction, &job, now)).await
+    }
+
+    /// Accepts a job that is answered already, from another job's results: it costs nothing. It must have a lease.
+    ///
+    /// # Errors
+    /// As [`Store::accept`].
+    pub async fn accept_answered(
+        &self,
+        job: NewJob,
+        closing: Closing,
+        now: Timestamp,
+    ) -> Result<Acceptance, StoreError> {
         self.database
             .write(move |transaction| {
-                if let Some(known) = reserve_key(transaction, &job, now)? {
-                    return Ok(Acceptance::Known(known));
+                let accepted = accept(transaction, &job, now)?;
+                if let Acceptance::Accepted(_) = accepted {
+                    let _ = closing::close(transaction, (job.id, 1), &closing, now)?;
                 }
-                insert(transaction, &job, now)?;
-                ledger::reserve(transaction, &job, now)?;
-                Ok(Acceptance::Accepted)
+                Ok(accepted)
             })
             .await
     }
-
-    /// What a key stands for.
-    ///
-    /// # Errors
-    /// Where the database fails.
-    pub async fn idempotency_record(
-        &self,
-        (project, mode): (ProjectId, Mode),
-        key_hash: Vec<u8>,
-        now: Timestamp,
-    ) -> Result<Claimed, StoreError> {
-        let found = self.database.read(move |transaction| {
-            let key = [project.to_string().into(), mode.name().into(), key_hash.as_slice().into()];
-            transaction.query_one(RECORD, &key)
-        });
-        let record = found.await?.as_ref().map(record).transpose()?;
-        let kept = record.filter(|record| record.expires_at.is_none_or(|expires| expires > now));
-        Ok(kept.map_or(Claimed::Free, Claimed::By))
-    }
 }
 
-/// Takes the key for this job; or tells whose it is.
-fn reserve_key(
+fn accept(
     transaction: &mut dyn Transaction,
     job: &NewJob,
     now: Timestamp,
-) -> Result<Option<Record>, StoreError> {
-    let Some(Idempotency { key_hash, fingerprint }) = &job.idempotency else { return Ok(None) };
-    let key = || [job.project.to_string().into(), job.mode.name().into(), key_hash.as_slice().into()];
-    let now = times::micros(now);
-    let [project, mode, hash] = key();
-    transaction.execute(FORGET, &[project, mode, hash, now.into()])?;
-    let [project, mode, hash] = key();
-    let row = [project, mode, hash, fingerprint.as_slice().into(), job.id.to_string().into(), now.into()];
-    if transaction.execute(RESERVE_KEY, &row)? == 1 {
-        return Ok(None);
+) -> Result<Acceptance, StoreError> {
+    #[cfg(feature = "torture")]
+    if crate::defect::has("late_key") {
+        crate::defect::keep_key(job);
     }
-    let known = transaction.query_one(RECORD, &key())?;
-    // The winner's transaction ended between the two statements, and its record went with it.
-    known.as_ref().map(record).transpose()?.map(Some).ok_or(StoreError::Conflict)
+    #[cfg(feature = "torture")]
+    let job = &NewJob {
+        idempotency: job.idempotency.clone().filter(|_| !crate::defect::has("late_key")),
+        ..job.clone()
+    };
+    if let Some(idempotency) = &job.idempotency
+        && let Some(known) = record::reserve(transaction, job, idempotency, now)?
+    {
+        return Ok(Acceptance::Known(known));
+    }
+    let image = insert_image(transaction, job, now)?;
+    insert_job(transaction, job, (image, now))?;
+    insert_steps(transaction, job)?;
+    ledger::reserve(transaction, (job.id, job.steps.len() as u64), now)?;
+    Ok(Acceptance::Accepted(image))
 }
 
-fn insert(transaction: &mut dyn Transaction, job: &NewJob, now: Timestamp) -> Result<(), StoreError> {
+fn insert_image(
+    transaction: &mut dyn Transaction,
+    job: &NewJob,
+    now: Timestamp,
+) -> Result<ImageId, StoreError> {
+    let (id, image) = (ImageId::new(), &job.image);
+    let row = [
+        id.to_string().into(),
+        job.project.to_string().into(),
+        job.mode.name().into(),
+        image.sha256.as_slice().into(),
+        (image.bytes as i64).into(),
+        image.content.clone().into(),
+        times::micros(now).into(),
+    ];
+    if transaction.execute(IMAGE, &row)? == 1 {
+        return Ok(id);
+    }
+    let key = [job.project.to_string().into(), job.mode.name().into(), image.sha256.as_slice().into()];
+    transaction.query_one(IMAGE_ID, &key)?.ok_or(StoreError::Conflict)?.parsed(0)
+}
+
+fn insert_job(
+    transaction: &mut dyn Transaction,
+    job: &NewJob,
+    (image, now): (ImageId, Timestamp),
+) -> Result<(), StoreError> {
+    let leased = job.lease.as_ref();
+    let status = if leased.is_some() { JobStatus::Processing } else { JobStatus::Pending };
     let row = [
         job.id.to_string().into(),
         job.project.to_string().into(),
         job.mode.name().into(),
         job.key.map(|key| key.to_string()).into(),
-        JobStatus::Pending.name().into(),
+        job.request_id.as_str().into(),
+        status.name().into(),
         job.request.as_str().into(),
         job.input.as_str().into(),
+        image.to_string().into(),
+        job.dedup.as_str().into(),
         times::micros(now).into(),
         times::micros(job.deadline).into(),
         times::micros(now).into(),
+        leased.map(|lease| lease.owner.as_str()).into(),
+        leased.map(|lease| times::micros(lease.until)).into(),
+        i64::from(leased.is_some()).into(),
+        leased.map(|_| times::micros(now)).into(),
     ];
     transaction.execute(JOB, &row)?;
+    Ok(())
+}
+
+fn insert_steps(transaction: &mut dyn Transaction, job: &NewJob) -> Result<(), StoreError> {
     for (position, step) in job.steps.iter().enumerate() {
         let row = [
             job.id.to_string().into(),
             (position as i64).into(),
             step.id.to_string().into(),
             step.feature.name().into(),
-            JobStatus::Pending.name().into(),
+            step.model.clone().into(),
+            StepStatus::Pending.name().into(),
         ];
         transaction.execute(STEP, &row)?;
     }
     Ok(())
-}
-
-fn record(row: &Row) -> Result<Record, StoreError> {
-    let answer = match row.optional_integer(4)? {
-        None => None,
-        Some(status) => Some(StoredAnswer {
-            status: u16::try_from(status)
-                .map_err(|_| StoreError::Corrupt { what: format!("an answer of status {status}") })?,
-            headers: row.text(5)?,
-            body: row.blob(6)?,
-        }),
-    };
-    Ok(Record {
-        job: row.parsed(0)?,
-        fingerprint: row.blob(1)?,
-        created_at: times::timestamp(row.integer(2)?)?,
-        expires_at: times::optional(row.optional_integer(3)?)?,
-        answer,
-    })
 }

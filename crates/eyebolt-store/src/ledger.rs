@@ -1,10 +1,13 @@
 //! The ledger: double entry. A price is reserved when a job is accepted, and used or released when it ends, in the
 //! transactions that do so.
 
-use eyebolt_types::{Mode, id::ProjectId};
+use eyebolt_types::{
+    Mode,
+    id::{JobId, ProjectId},
+};
 use jiff::Timestamp;
 
-use crate::{NewJob, Store, StoreError, database::Transaction, times};
+use crate::{Store, StoreError, database::Transaction, times};
 
 /// Units of a project in one mode.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -15,75 +18,97 @@ pub struct Balance {
     pub used: i64,
 }
 
-/// What the self-audit found. All lists are empty where the ledger is sound.
+/// What the self-audit found. All lists are empty where the ledger is sound; each has at most a thousand names.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Audit {
-    /// Jobs with a transfer whose units don't add up to nothing.
-    pub unbalanced: Vec<String>,
     /// Jobs that ended with units still reserved.
     pub unsettled: Vec<String>,
-    /// Jobs without a reservation.
+    /// Jobs that run without a reservation.
     pub unreserved: Vec<String>,
+    /// Jobs that gave away more units than they had.
+    pub overdrawn: Vec<String>,
+    /// Jobs that were charged for a step that did not succeed.
+    pub overcharged: Vec<String>,
 }
 
-const ENTRY: &str = "INSERT INTO ledger_entries (job_id, kind, account, units, project_id, mode, key_id, created_at) \
-                     VALUES ($1, $2, $3, $4, $5, $6, $7, $8)";
-const SETTLE: &str = "INSERT INTO ledger_entries (job_id, kind, account, units, project_id, mode, key_id, created_at) \
-                      SELECT job_id, $2, $3, CAST($4 AS BIGINT), project_id, mode, key_id, CAST($5 AS BIGINT) FROM ledger_entries \
-                      WHERE job_id = $1 AND kind = 'reserve' AND account = 'reserved'";
-const RESERVED: &str =
-    "SELECT units FROM ledger_entries WHERE job_id = $1 AND kind = 'reserve' AND account = 'reserved'";
-const BALANCE: &str = "SELECT account, CAST(SUM(units) AS BIGINT) FROM ledger_entries \
-                       WHERE project_id = $1 AND mode = $2 GROUP BY account";
-const UNBALANCED: &str =
-    "SELECT job_id FROM ledger_entries GROUP BY job_id, kind HAVING SUM(units) <> 0 LIMIT 1000";
-const UNSETTLED: &str = "SELECT j.id FROM jobs j JOIN ledger_entries l ON l.job_id = j.id AND l.account = 'reserved' \
-                         WHERE j.finished_at IS NOT NULL GROUP BY j.id HAVING SUM(l.units) <> 0 LIMIT 1000";
-const UNRESERVED: &str = "SELECT j.id FROM jobs j LEFT JOIN ledger_entries l ON l.job_id = j.id \
-                          AND l.kind = 'reserve' WHERE l.job_id IS NULL LIMIT 1000";
+impl Audit {
+    /// Whether nothing is wrong.
+    pub fn is_sound(&self) -> bool {
+        [&self.unsettled, &self.unreserved, &self.overdrawn, &self.overcharged]
+            .iter()
+            .all(|list| list.is_empty())
+    }
+}
+
+const TRANSFER: &str = "INSERT INTO ledger_transfers (job_id, transfer, from_account, to_account, units, project_id, \
+                        mode, key_id, created_at) \
+                        SELECT id, 'reserve/' || round, 'available', 'reserved', CAST($2 AS BIGINT), project_id, mode, \
+                        key_id, CAST($3 AS BIGINT) FROM jobs WHERE id = $1";
+/// One unit for each step that succeeded and was not charged before.
+const CHARGE: &str = "INSERT INTO ledger_transfers (job_id, transfer, from_account, to_account, units, project_id, \
+                      mode, key_id, feature, model, created_at) \
+                      SELECT j.id, 'use/' || s.position, 'reserved', 'used', 1, j.project_id, j.mode, j.key_id, \
+                      s.feature, s.model, CAST($2 AS BIGINT) FROM steps s JOIN jobs j ON j.id = s.job_id \
+                      WHERE s.job_id = $1 AND s.status = 'succeeded' ON CONFLICT (job_id, transfer) DO NOTHING";
+/// A transfer of nothing for each step: the statement shows them, without a price.
+const DUPLICATE: &str = "INSERT INTO ledger_transfers (job_id, transfer, from_account, to_account, units, project_id, \
+                         mode, key_id, feature, model, created_at) \
+                         SELECT j.id, 'duplicate/' || s.position, 'reserved', 'used', 0, j.project_id, j.mode, \
+                         j.key_id, s.feature, s.model, CAST($2 AS BIGINT) FROM steps s JOIN jobs j ON j.id = s.job_id \
+                         WHERE s.job_id = $1 ON CONFLICT (job_id, transfer) DO NOTHING";
+/// What is still reserved goes back. Every transfer of a job has `reserved` on one of its sides.
+const RELEASE: &str = "INSERT INTO ledger_transfers (job_id, transfer, from_account, to_account, units, project_id, \
+                       mode, key_id, created_at) \
+                       SELECT j.id, 'release/' || j.round, 'reserved', 'available', open.units, j.project_id, j.mode, \
+                       j.key_id, CAST($2 AS BIGINT) FROM jobs j JOIN (SELECT job_id, \
+                       CAST(SUM(CASE WHEN to_account = 'reserved' THEN units ELSE -units END) AS BIGINT) AS units \
+                       FROM ledger_transfers WHERE job_id = $1 GROUP BY job_id) open ON open.job_id = j.id \
+                       WHERE open.units > 0";
+const BALANCE: &str = "SELECT CAST(COALESCE(SUM(CASE WHEN to_account = 'reserved' THEN units \
+                       WHEN from_account = 'reserved' THEN -units ELSE 0 END), 0) AS BIGINT), \
+                       CAST(COALESCE(SUM(CASE WHEN to_account = 'used' THEN units ELSE 0 END), 0) AS BIGINT) \
+                       FROM ledger_transfers WHERE project_id = $1 AND mode = $2";
+const OPEN: &str = "SELECT job_id FROM ledger_transfers GROUP BY job_id \
+                    HAVING SUM(CASE WHEN to_account = 'reserved' THEN units ELSE -units END) < 0 LIMIT 1000";
+const UNSETTLED: &str = "SELECT j.id FROM jobs j JOIN ledger_transfers l ON l.job_id = j.id \
+                         WHERE j.finished_at IS NOT NULL AND j.status NOT IN ('pending', 'processing') GROUP BY j.id \
+                         HAVING SUM(CASE WHEN l.to_account = 'reserved' THEN l.units ELSE -l.units END) <> 0 LIMIT 1000";
+const UNRESERVED: &str = "SELECT j.id FROM jobs j LEFT JOIN ledger_transfers l ON l.job_id = j.id \
+                          AND l.transfer = 'reserve/' || j.round WHERE l.job_id IS NULL LIMIT 1000";
+const OVERCHARGED: &str = "SELECT l.job_id FROM ledger_transfers l LEFT JOIN steps s ON s.job_id = l.job_id \
+                           AND l.transfer = 'use/' || s.position AND s.status = 'succeeded' \
+                           WHERE l.to_account = 'used' AND l.units > 0 AND s.job_id IS NULL LIMIT 1000";
 
 /// Holds a job's price.
 pub(crate) fn reserve(
     transaction: &mut dyn Transaction,
-    job: &NewJob,
+    (job, units): (JobId, u64),
     now: Timestamp,
 ) -> Result<(), StoreError> {
-    for (account, units) in [("available", -(job.units as i64)), ("reserved", job.units as i64)] {
-        let row = [
-            job.id.to_string().into(),
-            "reserve".into(),
-            account.into(),
-            units.into(),
-            job.project.to_string().into(),
-            job.mode.name().into(),
-            job.key.map(|key| key.to_string()).into(),
-            times::micros(now).into(),
-        ];
-        transaction.execute(ENTRY, &row)?;
-    }
+    let row = [job.to_string().into(), (units as i64).into(), times::micros(now).into()];
+    transaction.execute(TRANSFER, &row)?;
     Ok(())
 }
 
-/// Ends a reservation: `used` units are charged, at most what was reserved, and the rest is released.
-pub(crate) fn settle(
+/// Charges the steps that succeeded: each once, however often this is done.
+pub(crate) fn charge(transaction: &mut dyn Transaction, job: JobId, now: Timestamp) -> Result<(), StoreError> {
+    transaction.execute(CHARGE, &[job.to_string().into(), times::micros(now).into()])?;
+    Ok(())
+}
+
+/// Notes the steps that were answered from another job.
+pub(crate) fn note_duplicate(
     transaction: &mut dyn Transaction,
-    (job, used): (&str, u64),
+    job: JobId,
     now: Timestamp,
 ) -> Result<(), StoreError> {
-    let reserved = transaction.query_one(RESERVED, &[job.into()])?;
-    let reserved =
-        reserved.ok_or_else(|| StoreError::Corrupt { what: format!("{job} has no reservation") })?;
-    let reserved = reserved.integer(0)?;
-    let used = (used as i64).min(reserved);
-    for (kind, account, units) in [("use", "used", used), ("release", "available", reserved - used)] {
-        if units == 0 {
-            continue;
-        }
-        for (account, units) in [("reserved", -units), (account, units)] {
-            let row = [job.into(), kind.into(), account.into(), units.into(), times::micros(now).into()];
-            transaction.execute(SETTLE, &row)?;
-        }
-    }
+    transaction.execute(DUPLICATE, &[job.to_string().into(), times::micros(now).into()])?;
+    Ok(())
+}
+
+/// Gives back what an ended job still holds.
+pub(crate) fn release(transaction: &mut dyn Transaction, job: JobId, now: Timestamp) -> Result<(), StoreError> {
+    transaction.execute(RELEASE, &[job.to_string().into(), times::micros(now).into()])?;
     Ok(())
 }
 
@@ -93,21 +118,14 @@ impl Store {
     /// # Errors
     /// Where the database fails.
     pub async fn balance(&self, project: ProjectId, mode: Mode) -> Result<Balance, StoreError> {
-        let rows = self.database.read(move |transaction| {
-            transaction.query(BALANCE, &[project.to_string().into(), mode.name().into()])
+        let row = self.database.read(move |transaction| {
+            transaction.query_one(BALANCE, &[project.to_string().into(), mode.name().into()])
         });
-        let mut balance = Balance::default();
-        for row in rows.await? {
-            match row.text(0)?.as_str() {
-                "reserved" => balance.reserved = row.integer(1)?,
-                "used" => balance.used = row.integer(1)?,
-                _ => {}
-            }
-        }
-        Ok(balance)
+        let Some(row) = row.await? else { return Ok(Balance::default()) };
+        Ok(Balance { reserved: row.integer(0)?, used: row.integer(1)? })
     }
 
-    /// Whether every transfer balances and every ended job is settled.
+    /// Whether every job has reserved what it may cost, was charged for what succeeded, and gave the rest back.
     ///
     /// # Errors
     /// Where the database fails.
@@ -118,9 +136,10 @@ impl Store {
                     transaction.query(sql, &[])?.iter().map(|row| row.text(0)).collect()
                 };
                 Ok(Audit {
-                    unbalanced: jobs(UNBALANCED)?,
                     unsettled: jobs(UNSETTLED)?,
                     unreserved: jobs(UNRESERVED)?,
+                    overdrawn: jobs(OPEN)?,
+                    overcharged: jobs(OVERCHARGED)?,
                 })
             })
             .await

@@ -5,31 +5,49 @@
 //! the store: a caller that goes away neither undoes nor doubles it.
 
 mod acceptance;
+mod blobs;
+mod closing;
+mod control;
 mod database;
+#[cfg(feature = "torture")]
+mod defect;
 mod error;
+mod image;
+mod job;
 mod key;
 mod ledger;
 mod lock;
 mod migrate;
 mod project;
+mod record;
+mod recovery;
 mod run;
 mod secret;
 mod times;
+mod usage;
 
 use std::path::Path;
 
 use jiff::Timestamp;
 
-pub use acceptance::{Acceptance, Claimed, Idempotency, NewJob, NewStep, Record, StoredAnswer};
+pub use acceptance::{Acceptance, Idempotency, Lease, NewImage, NewJob, NewStep};
+pub use blobs::Blobs;
+pub use closing::{Answer, Charging, Closing};
+pub use control::{Cancellation, Retry};
 use database::Database;
 pub use database::Location;
 pub use error::StoreError;
+pub use image::{MAX_INLINE, MAX_INLINE_DOCUMENT, image_blob};
+pub use job::{Document, JobFilter, StoredJob, StoredStep};
 pub use key::{KeyInfo, NewKey, Principal};
 pub use ledger::{Audit, Balance};
 pub use lock::DataLock;
 pub use project::Project;
-pub use run::{Claim, Closing, Fenced, Heartbeat, LeasedJob, StepOutcome};
+pub use record::{Known, Record, StoredAnswer, TOMBSTONE};
+pub use recovery::{MAX_CRASHES, Reaped};
+pub use run::{Fenced, Heartbeat, LeasedJob, StepOutcome};
 pub use secret::{ApiSecret, KeyHasher};
+pub use usage::{Charge, Replays, UsageKind, UsageLine};
 
 /// An open store. Cheap to clone.
 #[derive(Clone)]

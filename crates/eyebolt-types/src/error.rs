@@ -160,7 +160,39 @@ catalogue! {
     NotAcceptable "not_acceptable" 406 Client never "No answer in a media type that the request accepts"
         "Accept application/json.";
 
+    // Retrying.
+    IdempotencyKeyMissing "idempotency_key_missing" 400 Client never "The request needs an idempotency key"
+        "Send the header Idempotency-Key with a new random value for each new request, and the same value for each retry.";
+    IdempotencyKeyInvalid "idempotency_key_invalid" 400 Client never "The idempotency key is malformed"
+        "Send 1 to 255 visible ASCII characters, once; a random UUID is a good key.";
+    IdempotencyKeyInUse "idempotency_key_in_use" 409 Client retry "The first request with this key is still running"
+        "Send the same request again after retry_after seconds, or follow the job in the header Location.";
+    IdempotencyKeyReused "idempotency_key_reused" 422 Client never "The idempotency key was used for another request"
+        "Send a new key with a new request; the key of a request never changes its meaning.";
+    IdempotencyKeyExpired "idempotency_key_expired" 410 Client never "The answer to this key is no longer kept"
+        "Look the job up by its id, or send a new key to run the request anew.";
+
+    // Jobs.
+    JobNotFound "job_not_found" 404 Client never "There is no such job"
+        "Check the id; a job is visible to the keys of its project and mode alone.";
+    JobNotCancelable "job_not_cancelable" 422 Client never "The job has ended already"
+        "Nothing needs to be done: an ended job never changes.";
+    JobNotRetryable "job_not_retryable" 422 Client never "The job can't be run again"
+        "Send the request with a new idempotency key; only a job that failed for a passing reason can be retried, until its retryable_until.";
+    JobCanceled "job_canceled" 410 Client never "The job was canceled"
+        "Send the request with a new idempotency key to run it anew.";
+    JobExpired "job_expired" 410 Client never "The job was not finished before its deadline"
+        "Send the request with a new idempotency key; if it happens again, ask the operator about the load.";
+    WorkerDied "worker_died" 422 Image never "The image ended the worker three times"
+        "Encode the image again; report it with the job's id, since no image should be able to do this.";
+
     // The server.
+    StorageUnavailable "storage_unavailable" 503 Server retry "The database can't be reached"
+        "Send the same request again after retry_after seconds; nothing was done, or the key will tell.";
+    StorageFull "storage_full" 503 Server retry "The server's disk is full"
+        "Nothing was done: send the same request again once the operator has made room.";
+    StoredResponseCorrupt "stored_response_corrupt" 500 Server retry "A stored answer can't be read any more"
+        "Nothing was run again; report it with the request id, and send a new key to run the request anew.";
     TemporaryReducedCapacity "temporary_reduced_capacity" 503 Server retry "The server is busy"
         "Send the same request again after retry_after seconds.";
     ShuttingDown "shutting_down" 503 Server retry "The server is about to stop"
@@ -199,7 +231,8 @@ mod tests {
         for code in ErrorCode::ALL {
             let row = code.row();
             assert_eq!(row.fault == Fault::Server, row.status >= 500, "{code}: whose fault");
-            if matches!(row.status, 408 | 429 | 500 | 502..=504) {
+            // 409 means that the first request still runs.
+            if matches!(row.status, 408 | 409 | 429 | 500 | 502..=504) {
                 assert!(row.retryable, "{code}: {} can be retried", row.status);
             } else {
                 assert!(!row.retryable, "{code}: {} is final", row.status);

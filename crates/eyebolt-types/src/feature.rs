@@ -54,6 +54,14 @@ impl Feature {
     }
 }
 
+impl std::str::FromStr for Feature {
+    type Err = crate::job::UnknownName;
+
+    fn from_str(name: &str) -> Result<Self, Self::Err> {
+        Self::named(name).ok_or(crate::job::UnknownName)
+    }
+}
+
 impl fmt::Display for Feature {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.name())

@@ -121,8 +121,33 @@ pub enum StepStatus {
     Canceled,
 }
 
+impl StepStatus {
+    /// All of them.
+    pub const ALL: [Self; 5] =
+        [Self::Pending, Self::Processing, Self::Succeeded, Self::Failed, Self::Canceled];
+
+    /// The name in answers and rows.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Pending => "pending",
+            Self::Processing => "processing",
+            Self::Succeeded => "succeeded",
+            Self::Failed => "failed",
+            Self::Canceled => "canceled",
+        }
+    }
+}
+
+impl FromStr for StepStatus {
+    type Err = UnknownName;
+
+    fn from_str(name: &str) -> Result<Self, UnknownName> {
+        Self::ALL.into_iter().find(|status| status.name() == name).ok_or(UnknownName)
+    }
+}
+
 /// Real or sandbox.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 #[expect(missing_docs, reason = "the names say it")]
 pub enum Mode {
@@ -268,6 +293,10 @@ mod tests {
     #[test]
     fn names_are_those_of_answers_and_read_back() {
         for status in JobStatus::ALL {
+            assert_eq!(serde_json::to_string(&status).unwrap(), format!("{:?}", status.name()));
+            assert_eq!(status.name().parse(), Ok(status));
+        }
+        for status in StepStatus::ALL {
             assert_eq!(serde_json::to_string(&status).unwrap(), format!("{:?}", status.name()));
             assert_eq!(status.name().parse(), Ok(status));
         }

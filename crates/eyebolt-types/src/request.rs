@@ -20,6 +20,9 @@ pub struct AnalyzeRequest {
     /// What happens to an image that is too dark, blurred, empty …
     #[serde(default)]
     pub quality_gate: QualityGate,
+    /// Run it although the image was seen before. Only a new idempotency key starts a new run.
+    #[serde(default)]
+    pub reprocess: bool,
     /// Settings of single features.
     #[serde(default)]
     pub parameters: Parameters,
@@ -157,6 +160,23 @@ impl AnalyzeRequest {
     /// Asks these features with every default.
     pub fn of(features: impl IntoIterator<Item = Feature>) -> Self {
         Self { features: features.into_iter().collect(), ..Self::default() }
+    }
+
+    /// The same request with the model of each feature named: a snapshot, where a name or an alias stood before.
+    #[must_use]
+    pub fn with_models(mut self, snapshots: &[(Feature, Option<String>)]) -> Self {
+        let p = &mut self.parameters;
+        for (feature, snapshot) in snapshots {
+            match feature {
+                Feature::Objects => p.objects.model.clone_from(snapshot),
+                Feature::Faces => p.faces.model.clone_from(snapshot),
+                Feature::Text => p.text.model.clone_from(snapshot),
+                Feature::Labels => p.labels.model.clone_from(snapshot),
+                Feature::Embedding => p.embedding.model.clone_from(snapshot),
+                Feature::Barcodes | Feature::Quality => {}
+            }
+        }
+        self
     }
 
     /// Whether the feature is asked.

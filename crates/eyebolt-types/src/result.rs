@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use crate::{
-    BoundingBox, Point, Polygon,
+    BoundingBox, Feature, Point, Polygon,
     geometry::{point_schema, polygon_schema},
 };
 
@@ -32,6 +32,36 @@ pub struct Results {
     /// Of `quality`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub quality: Option<Quality>,
+}
+
+impl Results {
+    /// The answer of one feature alone.
+    #[must_use]
+    pub fn only(&self, feature: Feature) -> Self {
+        let mut only = Self::default();
+        match feature {
+            Feature::Objects => only.objects.clone_from(&self.objects),
+            Feature::Faces => only.faces.clone_from(&self.faces),
+            Feature::Text => only.text.clone_from(&self.text),
+            Feature::Barcodes => only.barcodes.clone_from(&self.barcodes),
+            Feature::Labels => only.labels.clone_from(&self.labels),
+            Feature::Embedding => only.embedding.clone_from(&self.embedding),
+            Feature::Quality => only.quality.clone_from(&self.quality),
+        }
+        only
+    }
+
+    /// Takes over every answer that `other` has.
+    pub fn absorb(&mut self, other: Self) {
+        let Self { objects, faces, text, barcodes, labels, embedding, quality } = other;
+        self.objects = objects.or(self.objects.take());
+        self.faces = faces.or(self.faces.take());
+        self.text = text.or(self.text.take());
+        self.barcodes = barcodes.or(self.barcodes.take());
+        self.labels = labels.or(self.labels.take());
+        self.embedding = embedding.or(self.embedding.take());
+        self.quality = quality.or(self.quality.take());
+    }
 }
 
 /// How far a confidence can be trusted. What the bands mean for a model stands in its manifest and in

@@ -93,6 +93,12 @@ impl Row {
         self.text(column)?.parse().map_err(|_| self.unexpected(column))
     }
 
+    /// The same, where there may be none.
+    pub(crate) fn optional_parsed<T: std::str::FromStr>(&self, column: usize) -> Result<Option<T>, StoreError> {
+        let text = self.optional_text(column)?;
+        text.map(|text| text.parse().map_err(|_| self.unexpected(column))).transpose()
+    }
+
     pub(crate) fn optional_blob(&self, column: usize) -> Result<Option<Vec<u8>>, StoreError> {
         match self.0.get(column) {
             Some(Value::Null) => Ok(None),

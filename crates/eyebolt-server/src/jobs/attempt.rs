@@ -1,0 +1,277 @@
+//! One attempt at a job: what is still to be done is done, each step is committed as it ends, and the job ends or waits
+//! for its next attempt.
+
+use std::{future::Future, sync::Arc, time::Duration};
+
+use bytes::Bytes;
+use eyebolt_store::{LeasedJob, MAX_CRASHES, StepOutcome, StoreError, StoredStep, image_blob};
+use eyebolt_types::{AnalyzeRequest, ErrorCode, Problem, id::JobId};
+use tokio::{
+    sync::{OwnedSemaphorePermit, mpsc, watch},
+    time::sleep,
+};
+
+use super::{
+    Room, Running, Stop, document,
+    end::{End, Found, failed_step, outcome},
+    retry_policy::RetryPolicy,
+    signed,
+};
+use crate::{
+    ApiError, BodyMemory,
+    analysis::{Attempt, Remarks, StepEnd},
+};
+
+/// How an attempt came to its end.
+enum Outcome {
+    Done(Result<Remarks, ApiError>),
+    Stopped(Stop),
+    Overdue,
+    /// The process wants to end.
+    Halted,
+}
+
+/// Keeps the job among those that run here.
+struct Registered<'a> {
+    room: &'a Room,
+    job: JobId,
+}
+
+impl Drop for Registered<'_> {
+    fn drop(&mut self) {
+        self.room.running().remove(&self.job);
+    }
+}
+
+impl Room {
+    /// Runs a leased job in a task of its own. `upload`: the file, where it is still in memory.
+    pub(super) fn start(
+        self: &Arc<Self>,
+        leased: LeasedJob,
+        upload: Option<(Bytes, BodyMemory)>,
+        slot: OwnedSemaphorePermit,
+    ) {
+        let room = Arc::clone(self);
+        self.tasks.spawn(async move {
+            let job = leased.job.id;
+            if let Err(error) = room.attempt(leased, upload).await {
+                // The lease runs out, and the job is claimed again.
+                tracing::error!(%job, %error, "an attempt was given up");
+            }
+            drop(slot);
+        });
+    }
+
+    async fn attempt(
+        &self,
+        leased: LeasedJob,
+        upload: Option<(Bytes, BodyMemory)>,
+    ) -> Result<(), ApiError> {
+        let job = &leased.job;
+        let (stop, mut stopped) = watch::channel(None);
+        self.running().insert(job.id, Running { token: leased.token, stop });
+        let _registered = Registered { room: self, job: job.id };
+        if let Some(end) = self.ends_at_once(&leased) {
+            return self.end(&leased, end, Found::default()).await;
+        }
+        let mut found = Found::default();
+        let outcome = match self.file(&leased, upload).await {
+            Ok(file) => self.run(&leased, file, (&mut found, &mut stopped)).await?,
+            Err(error) => Outcome::Done(Err(error)),
+        };
+        match outcome {
+            Outcome::Done(done) => self.conclude(&leased, done, found).await,
+            Outcome::Stopped(Stop::Cancel) => self.end(&leased, End::Canceled, found).await,
+            Outcome::Overdue => self.end(&leased, End::Expired, found).await,
+            Outcome::Halted => self.give_back(&leased, Vec::new(), Duration::ZERO).await,
+            Outcome::Stopped(Stop::Lost) => {
+                tracing::warn!(job = %job.id, token = leased.token, "fenced: the lease was lost");
+                Ok(())
+            }
+        }
+    }
+
+    /// A job that must not be run.
+    fn ends_at_once(&self, leased: &LeasedJob) -> Option<End> {
+        let job = &leased.job;
+        if job.cancel_requested {
+            return Some(End::Canceled);
+        }
+        if job.crashes >= MAX_CRASHES {
+            let detail = format!("The job's worker died {} times.", job.crashes);
+            let problem = Problem::new(ErrorCode::WorkerDied, detail)
+                .with("limit_name", "max_crashes")
+                .with("limit", MAX_CRASHES)
+                .with("found", job.crashes);
+            return Some(End::Failed(Box::new(problem)));
+        }
+        (self.tools.clock.now() >= job.deadline).then_some(End::Expired)
+    }
+
+    async fn file(
+        &self,
+        leased: &LeasedJob,
+        upload: Option<(Bytes, BodyMemory)>,
+    ) -> Result<(Bytes, Option<BodyMemory>), ApiError> {
+        if let Some((bytes, memory)) = upload {
+            return Ok((bytes, Some(memory)));
+        }
+        if let Some(content) = &leased.content {
+            return Ok((content.clone().into(), None));
+        }
+        let name = image_blob((leased.job.project, leased.job.mode), &leased.sha256);
+        Ok((self.tools.blobs.get(&name).await?, None))
+    }
+
+    /// Runs what is still to be done. What it finds is in `found`, however it ends.
+    async fn run(
+        &self,
+        leased: &LeasedJob,
+        (bytes, memory): (Bytes, Option<BodyMemory>),
+        (found, stopped): (&mut Found, &mut watch::Receiver<Option<Stop>>),
+    ) -> Result<Outcome, ApiError> {
+        let job = &leased.job;
+        let unfinished: Vec<_> = unfinished(leased).map(|step| step.feature).collect();
+        let planned = unfinished.len();
+        let request: AnalyzeRequest = document::read(&job.request)?;
+        let request = AnalyzeRequest { features: unfinished, ..request };
+        let (ended, mut ends) = mpsc::unbounded_channel();
+        let attempt = Attempt { job: job.id, token: leased.token, bytes, memory, request, ended };
+        let running = self.tools.analyzer.run(attempt);
+        tokio::pin!(running);
+        let left = job.deadline.duration_since(self.tools.clock.now());
+        let overdue = sleep(Duration::try_from(left).unwrap_or_default());
+        tokio::pin!(overdue);
+        loop {
+            tokio::select! {
+                biased;
+                Some(end) = ends.recv() => self.note(leased, (end, planned), found).await?,
+                done = &mut running => {
+                    while let Ok(end) = ends.try_recv() {
+                        found.ends.push(end);
+                    }
+                    return Ok(Outcome::Done(done));
+                }
+                Ok(stop) = stopped.wait_for(Option::is_some) => {
+                    return Ok(Outcome::Stopped(stop.unwrap_or(Stop::Lost)));
+                }
+                () = &mut overdue => return Ok(Outcome::Overdue),
+                () = self.halting.cancelled() => return Ok(Outcome::Halted),
+            }
+        }
+    }
+
+    /// Commits a step that succeeded, unless it is the last: that one is committed with the job's end.
+    async fn note(
+        &self,
+        leased: &LeasedJob,
+        (end, planned): (StepEnd, usize),
+        found: &mut Found,
+    ) -> Result<(), ApiError> {
+        let last = found.ends.len() + found.committed.len() + 1 == planned;
+        let outcome = outcome(&leased.job, &end, true).filter(|_| end.result.is_ok() && !last);
+        let Some(outcome) = outcome else {
+            found.ends.push(end);
+            return Ok(());
+        };
+        let lease = (leased.job.id, leased.token);
+        match self.persistently(|| self.tools.store.finish_step(lease, outcome.clone())).await? {
+            Ok(()) => found.committed.push(end),
+            // The end will be fenced as well; until then the work goes on.
+            Err(_) => tracing::warn!(job = %lease.0, token = lease.1, "fenced: another worker has the job"),
+        }
+        crate::failpoint::hit("after_step_commit");
+        Ok(())
+    }
+
+    /// Ends the job, or gives it back for another attempt at what failed.
+    async fn conclude(
+        &self,
+        leased: &LeasedJob,
+        done: Result<Remarks, ApiError>,
+        mut found: Found,
+    ) -> Result<(), ApiError> {
+        let job = &leased.job;
+        let failure = match done {
+            Ok(remarks) => {
+                found.dedup = self.recognise(leased, &remarks).await?;
+                found.remarks = remarks;
+                found.ends.iter().find_map(|end| end.result.as_ref().err().cloned())
+            }
+            Err(error) if error.problem().code == ErrorCode::ShuttingDown => {
+                return self.give_back(leased, Vec::new(), Duration::ZERO).await;
+            }
+            Err(error) => {
+                let (problem, now) = (Problem::from(error), self.tools.clock.now());
+                let told: Vec<_> = found.ends.iter().chain(&found.committed).map(|end| end.feature).collect();
+                let silent = unfinished(leased).filter(|step| !told.contains(&step.feature));
+                found.ends.extend(silent.map(|step| failed_step(step, &problem, now)));
+                Some(problem)
+            }
+        };
+        let Some(problem) = failure else { return self.end(leased, End::Succeeded, found).await };
+        let attempts = unfinished(leased).map(|step| step.attempts + 1).max().unwrap_or(1);
+        let policy = RetryPolicy { max_attempts: self.rules.jobs.max_attempts };
+        match policy.delay(problem.code, attempts, random()) {
+            Some(delay) => {
+                tracing::info!(job = %job.id, code = %problem.code, attempts, ?delay, "to be tried again");
+                let tried = found.ends.iter().filter_map(|end| outcome(job, end, end.result.is_ok()));
+                self.give_back(leased, tried.collect(), delay).await
+            }
+            None => self.end(leased, End::Failed(Box::new(problem)), found).await,
+        }
+    }
+
+    async fn give_back(
+        &self,
+        leased: &LeasedJob,
+        tried: Vec<StepOutcome>,
+        delay: Duration,
+    ) -> Result<(), ApiError> {
+        let not_before = (self.tools.clock.now() + signed(delay)).min(leased.job.deadline);
+        let lease = (leased.job.id, leased.token);
+        let released =
+            self.persistently(|| self.tools.store.release(lease, tried.clone(), not_before)).await?;
+        if released.is_err() {
+            tracing::warn!(job = %lease.0, token = lease.1, "fenced: another worker has the job");
+        }
+        self.wake();
+        Ok(())
+    }
+
+    /// Asks the store until it answers, or the process wants to end: what was found must not be lost to a full disk or
+    /// a database that restarts.
+    pub(super) async fn persistently<T, F>(&self, ask: impl Fn() -> F) -> Result<T, StoreError>
+    where
+        F: Future<Output = Result<T, StoreError>>,
+    {
+        let mut pause = Duration::from_millis(100);
+        loop {
+            match ask().await {
+                Err(error @ (StoreError::Unavailable { .. } | StoreError::Full)) => {
+                    tracing::warn!(%error, ?pause, "the store is asked again");
+                    tokio::select! {
+                        () = sleep(pause) => {}
+                        () = self.halting.cancelled() => return Err(error),
+                    }
+                    pause = (pause * 2).min(Duration::from_secs(2));
+                }
+                done => return done,
+            }
+        }
+    }
+}
+
+fn unfinished(leased: &LeasedJob) -> impl Iterator<Item = &StoredStep> {
+    leased.job.steps.iter().filter(|step| step.finished_at.is_none())
+}
+
+/// 0 to 1, for jitter.
+fn random() -> f64 {
+    let mut bytes = [0; 4];
+    // Without random numbers everybody waits as long as may be.
+    if aws_lc_rs::rand::fill(&mut bytes).is_err() {
+        return 1.0;
+    }
+    f64::from(u32::from_le_bytes(bytes)) / f64::from(u32::MAX)
+}

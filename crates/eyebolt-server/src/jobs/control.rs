@@ -1,0 +1,214 @@
+//! What a client does with a job that it knows: read it, wait for it, cancel it, run again what failed.
+
+use std::{sync::Arc, time::Duration};
+
+use bytes::Bytes;
+use eyebolt_store::{Cancellation, Document, JobFilter, Principal, Retry, StoreError, StoredJob};
+use eyebolt_types::{ErrorCode, Job, JobStatus, id::JobId};
+use jiff::Timestamp;
+use tokio::time::timeout;
+
+use super::{Jobs, Room, Stop, Waiter, document, signed};
+use crate::ApiError;
+
+/// A job as it is read.
+#[derive(Debug)]
+pub(crate) enum Read {
+    /// It has ended: the document, byte for byte the same for everybody.
+    Ended(Bytes),
+    /// It has not.
+    Running(Box<Job>),
+}
+
+/// Which jobs are wanted.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Page {
+    pub(crate) status: Option<JobStatus>,
+    pub(crate) created_from: Option<Timestamp>,
+    pub(crate) created_before: Option<Timestamp>,
+    pub(crate) after: Option<JobId>,
+    pub(crate) limit: u32,
+}
+
+impl Jobs {
+    /// A job of the caller's project and mode.
+    ///
+    /// # Errors
+    /// `job_not_found`.
+    pub(crate) async fn stored(&self, caller: &Principal, id: JobId) -> Result<StoredJob, ApiError> {
+        let found = self.0.tools.store.job((caller.project, caller.mode), id).await?;
+        found.ok_or_else(missing)
+    }
+
+    /// A job, after its end or after `patience`.
+    ///
+    /// # Errors
+    /// `job_not_found`.
+    pub(crate) async fn read(
+        &self,
+        caller: &Principal,
+        id: JobId,
+        patience: Duration,
+    ) -> Result<Read, ApiError> {
+        // Registered before the look, so that an end between both is not missed.
+        let waiter = self.0.waiters.register(id);
+        let job = self.stored(caller, id).await?;
+        if job.status.is_terminal() || patience.is_zero() {
+            return self.shown(job).await;
+        }
+        self.await_end(waiter, patience).await;
+        self.shown(self.stored(caller, id).await?).await
+    }
+
+    async fn shown(&self, job: StoredJob) -> Result<Read, ApiError> {
+        if !job.status.is_terminal() {
+            return Ok(Read::Running(Box::new(document::so_far(&job)?)));
+        }
+        match self.0.tools.store.document(job.id).await? {
+            Some(document) => Ok(Read::Ended(self.0.bytes(job.id, document).await?)),
+            None => Ok(Read::Running(Box::new(document::so_far(&job)?))),
+        }
+    }
+
+    /// Waits for an end that this process tells, or that the database shows: another process may run the job.
+    pub(crate) async fn await_end(&self, mut waiter: Waiter, patience: Duration) -> Option<Arc<super::Ended>> {
+        let job = waiter.job();
+        let waited = async {
+            loop {
+                tokio::select! {
+                    ended = waiter.ended() => return ended,
+                    () = self.left_waiting(job) => return None,
+                    () = tokio::time::sleep(ELSEWHERE) => {
+                        if self.0.has_ended(job).await {
+                            return None;
+                        }
+                    }
+                }
+            }
+        };
+        timeout(patience, waited).await.ok().flatten()
+    }
+
+    /// Resolves where this process stops and will not begin the job any more.
+    async fn left_waiting(&self, job: JobId) {
+        self.stopped().await;
+        while self.runs_here(job) {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    }
+
+    /// Jobs of the caller, newest first; and whether there are more.
+    ///
+    /// # Errors
+    /// Where the database fails.
+    pub(crate) async fn list(
+        &self,
+        caller: &Principal,
+        page: Page,
+    ) -> Result<(Vec<StoredJob>, bool), ApiError> {
+        let filter = JobFilter {
+            project: caller.project,
+            mode: caller.mode,
+            status: page.status,
+            created_from: page.created_from,
+            created_before: page.created_before,
+            after: page.after,
+            limit: page.limit + 1,
+        };
+        let mut jobs = self.0.tools.store.jobs(filter).await?;
+        let more = jobs.len() > page.limit as usize;
+        jobs.truncate(page.limit as usize);
+        Ok((jobs, more))
+    }
+
+    /// Cancels a job. One that runs ends at the next place between two steps; the answer does not wait for it.
+    ///
+    /// # Errors
+    /// `job_not_found`; `job_not_cancelable` where it has ended otherwise.
+    pub(crate) async fn cancel(&self, caller: &Principal, id: JobId) -> Result<StoredJob, ApiError> {
+        let room = &self.0;
+        let whose = (caller.project, caller.mode, id);
+        match room.tools.store.cancel(whose, room.lease(), room.tools.clock.now()).await? {
+            Cancellation::Missing => return Err(missing()),
+            Cancellation::Ended(JobStatus::Canceled) => {}
+            Cancellation::Ended(status) => {
+                return Err(ended(ErrorCode::JobNotCancelable, status, "has ended"));
+            }
+            Cancellation::Requested => {
+                if let Some(running) = room.running().get(&id) {
+                    running.stop.send_replace(Some(Stop::Cancel));
+                }
+            }
+            Cancellation::Yours(leased) => {
+                room.end(&leased, super::end::End::Canceled, super::end::Found::default()).await?;
+            }
+        }
+        self.stored(caller, id).await
+    }
+
+    /// Runs again what failed of a job.
+    ///
+    /// # Errors
+    /// `job_not_found`; `job_not_retryable` where nothing failed for a passing reason, or too long ago.
+    pub(crate) async fn retry(&self, caller: &Principal, id: JobId) -> Result<StoredJob, ApiError> {
+        let (room, whose) = (&self.0, (caller.project, caller.mode, id));
+        let now = room.tools.clock.now();
+        match room.tools.store.retry(whose, now + signed(room.rules.jobs.deadline), now).await? {
+            Retry::Missing => Err(missing()),
+            Retry::NotFailed(status) => Err(ended(ErrorCode::JobNotRetryable, status, "did not fail")),
+            Retry::Final => {
+                let detail = "The job failed for a reason that does not pass, or too long ago.";
+                let mut error = ApiError::new(ErrorCode::JobNotRetryable, detail);
+                error.problem_mut().params.insert("status".to_owned(), "failed".into());
+                Err(error)
+            }
+            Retry::Pending => {
+                room.wake();
+                self.stored(caller, id).await
+            }
+        }
+    }
+}
+
+/// How often a job is looked up that another process may run.
+const ELSEWHERE: Duration = Duration::from_millis(500);
+
+impl Room {
+    async fn has_ended(&self, job: JobId) -> bool {
+        matches!(self.tools.store.document(job).await, Ok(Some(_)))
+    }
+
+    /// The bytes of a document.
+    pub(super) async fn bytes(&self, job: JobId, document: Document) -> Result<Bytes, ApiError> {
+        match document {
+            Document::Inline(bytes) => Ok(bytes.into()),
+            Document::Blob(name) => self.tools.blobs.get(&name).await.map_err(|error| match error {
+                StoreError::Corrupt { what } => {
+                    tracing::error!(%job, what, "a stored answer is corrupt");
+                    let detail = format!("The stored answer of {job} can't be read.");
+                    let mut error = ApiError::new(ErrorCode::StoredResponseCorrupt, detail);
+                    error.problem_mut().params.insert("job".to_owned(), job.to_string().into());
+                    error
+                }
+                other => other.into(),
+            }),
+        }
+    }
+}
+
+fn missing() -> ApiError {
+    ApiError::new(ErrorCode::JobNotFound, "There is no such job.")
+}
+
+fn ended(code: ErrorCode, status: JobStatus, what: &str) -> ApiError {
+    let how = match status {
+        JobStatus::Succeeded => "succeeded",
+        JobStatus::Failed => "failed",
+        JobStatus::Canceled => "was canceled",
+        JobStatus::Expired => "expired",
+        JobStatus::Pending | JobStatus::Processing => "runs",
+    };
+    let mut error = ApiError::new(code, format!("The job {what}: it {how}."));
+    error.problem_mut().params.insert("status".to_owned(), status.name().into());
+    error
+}

@@ -1,0 +1,212 @@
+//! How a job ends, and what whoever asked is answered.
+
+use bytes::Bytes;
+use eyebolt_store::{Answer, Charging, Closing, Document, LeasedJob, MAX_INLINE_DOCUMENT, StepOutcome, StoredJob};
+use eyebolt_types::{Dedup, ErrorCode, Job, JobStatus, Problem, Step, Results, StepStatus};
+use jiff::Timestamp;
+
+use super::{
+    Room,
+    document::{self, Outline, State},
+    signed,
+    waiting::Ended,
+};
+use crate::{
+    ApiError,
+    analysis::{Remarks, StepEnd},
+};
+
+/// How a job ends.
+#[derive(Debug, Clone)]
+pub(super) enum End {
+    Succeeded,
+    Failed(Box<Problem>),
+    Canceled,
+    Expired,
+}
+
+impl End {
+    pub(super) fn failed(error: ApiError) -> Self {
+        Self::Failed(Box::new(error.into()))
+    }
+
+    fn status(&self) -> JobStatus {
+        match self {
+            Self::Succeeded => JobStatus::Succeeded,
+            Self::Failed(_) => JobStatus::Failed,
+            Self::Canceled => JobStatus::Canceled,
+            Self::Expired => JobStatus::Expired,
+        }
+    }
+
+    /// What is told instead of the job. It names the request that was accepted, so that it is the same each time.
+    fn problem(&self, job: &StoredJob) -> Option<Problem> {
+        let problem = match self {
+            Self::Succeeded => return None,
+            Self::Failed(problem) => (**problem).clone(),
+            Self::Canceled => Problem::new(ErrorCode::JobCanceled, "The job was canceled."),
+            Self::Expired => {
+                let detail = format!("The job was not finished before {}.", job.deadline);
+                Problem::new(ErrorCode::JobExpired, detail).with("deadline", job.deadline.to_string())
+            }
+        };
+        let mut problem = problem.with("job", job.id.to_string());
+        problem.request_id = Some(job.request_id.clone());
+        problem.instance = Some("/v1/analyze".to_owned());
+        Some(problem)
+    }
+}
+
+/// What the last attempt found: of a job that was never tried, nothing.
+#[derive(Debug, Default)]
+pub(super) struct Found {
+    /// Steps that were not committed before.
+    pub(super) ends: Vec<StepEnd>,
+    /// Steps that were.
+    pub(super) committed: Vec<StepEnd>,
+    pub(super) remarks: Remarks,
+    /// Whether the image was seen before; `None`: as was known at acceptance.
+    pub(super) dedup: Option<Dedup>,
+}
+
+impl Room {
+    /// Ends a job, and tells everybody who waits. A store that fails is asked again, since what was found would be lost
+    /// otherwise; meanwhile the lease holds.
+    pub(super) async fn end(&self, leased: &LeasedJob, end: End, found: Found) -> Result<(), ApiError> {
+        let (job, now) = (&leased.job, self.tools.clock.now());
+        let retryable = matches!(&end, End::Failed(problem) if problem.retryable);
+        let retryable_until = retryable.then(|| now + signed(self.rules.jobs.retryable));
+        let charge = match end {
+            End::Succeeded | End::Failed(_) => Charging::Steps,
+            End::Canceled | End::Expired => Charging::Nothing,
+        };
+        let state = State {
+            status: end.status(),
+            finished_at: Some(now),
+            error: end.problem(job),
+            retryable_until,
+            charging: charge,
+        };
+        let outcomes = found.ends.iter().filter_map(|end| outcome(job, end, true)).collect();
+        let whole = assemble(job, found, state)?;
+        let (told, answer) = answer(&whole);
+        let closing = Closing {
+            status: whole.status,
+            error: whole.error.as_ref().map(document::write),
+            steps: outcomes,
+            document: self.keep_document(leased, &whole, &told).await?,
+            answer: Some(answer),
+            expires_at: now + signed(self.rules.idempotency.retention),
+            retryable_until,
+            charge,
+        };
+        crate::failpoint::hit("before_close");
+        let lease = (job.id, leased.token);
+        let closed = self.persistently(|| self.tools.store.close(lease, closing.clone(), now)).await?;
+        crate::failpoint::hit("after_close");
+        if closed.is_err() {
+            tracing::warn!(job = %job.id, token = leased.token, "fenced: another worker has the job");
+            return Ok(());
+        }
+        tracing::info!(job = %job.id, status = whole.status.name(), "ended");
+        self.waiters.tell(job.id, told);
+        Ok(())
+    }
+
+    /// The document, or the name of the blob that holds it.
+    pub(super) async fn keep_document(
+        &self,
+        leased: &LeasedJob,
+        job: &Job,
+        told: &Ended,
+    ) -> Result<Document, ApiError> {
+        let body = if told.status == 200 { told.body.clone() } else { bytes_of(job) };
+        if body.len() <= MAX_INLINE_DOCUMENT {
+            return Ok(Document::Inline(body.to_vec()));
+        }
+        let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, &body);
+        let name = format!("documents/{}/{}", leased.job.id, hex::encode(digest));
+        self.persistently(|| self.tools.blobs.put(&name, body.clone())).await?;
+        Ok(Document::Blob(name))
+    }
+}
+
+fn assemble(job: &StoredJob, found: Found, state: State) -> Result<Job, ApiError> {
+    let mut outline = Outline::of(job)?;
+    outline.warnings.extend(found.remarks.warnings);
+    if let Some(dedup) = found.dedup {
+        outline.dedup = dedup;
+    }
+    let ends: Vec<_> = found.committed.iter().chain(&found.ends).collect();
+    let unfinished = if state.charging == Charging::Nothing { StepStatus::Canceled } else { StepStatus::Failed };
+    let steps = job.steps.iter().map(|step| {
+        let end = ends.iter().find(|end| end.feature == step.feature && step.finished_at.is_none());
+        let (mut shown, found): (Step, Option<Results>) = match end {
+            Some(end) => document::of_end(step, end),
+            None => document::of_row(step)?,
+        };
+        if matches!(shown.status, StepStatus::Pending | StepStatus::Processing) {
+            shown.status = unfinished;
+        }
+        Ok((shown, found))
+    });
+    let steps = steps.collect::<Result<Vec<_>, ApiError>>()?;
+    Ok(outline.job(steps, state))
+}
+
+/// What is told now, and kept for retries: a job that succeeded, or the problem of any other.
+pub(super) fn answer(job: &Job) -> (Ended, Answer) {
+    let dedup = Some(dedup_status(&job.dedup));
+    match &job.error {
+        None => {
+            let told = Ended { status: 200, body: bytes_of(job), code: None, dedup };
+            (told, Answer { status: 200, body: None })
+        }
+        Some(problem) => {
+            let body = bytes_of(problem);
+            let kept = Answer { status: problem.status, body: Some(body.to_vec()) };
+            (Ended { status: problem.status, body, code: Some(problem.code), dedup }, kept)
+        }
+    }
+}
+
+fn bytes_of(value: &impl serde::Serialize) -> Bytes {
+    serde_json::to_vec(value).expect("words of the API are plain data").into()
+}
+
+/// The header `Dedup-Status`: a Token and, where there is one, the job that had the image (RFC 9651).
+pub(crate) fn dedup_status(dedup: &Dedup) -> String {
+    let status = dedup.status.name();
+    match (&dedup.of, dedup.kind) {
+        (Some(of), Some(kind)) => format!("{status};of=\"{of}\";kind={}", kind.name()),
+        _ => status.to_owned(),
+    }
+}
+
+/// The outcome of a step in the store's words; `None` where the job has no such step.
+pub(super) fn outcome(job: &StoredJob, end: &StepEnd, last: bool) -> Option<StepOutcome> {
+    let step = job.steps.iter().find(|step| step.feature == end.feature)?;
+    let result = match &end.result {
+        Ok(results) => Ok(bytes_of(results).to_vec()),
+        Err(problem) => Err(document::write(problem)),
+    };
+    Some(StepOutcome {
+        position: step.position,
+        model: end.model.clone(),
+        result,
+        last,
+        started_at: end.started_at,
+        finished_at: end.finished_at,
+    })
+}
+
+/// The failed end of a step that never ended by itself.
+pub(super) fn failed_step(step: &eyebolt_store::StoredStep, problem: &Problem, now: Timestamp) -> StepEnd {
+    StepEnd {
+        feature: step.feature,
+        model: step.model.clone(),
+        result: Err(problem.clone()),
+        started_at: now,
+        finished_at: now,
+    }
+}

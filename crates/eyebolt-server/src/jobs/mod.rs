@@ -1,0 +1,206 @@
+//! The room "jobs": a request becomes a durable job, a worker runs it, and whoever asked waits or comes back.
+//!
+//! The work belongs to the job, never to a connection: a client that goes away stops nothing that it can still ask for.
+
+mod attempt;
+mod control;
+pub(crate) mod document;
+mod end;
+mod retry_policy;
+mod settings;
+mod submit;
+mod waiting;
+mod worker;
+
+use std::{
+    collections::HashMap,
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
+};
+
+use eyebolt_store::{Blobs, Lease, Replays, Store};
+use eyebolt_types::{Clock, id::JobId};
+use jiff::SignedDuration;
+use tokio::sync::{Notify, Semaphore, watch};
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+
+pub use self::settings::{DedupPolicy, DedupSettings, IdempotencySettings, JobSettings};
+pub(crate) use self::{
+    control::Page,
+    submit::{Ask, Submitted},
+    waiting::{Ended, Waiter},
+};
+use self::waiting::Waiters;
+use crate::Analyzer;
+
+/// The jobs of this process. Cheap to clone; every clone is the same room.
+#[derive(Debug, Clone)]
+pub struct Jobs(Arc<Room>);
+
+/// What a room needs.
+#[derive(Debug)]
+pub struct Tools {
+    /// The rows.
+    pub store: Store,
+    /// The files.
+    pub blobs: Blobs,
+    /// What answers.
+    pub analyzer: Analyzer,
+    /// What tells the time.
+    pub clock: Clock,
+}
+
+/// How it works.
+#[derive(Debug, Clone, Default)]
+pub struct Rules {
+    /// Section `jobs`.
+    pub jobs: JobSettings,
+    /// Section `idempotency`.
+    pub idempotency: IdempotencySettings,
+    /// Section `dedup`.
+    pub dedup: DedupSettings,
+}
+
+#[derive(Debug)]
+struct Room {
+    tools: Tools,
+    rules: Rules,
+    /// A name of this run of the process: leases are under it.
+    owner: String,
+    /// What begins every owner's name of this data folder.
+    instance: String,
+    /// Jobs that run at once.
+    slots: Arc<Semaphore>,
+    running: Mutex<HashMap<JobId, Running>>,
+    waiters: Waiters,
+    /// A job was accepted, or given back.
+    wake: Notify,
+    /// There may be pending jobs: new ones queue behind them.
+    backlog: AtomicBool,
+    replays: Mutex<HashMap<Replays, u64>>,
+    /// No new job is begun.
+    stopping: CancellationToken,
+    /// Jobs that run are given back.
+    halting: CancellationToken,
+    tasks: TaskTracker,
+}
+
+#[derive(Debug)]
+struct Running {
+    token: i64,
+    stop: watch::Sender<Option<Stop>>,
+}
+
+/// Why an attempt ends before its work does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Stop {
+    /// Somebody wants it to be canceled.
+    Cancel,
+    /// Another worker has the job.
+    Lost,
+}
+
+impl Jobs {
+    /// A room. `instance` names the data folder, and is the same after a restart. `threads`: how many jobs the engine
+    /// computes at once.
+    pub fn new(tools: Tools, rules: Rules, (instance, threads): (&str, usize)) -> Self {
+        let slots = if rules.jobs.slots == 0 { threads * 2 + 2 } else { rules.jobs.slots };
+        Self(Arc::new(Room {
+            tools,
+            rules,
+            owner: format!("{instance}/{}", JobId::new()),
+            instance: format!("{instance}/"),
+            slots: Arc::new(Semaphore::new(slots)),
+            running: Mutex::default(),
+            waiters: Waiters::default(),
+            wake: Notify::new(),
+            backlog: AtomicBool::new(true),
+            replays: Mutex::default(),
+            stopping: CancellationToken::new(),
+            halting: CancellationToken::new(),
+            tasks: TaskTracker::new(),
+        }))
+    }
+
+    /// Whether a request that starts work must have a key.
+    pub fn key_required(&self) -> bool {
+        self.0.rules.idempotency.required
+    }
+
+    /// How long a caller waits who says nothing, and how long anybody may.
+    pub(crate) fn patience(&self) -> (std::time::Duration, std::time::Duration) {
+        (self.0.rules.jobs.wait, self.0.rules.jobs.max_wait)
+    }
+
+    /// Begins no more jobs; those that run go on.
+    pub fn stop(&self) {
+        self.0.stopping.cancel();
+    }
+
+    /// Resolves once [`Jobs::stop`] was called.
+    pub(crate) async fn stopped(&self) {
+        self.0.stopping.cancelled().await;
+    }
+
+    /// Whether the job runs in this process.
+    pub(crate) fn runs_here(&self, job: JobId) -> bool {
+        self.0.running().contains_key(&job)
+    }
+
+    /// Gives back the jobs that still run, and ends every task of the room. They are claimed again by whoever is there.
+    pub async fn halt(&self) {
+        self.0.stopping.cancel();
+        self.0.halting.cancel();
+        self.0.waiters.dismiss();
+        self.0.tasks.close();
+        self.0.tasks.wait().await;
+        self.0.flush_replays().await;
+    }
+}
+
+impl Room {
+    fn running(&self) -> std::sync::MutexGuard<'_, HashMap<JobId, Running>> {
+        self.running.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn lease(&self) -> Lease {
+        let until = self.tools.clock.now() + signed(self.rules.jobs.lease);
+        Lease { owner: self.owner.clone(), until }
+    }
+
+    /// Wakes the worker: there is a pending job.
+    fn wake(&self) {
+        self.backlog.store(true, Ordering::Release);
+        self.wake.notify_one();
+    }
+
+    /// Counts an answer that is given again.
+    fn count_replay(&self, replay: Replays) {
+        let mut replays = self.replays.lock().unwrap_or_else(PoisonError::into_inner);
+        *replays.entry(replay).or_default() += 1;
+    }
+
+    /// Writes the counts down. What a crash loses of them carries no price.
+    async fn flush_replays(&self) {
+        let counted: Vec<_> = {
+            let mut replays = self.replays.lock().unwrap_or_else(PoisonError::into_inner);
+            replays.drain().collect()
+        };
+        if counted.is_empty() {
+            return;
+        }
+        let written = self.tools.store.count_replays(counted.clone(), self.tools.clock.now()).await;
+        if written.is_err() {
+            let mut replays = self.replays.lock().unwrap_or_else(PoisonError::into_inner);
+            for (whose, count) in counted {
+                *replays.entry(whose).or_default() += count;
+            }
+        }
+    }
+}
+
+fn signed(duration: std::time::Duration) -> SignedDuration {
+    SignedDuration::try_from(duration).unwrap_or(SignedDuration::MAX)
+}

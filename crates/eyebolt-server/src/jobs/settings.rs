@@ -1,0 +1,179 @@
+//! Sections `jobs`, `idempotency` and `dedup` of the settings.
+
+use std::time::Duration;
+
+use jiff::fmt::serde::unsigned_duration::friendly::compact::required as friendly;
+use serde::{Deserialize, Serialize};
+
+/// Section `jobs`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct JobSettings {
+    /// Jobs that run at once; 0: twice the engine's threads and two, so that the next image is there when a thread is
+    /// free.
+    pub slots: usize,
+    /// How long a worker without a sign of life keeps its jobs.
+    #[serde(with = "friendly")]
+    pub lease: Duration,
+    /// Between two signs of life.
+    #[serde(with = "friendly")]
+    pub heartbeat: Duration,
+    /// From acceptance to the end, waiting included.
+    #[serde(with = "friendly")]
+    pub deadline: Duration,
+    /// Attempts at a step that fails for a passing reason.
+    pub max_attempts: u32,
+    /// How long what failed can be run again by `:retry` or the same key.
+    #[serde(with = "friendly")]
+    pub retryable: Duration,
+    /// How long a caller waits who says nothing.
+    #[serde(with = "friendly")]
+    pub wait: Duration,
+    /// How long a caller may wait.
+    #[serde(with = "friendly")]
+    pub max_wait: Duration,
+}
+
+impl Default for JobSettings {
+    fn default() -> Self {
+        Self {
+            slots: 0,
+            lease: Duration::from_secs(10),
+            heartbeat: Duration::from_secs(3),
+            deadline: Duration::from_mins(15),
+            max_attempts: 3,
+            retryable: Duration::from_hours(24),
+            wait: Duration::from_secs(10),
+            max_wait: Duration::from_secs(55),
+        }
+    }
+}
+
+/// Section `idempotency`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct IdempotencySettings {
+    /// Whether a request that starts work must have a key.
+    pub required: bool,
+    /// How long an answer is kept after its job ended.
+    #[serde(with = "friendly")]
+    pub retention: Duration,
+    /// How long clients of this server go on retrying.
+    #[serde(with = "friendly")]
+    pub retry_horizon: Duration,
+}
+
+impl Default for IdempotencySettings {
+    fn default() -> Self {
+        Self {
+            required: true,
+            retention: Duration::from_hours(7 * 24),
+            retry_horizon: Duration::from_hours(24),
+        }
+    }
+}
+
+/// Section `dedup`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct DedupSettings {
+    /// What happens to an image that was seen before.
+    pub policy: DedupPolicy,
+    /// How long an image is remembered.
+    #[serde(with = "friendly")]
+    pub window: Duration,
+}
+
+impl Default for DedupSettings {
+    fn default() -> Self {
+        Self { policy: DedupPolicy::Flag, window: Duration::from_hours(24) }
+    }
+}
+
+/// What happens to an image that was seen before.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum DedupPolicy {
+    /// Nothing is looked up.
+    Off,
+    /// It is processed, and the answer names the earlier job.
+    Flag,
+    /// The same file, asked the same, is answered from the earlier job, without a price; anything else is flagged.
+    Reuse,
+}
+
+impl JobSettings {
+    /// What can't work, in a sentence each. `request_timeout` is the edge's.
+    pub fn check(&self, request_timeout: Duration) -> Vec<String> {
+        let mut found = Vec::new();
+        if self.heartbeat.is_zero() || self.heartbeat * 2 > self.lease {
+            found.push(format!(
+                "jobs.heartbeat is {:?}: a lease of {:?} (jobs.lease) must outlive two of them",
+                self.heartbeat, self.lease
+            ));
+        }
+        if self.max_attempts == 0 {
+            found.push("jobs.max_attempts is 0: nothing would ever run".to_owned());
+        }
+        if self.max_wait >= request_timeout {
+            found.push(format!(
+                "jobs.max_wait is {:?}, not less than http.request_timeout ({request_timeout:?})",
+                self.max_wait
+            ));
+        }
+        if self.deadline < self.lease {
+            found.push(format!("jobs.deadline is {:?}, less than jobs.lease ({:?})", self.deadline, self.lease));
+        }
+        found
+    }
+}
+
+impl IdempotencySettings {
+    /// What can't work, in a sentence each. A key must outlive the last retry of a client, counted from the end of the
+    /// job that it may still be waiting for.
+    pub fn check(&self, jobs: &JobSettings) -> Vec<String> {
+        let mut found = Vec::new();
+        let needed = self.retry_horizon + jobs.deadline;
+        if self.retention < needed {
+            found.push(format!(
+                "idempotency.retention is {:?}, less than idempotency.retry_horizon and jobs.deadline together \
+                 ({needed:?}): a late retry would run, and be charged, twice",
+                self.retention
+            ));
+        }
+        let (day, month) = (Duration::from_hours(24), Duration::from_hours(30 * 24));
+        if !(day..=month).contains(&self.retention) {
+            found.push(format!("idempotency.retention is {:?}, outside 24h to 720h", self.retention));
+        }
+        if jobs.retryable > self.retention {
+            found.push(format!(
+                "jobs.retryable is {:?}, more than idempotency.retention ({:?})",
+                jobs.retryable, self.retention
+            ));
+        }
+        found
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_retention_shorter_than_the_retry_horizon_is_refused() {
+        let (sound, jobs) = (IdempotencySettings::default(), JobSettings::default());
+        assert_eq!(sound.check(&jobs), Vec::<String>::new());
+        let horizon = Duration::from_hours(7 * 24);
+        let short = IdempotencySettings { retry_horizon: horizon, ..sound };
+        let found = short.check(&jobs);
+        assert!(found.len() == 1 && found[0].contains("twice"), "{found:?}");
+    }
+
+    #[test]
+    fn a_lease_that_one_late_heartbeat_loses_is_refused() {
+        let jobs = JobSettings { heartbeat: Duration::from_secs(6), ..JobSettings::default() };
+        assert_eq!(jobs.check(Duration::from_mins(1)).len(), 1);
+        assert_eq!(JobSettings::default().check(Duration::from_mins(1)), Vec::<String>::new());
+        assert_eq!(JobSettings::default().check(Duration::from_secs(30)).len(), 1, "the edge waits less");
+    }
+}

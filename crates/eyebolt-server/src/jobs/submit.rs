@@ -1,0 +1,296 @@
+//! A request becomes a job, or learns of the job that its key stands for.
+
+use std::sync::{Arc, atomic::Ordering};
+
+use bytes::Bytes;
+use eyebolt_store::{
+    Acceptance, Idempotency, Known, LeasedJob, NewImage, NewJob, NewStep, Principal, Record, Replays, StoredAnswer,
+    StoredJob, StoredStep, image_blob,
+};
+use eyebolt_types::{
+    AnalyzeRequest, Dedup, ErrorCode, JobStatus, StepStatus,
+    id::{ImageId, JobId, StepId},
+};
+use jiff::Timestamp;
+use tokio::sync::OwnedSemaphorePermit;
+
+use super::{
+    Ended, Jobs, Room, Waiter,
+    document::{self, Intake},
+    signed,
+};
+use crate::{
+    ApiError, BodyMemory,
+    analysis::{Checked, Submission},
+    idempotency::{self, IdempotencyKey},
+};
+
+/// What is asked beside the submission itself.
+#[derive(Debug)]
+pub(crate) struct Ask {
+    /// What a retry is known by.
+    pub(crate) key: Option<IdempotencyKey>,
+    /// The route, for the fingerprint.
+    pub(crate) route: &'static str,
+    /// This request.
+    pub(crate) request_id: String,
+}
+
+/// What became of a request.
+#[derive(Debug)]
+pub(crate) enum Submitted {
+    /// A job of its own.
+    New(Waiter),
+    /// The job of an earlier request with the same key, which has not ended.
+    Joined(Waiter),
+    /// The answer to an earlier request with the same key.
+    Replay {
+        /// Byte for byte as it was.
+        ended: Ended,
+        /// The earlier request.
+        request_id: String,
+        /// Its job.
+        job: JobId,
+    },
+}
+
+impl Jobs {
+    /// Accepts a request as a job: durable when this returns.
+    ///
+    /// # Errors
+    /// Where image or settings are refused, the key stands for another request or is expired, or the store fails. Then
+    /// nothing was accepted.
+    pub(crate) async fn submit(
+        &self,
+        caller: &Principal,
+        submission: Submission,
+        ask: Ask,
+    ) -> Result<Submitted, ApiError> {
+        let room = &self.0;
+        let idempotency = ask.key.as_ref().map(|key| Idempotency {
+            key_hash: key.hash(),
+            fingerprint: idempotency::fingerprint(ask.route, &submission.request, &submission.sha256),
+        });
+        if let Some(idempotency) = &idempotency {
+            let hash = idempotency.key_hash.clone();
+            let whose = (caller.project, caller.mode);
+            let known = room.tools.store.idempotency_record(whose, hash, room.tools.clock.now()).await?;
+            if let Some(known) = known {
+                return self.known(caller, known, idempotency).await;
+            }
+        }
+        let checked = room.tools.analyzer.check(&submission).await?;
+        self.accept(caller, (submission, checked), (ask, idempotency)).await
+    }
+
+    async fn accept(
+        &self,
+        caller: &Principal,
+        (submission, checked): (Submission, Checked),
+        (ask, idempotency): (Ask, Option<Idempotency>),
+    ) -> Result<Submitted, ApiError> {
+        let room = &self.0;
+        let image = room.keep_image(caller, &submission).await?;
+        let frozen = submission.request.clone().with_models(&checked.snapshots);
+        let dedup = room.seen(caller, &submission, &frozen).await?;
+        let slot = room.free_slot();
+        let mut job = NewJob {
+            id: JobId::new(),
+            project: caller.project,
+            mode: caller.mode,
+            key: Some(caller.key),
+            request_id: ask.request_id,
+            request: document::write(&frozen),
+            input: document::write(&Intake { input: checked.input, warnings: checked.warnings }),
+            image,
+            dedup: document::write(&dedup),
+            steps: new_steps(checked.snapshots),
+            deadline: room.tools.clock.now() + signed(room.rules.jobs.deadline),
+            idempotency,
+            lease: slot.is_some().then(|| room.lease()),
+        };
+        // Before it can end: the end must not be missed.
+        let waiter = room.waiters.register(job.id);
+        let now = room.tools.clock.now();
+        match room.tools.store.accept(job.clone(), now).await? {
+            Acceptance::Known(known) => {
+                drop(slot);
+                let Some(idempotency) = job.idempotency.take() else { return Err(twice()) };
+                self.known(caller, known, &idempotency).await
+            }
+            Acceptance::Accepted(image) => {
+                crate::failpoint::hit("after_accept");
+                let Submission { bytes, sha256, memory, .. } = submission;
+                match slot {
+                    Some(slot) => room.run_now((job, image, now), (bytes, sha256, memory), slot),
+                    None => room.wake(),
+                }
+                Ok(Submitted::New(waiter))
+            }
+        }
+    }
+
+    /// What a used key stands for.
+    async fn known(
+        &self,
+        caller: &Principal,
+        known: Known,
+        idempotency: &Idempotency,
+    ) -> Result<Submitted, ApiError> {
+        let room = &self.0;
+        let record = match known {
+            Known::Record(record) => record,
+            Known::Expired(since) => {
+                let detail = format!("The answer to this key was kept until {since}.");
+                return Err(with(ErrorCode::IdempotencyKeyExpired, &detail, ("expired_at", since)));
+            }
+        };
+        if record.fingerprint != idempotency.fingerprint {
+            let since = record.created_at;
+            let detail = format!("The key was first used at {since} for another request.");
+            return Err(with(ErrorCode::IdempotencyKeyReused, &detail, ("first_used_at", since)));
+        }
+        let again = record.retryable_until.is_some_and(|until| until > room.tools.clock.now());
+        if record.status == JobStatus::Failed && again {
+            // It failed for a reason that may have passed: what is not finished runs again.
+            let waiter = room.waiters.register(record.job);
+            self.retry(caller, record.job).await?;
+            return Ok(Submitted::Joined(waiter));
+        }
+        self.answered(caller, record).await
+    }
+
+    async fn answered(&self, caller: &Principal, record: Record) -> Result<Submitted, ApiError> {
+        let room = &self.0;
+        let job = record.job;
+        let Some(answer) = record.answer else {
+            // Registered first: an end between the two looks is not missed.
+            let waiter = room.waiters.register(job);
+            let Some(answer) = room.answer_of(caller, job).await? else {
+                return Ok(Submitted::Joined(waiter));
+            };
+            return self.replay(caller, job, answer).await;
+        };
+        self.replay(caller, job, answer).await
+    }
+
+    async fn replay(
+        &self,
+        caller: &Principal,
+        job: JobId,
+        answer: StoredAnswer,
+    ) -> Result<Submitted, ApiError> {
+        let room = &self.0;
+        room.count_replay(Replays { project: caller.project, mode: caller.mode, key: caller.key });
+        let body = room.bytes(job, answer.body).await?;
+        let code = (answer.status >= 400).then(|| code_of(&body)).flatten();
+        let ended = Ended { status: answer.status, body, code, dedup: None };
+        Ok(Submitted::Replay { ended, request_id: answer.request_id, job })
+    }
+}
+
+impl Room {
+    /// The answer that is kept of a job, where it has ended by now.
+    async fn answer_of(&self, caller: &Principal, job: JobId) -> Result<Option<StoredAnswer>, ApiError> {
+        let stored = self.tools.store.job((caller.project, caller.mode), job).await?;
+        if !stored.is_some_and(|job| job.status.is_terminal()) {
+            return Ok(None);
+        }
+        Ok(self.tools.store.answer(job).await?)
+    }
+
+    /// Makes the file durable, where it is too large for its row: before any row names it.
+    async fn keep_image(&self, caller: &Principal, submission: &Submission) -> Result<NewImage, ApiError> {
+        let (bytes, sha256) = (&submission.bytes, submission.sha256);
+        let small = bytes.len() <= eyebolt_store::MAX_INLINE;
+        if !small {
+            let name = image_blob((caller.project, caller.mode), &sha256);
+            self.tools.blobs.put(&name, bytes.clone()).await?;
+            crate::failpoint::hit("after_blob");
+        }
+        Ok(NewImage { sha256, bytes: bytes.len() as u64, content: small.then(|| bytes.to_vec()) })
+    }
+
+    /// A slot for a job that need not wait: where there is one, and nobody waits already.
+    fn free_slot(&self) -> Option<OwnedSemaphorePermit> {
+        if self.backlog.load(Ordering::Acquire) || self.stopping.is_cancelled() {
+            return None;
+        }
+        Arc::clone(&self.slots).try_acquire_owned().ok()
+    }
+
+    /// Runs a job that was accepted under a lease of its own, from the file in memory.
+    fn run_now(
+        self: &Arc<Self>,
+        (job, image, now): (NewJob, ImageId, Timestamp),
+        (bytes, sha256, memory): (Bytes, [u8; 32], BodyMemory),
+        slot: OwnedSemaphorePermit,
+    ) {
+        let leased =
+            LeasedJob { job: just_accepted(job, image, now), token: 1, sha256: sha256.to_vec(), content: None };
+        self.start(leased, Some((bytes, memory)), slot);
+    }
+}
+
+fn new_steps(snapshots: Vec<(eyebolt_types::Feature, Option<String>)>) -> Vec<NewStep> {
+    let step = |(feature, model)| NewStep { id: StepId::new(), feature, model };
+    snapshots.into_iter().map(step).collect()
+}
+
+/// What a look at the database would find.
+fn just_accepted(job: NewJob, image: ImageId, now: Timestamp) -> StoredJob {
+    let step = |(position, step): (usize, NewStep)| StoredStep {
+        position: position as u32,
+        id: step.id,
+        feature: step.feature,
+        model: step.model,
+        status: StepStatus::Pending,
+        attempts: 0,
+        result: None,
+        error: None,
+        started_at: None,
+        finished_at: None,
+    };
+    StoredJob {
+        id: job.id,
+        project: job.project,
+        mode: job.mode,
+        key: job.key,
+        request_id: job.request_id,
+        status: JobStatus::Processing,
+        request: job.request,
+        input: job.input,
+        image,
+        dedup: job.dedup,
+        error: None,
+        crashes: 0,
+        round: 1,
+        deadline: job.deadline,
+        cancel_requested: false,
+        created_at: now,
+        started_at: Some(now),
+        finished_at: None,
+        retryable_until: None,
+        steps: job.steps.into_iter().enumerate().map(step).collect(),
+    }
+}
+
+/// The code of a problem that is kept as bytes.
+fn code_of(body: &[u8]) -> Option<ErrorCode> {
+    #[derive(serde::Deserialize)]
+    struct Coded {
+        code: ErrorCode,
+    }
+    serde_json::from_slice::<Coded>(body).ok().map(|problem| problem.code)
+}
+
+fn with(code: ErrorCode, detail: &str, (name, time): (&str, Timestamp)) -> ApiError {
+    let mut error = ApiError::new(code, detail);
+    error.problem_mut().params.insert(name.to_owned(), time.to_string().into());
+    error
+}
+
+fn twice() -> ApiError {
+    ApiError::new(ErrorCode::Internal, "A job without a key met another.")
+}
+

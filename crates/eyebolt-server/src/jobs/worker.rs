@@ -1,0 +1,240 @@
+//! The tasks of the room: one claims jobs as slots become free, one keeps leases alive and takes up what dead workers
+//! left, one sweeps what is no longer needed.
+
+use std::{
+    sync::{Arc, atomic::Ordering},
+    time::Duration,
+};
+
+use eyebolt_store::{Heartbeat, StoreError};
+use jiff::Timestamp;
+use tokio::time::{Instant, sleep, sleep_until};
+
+use super::{Jobs, Room, Stop};
+
+/// How often pending jobs are looked for that nobody here was told of: those of other processes, and those whose time
+/// comes.
+const POLL: Duration = Duration::from_millis(250);
+
+/// After a failure of the store.
+const REST: Duration = Duration::from_millis(500);
+
+/// Jobs claimed at once.
+const MAX_CLAIM: usize = 16;
+
+/// A clock that jumped by more than this against the monotonic one says nothing about leases.
+const MAX_JUMP: Duration = Duration::from_secs(5);
+
+/// Between two sweeps of records and entries; blobs are swept once an hour.
+const SWEEP: Duration = Duration::from_mins(1);
+const SWEEPS_PER_BLOB_SWEEP: u32 = 60;
+
+/// Rows swept at once.
+const SWEEP_ROWS: u32 = 500;
+
+impl Jobs {
+    /// Takes back what an earlier run of this process left behind, and begins to work.
+    ///
+    /// # Errors
+    /// Where the database fails.
+    pub async fn start(&self) -> Result<(), StoreError> {
+        let room = &self.0;
+        let reaped = room.reap(Some(room.instance.clone())).await?;
+        if reaped > 0 {
+            tracing::info!(jobs = reaped, "took back the jobs of an earlier run");
+        }
+        room.tasks.spawn(Arc::clone(room).claim_jobs());
+        room.tasks.spawn(Arc::clone(room).keep_leases());
+        room.tasks.spawn(Arc::clone(room).sweep());
+        Ok(())
+    }
+}
+
+impl Room {
+    async fn claim_jobs(self: Arc<Self>) {
+        while !self.stopping.is_cancelled() {
+            let slot = tokio::select! {
+                slot = Arc::clone(&self.slots).acquire_owned() => slot,
+                () = self.stopping.cancelled() => return,
+            };
+            let Ok(slot) = slot else { return };
+            let mut slots = vec![slot];
+            while slots.len() < MAX_CLAIM
+                && let Ok(more) = Arc::clone(&self.slots).try_acquire_owned()
+            {
+                slots.push(more);
+            }
+            self.backlog.store(false, Ordering::Release);
+            match self.tools.store.claim(self.lease(), slots.len() as u32, self.tools.clock.now()).await {
+                Ok(jobs) => {
+                    crate::failpoint::hit("after_claim");
+                    let full = jobs.len() == slots.len();
+                    for (job, slot) in jobs.into_iter().zip(slots.drain(..)) {
+                        self.start(job, None, slot);
+                    }
+                    drop(slots);
+                    if full {
+                        self.backlog.store(true, Ordering::Release);
+                    } else {
+                        self.rest().await;
+                    }
+                }
+                Err(error) => {
+                    tracing::warn!(%error, "no jobs could be claimed");
+                    drop(slots);
+                    tokio::select! {
+                        () = sleep(REST) => {}
+                        () = self.stopping.cancelled() => {}
+                    }
+                }
+            }
+        }
+    }
+
+    /// Until there may be a pending job.
+    async fn rest(&self) {
+        loop {
+            tokio::select! {
+                () = self.wake.notified() => return,
+                () = self.stopping.cancelled() => return,
+                () = sleep(POLL) => {}
+            }
+            // A look is cheaper than a claim.
+            match self.tools.store.next_claim().await {
+                Ok(Some(due)) if due <= self.tools.clock.now() => return,
+                Ok(_) | Err(_) => {}
+            }
+        }
+    }
+
+    async fn keep_leases(self: Arc<Self>) {
+        let mut last = (Instant::now(), self.tools.clock.now());
+        let mut next = Instant::now();
+        loop {
+            next += self.rules.jobs.heartbeat;
+            tokio::select! {
+                () = sleep_until(next) => {}
+                () = self.halting.cancelled() => return,
+            }
+            // After a pause of the whole process there is nothing to catch up with.
+            next = next.max(Instant::now());
+            let now = (Instant::now(), self.tools.clock.now());
+            let jumped = jump(last, now) > MAX_JUMP;
+            last = now;
+            // Its own leases first: what this process still works on is not taken for dead.
+            if let Err(error) = self.beat().await {
+                tracing::warn!(%error, "leases could not be kept alive");
+                continue;
+            }
+            if jumped {
+                tracing::warn!("the clock jumped: leases are kept for another while");
+                continue;
+            }
+            match self.reap(None).await {
+                Ok(0) => {}
+                Ok(jobs) => tracing::warn!(jobs, "took up the jobs of dead workers"),
+                Err(error) => tracing::warn!(%error, "dead workers could not be looked for"),
+            }
+            self.flush_replays().await;
+        }
+    }
+
+    async fn beat(&self) -> Result<(), StoreError> {
+        let leases: Vec<_> = self.running().iter().map(|(job, running)| (*job, running.token)).collect();
+        if leases.is_empty() {
+            return Ok(());
+        }
+        let answers = self.tools.store.heartbeat(leases.clone(), self.lease().until).await?;
+        for ((job, token), answer) in leases.into_iter().zip(answers) {
+            let stop = match answer {
+                Heartbeat::Held => continue,
+                Heartbeat::CancelRequested => Stop::Cancel,
+                Heartbeat::Lost => Stop::Lost,
+            };
+            if let Some(running) = self.running().get(&job).filter(|running| running.token == token) {
+                running.stop.send_replace(Some(stop));
+            }
+        }
+        Ok(())
+    }
+
+    /// Gives back what dead workers left, and ends what must end. How many jobs that were.
+    async fn reap(self: &Arc<Self>, gone: Option<String>) -> Result<usize, StoreError> {
+        let mut total = 0;
+        loop {
+            let reaped = self.tools.store.reap(gone.clone(), self.lease(), self.tools.clock.now()).await?;
+            total += reaped.given_back + reaped.yours.len();
+            if reaped.given_back > 0 {
+                self.wake();
+            }
+            for leased in reaped.yours {
+                // Nothing is computed for them: they need no slot, but the same care.
+                let room = Arc::clone(self);
+                self.tasks.spawn(async move {
+                    let job = leased.job.id;
+                    if let Err(error) = room.attempt(leased, None).await {
+                        tracing::error!(%job, %error, "a job could not be ended");
+                    }
+                });
+            }
+            if !reaped.more {
+                return Ok(total);
+            }
+        }
+    }
+
+    async fn sweep(self: Arc<Self>) {
+        let mut round = 0u32;
+        loop {
+            tokio::select! {
+                () = sleep(SWEEP) => {}
+                () = self.halting.cancelled() => return,
+            }
+            if let Err(error) = self.sweep_rows().await {
+                tracing::warn!(%error, "the sweep failed");
+            }
+            crate::failpoint::hit("in_sweep");
+            round += 1;
+            if round.is_multiple_of(SWEEPS_PER_BLOB_SWEEP) {
+                match self.tools.blobs.sweep(&self.tools.store, self.tools.clock.now()).await {
+                    Ok(0) => {}
+                    Ok(blobs) => tracing::info!(blobs, "removed blobs that no row names"),
+                    Err(error) => tracing::warn!(%error, "the sweep of blobs failed"),
+                }
+            }
+        }
+    }
+
+    async fn sweep_rows(&self) -> Result<(), StoreError> {
+        let now = self.tools.clock.now();
+        while self.tools.store.sweep_records(SWEEP_ROWS, now).await? >= u64::from(SWEEP_ROWS) {}
+        Ok(())
+    }
+}
+
+/// By how much the wall clock moved against the monotonic one.
+fn jump(before: (Instant, Timestamp), after: (Instant, Timestamp)) -> Duration {
+    let monotonic = after.0.duration_since(before.0);
+    let wall = after.1.duration_since(before.1);
+    let wall = Duration::try_from(wall).unwrap_or_default();
+    wall.abs_diff(monotonic)
+}
+
+#[cfg(test)]
+mod tests {
+    use jiff::SignedDuration;
+
+    use super::*;
+
+    // Matrix row 26.
+    #[test]
+    fn a_clock_set_by_an_hour_jumped_and_a_paused_process_did_not() {
+        let (then, wall) = (Instant::now(), Timestamp::UNIX_EPOCH + SignedDuration::from_hours(10));
+        let later = then + Duration::from_secs(60);
+        let minute = SignedDuration::from_secs(60);
+        assert_eq!(jump((then, wall), (later, wall + minute)), Duration::ZERO);
+        let hour = SignedDuration::from_hours(1);
+        assert!(jump((then, wall), (later, wall + minute + hour)) > MAX_JUMP);
+        assert!(jump((then, wall), (later, wall + minute - hour)) > MAX_JUMP);
+    }
+}

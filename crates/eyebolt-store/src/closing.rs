@@ -1,0 +1,144 @@
+//! Ending a job: its state, its price, its document and the answer to retries, at once or not at all.
+
+use eyebolt_types::{JobStatus, id::JobId};
+use jiff::Timestamp;
+
+use crate::{
+    Document, Fenced, StepOutcome, Store, StoreError, database::Transaction, ledger, run::write_step, times,
+};
+
+/// How a job ends.
+#[derive(Debug, Clone)]
+pub struct Closing {
+    /// A terminal state.
+    pub status: JobStatus,
+    /// Why it failed: a problem as JSON.
+    pub error: Option<String>,
+    /// What became of the steps that were not committed before.
+    pub steps: Vec<StepOutcome>,
+    /// What readers get.
+    pub document: Document,
+    /// What retries get; `None` where they run the job again.
+    pub answer: Option<Answer>,
+    /// Until when a key stands for this job.
+    pub expires_at: Timestamp,
+    /// Until when what failed can be run again.
+    pub retryable_until: Option<Timestamp>,
+    /// What it costs.
+    pub charge: Charging,
+}
+
+/// What an ended job costs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Charging {
+    /// A unit for each step that succeeded.
+    Steps,
+    /// Nothing, and the statement shows each step: it was answered from another job.
+    Duplicate,
+    /// Nothing.
+    Nothing,
+}
+
+/// What retries get.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Answer {
+    /// HTTP status.
+    pub status: u16,
+    /// The body, where it is not the document.
+    pub body: Option<Vec<u8>>,
+}
+
+#[cfg(not(feature = "torture"))]
+const CLOSE: &str = "UPDATE jobs SET status = $1, error = $2, finished_at = $3, lease_owner = NULL, \
+                     lease_until = NULL, document = $4, document_digest = $5, answer_status = $6, answer_body = $7, \
+                     retryable_until = $8 WHERE id = $9 AND lease_token = $10 AND status = 'processing'";
+#[cfg(feature = "torture")]
+const CLOSE: &str = "UPDATE jobs SET status = $1, error = $2, finished_at = $3, lease_owner = NULL, \
+                     lease_until = NULL, document = $4, document_digest = $5, answer_status = $6, answer_body = $7, \
+                     retryable_until = $8 WHERE id = $9 AND ((lease_token = $10 AND status = 'processing') OR $11 = 1)";
+/// Results that are in the document need no second place.
+const DROP_RESULTS: &str = "UPDATE steps SET result = NULL WHERE job_id = $1 AND result IS NOT NULL";
+const CANCEL_STEPS: &str = "UPDATE steps SET status = 'canceled', finished_at = CAST($2 AS BIGINT) \
+                            WHERE job_id = $1 AND finished_at IS NULL";
+const EXPIRE: &str = "UPDATE idempotency_records SET expires_at = $1 WHERE job_id = $2";
+
+impl Store {
+    /// Ends a job.
+    ///
+    /// # Errors
+    /// Where the database fails.
+    ///
+    /// # Panics
+    /// Where the state is not a terminal one.
+    pub async fn close(
+        &self,
+        lease: (JobId, i64),
+        closing: Closing,
+        now: Timestamp,
+    ) -> Result<Result<(), Fenced>, StoreError> {
+        assert!(closing.status.is_terminal(), "a job ends in a terminal state");
+        self.database.write(move |transaction| close(transaction, lease, &closing, now)).await
+    }
+}
+
+pub(crate) fn close(
+    transaction: &mut dyn Transaction,
+    (job, token): (JobId, i64),
+    closing: &Closing,
+    now: Timestamp,
+) -> Result<Result<(), Fenced>, StoreError> {
+    let (document, digest) = match &closing.document {
+        Document::Inline(bytes) => (Some(bytes.as_slice()), None),
+        Document::Blob(name) => (None, Some(name.as_str())),
+    };
+    let answer = closing.answer.as_ref();
+    let parameters = [
+        closing.status.name().into(),
+        closing.error.clone().into(),
+        times::micros(now).into(),
+        document.into(),
+        digest.into(),
+        answer.map(|answer| i64::from(answer.status)).into(),
+        answer.and_then(|answer| answer.body.clone()).into(),
+        closing.retryable_until.map(times::micros).into(),
+        job.to_string().into(),
+        token.into(),
+        #[cfg(feature = "torture")]
+        i64::from(crate::defect::has("no_fence")).into(),
+    ];
+    if transaction.execute(CLOSE, &parameters)? == 0 {
+        return Ok(Err(Fenced));
+    }
+    #[cfg(feature = "torture")]
+    crate::defect::write_key(transaction, job, now)?;
+    end_steps(transaction, job, (closing, now))?;
+    transaction.execute(EXPIRE, &[times::micros(closing.expires_at).into(), job.to_string().into()])?;
+    match closing.charge {
+        Charging::Steps => ledger::charge(transaction, job, now)?,
+        Charging::Duplicate => ledger::note_duplicate(transaction, job, now)?,
+        Charging::Nothing => {}
+    }
+    // What every step of a job that succeeded has used up needs no look at what is left.
+    if closing.charge != Charging::Steps || closing.status != JobStatus::Succeeded {
+        ledger::release(transaction, job, now)?;
+    }
+    Ok(Ok(()))
+}
+
+fn end_steps(
+    transaction: &mut dyn Transaction,
+    job: JobId,
+    (closing, now): (&Closing, Timestamp),
+) -> Result<(), StoreError> {
+    let in_document = closing.status == JobStatus::Succeeded;
+    for outcome in &closing.steps {
+        write_step(transaction, (job, !in_document), outcome)?;
+    }
+    if in_document {
+        transaction.execute(DROP_RESULTS, &[job.to_string().into()])?;
+    }
+    if matches!(closing.status, JobStatus::Canceled | JobStatus::Expired) {
+        transaction.execute(CANCEL_STEPS, &[job.to_string().into(), times::micros(now).into()])?;
+    }
+    Ok(())
+}

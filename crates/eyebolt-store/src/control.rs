@@ -1,0 +1,146 @@
+//! What a client may do to a job of its own: cancel it, run again what failed.
+
+use eyebolt_types::{
+    JobStatus, Mode,
+    id::{JobId, ProjectId},
+};
+use jiff::Timestamp;
+
+use crate::{
+    Lease, LeasedJob, Store, StoreError,
+    database::{Transaction, Value},
+    job::columns,
+    ledger,
+    run::leased,
+    times,
+};
+
+/// What became of the wish to cancel a job.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Cancellation {
+    /// It waited: it is the caller's now, who must close it.
+    Yours(Box<LeasedJob>),
+    /// It runs: its worker will see the wish.
+    Requested,
+    /// It has ended so.
+    Ended(JobStatus),
+    /// The project has no such job.
+    Missing,
+}
+
+/// What became of the wish to run a failed job again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Retry {
+    /// It waits for a worker, or did so already: two wishes make one run.
+    Pending,
+    /// It did not fail, so that there is nothing to run again.
+    NotFailed(JobStatus),
+    /// What failed can't be run again: not at all, or no longer.
+    Final,
+    /// The project has no such job.
+    Missing,
+}
+
+const STATE: &str = "SELECT status, retryable_until FROM jobs WHERE id = $1 AND project_id = $2 AND mode = $3 FOR UPDATE";
+const TAKE: &str = concat!(
+    "UPDATE jobs SET status = 'processing', lease_owner = $1, lease_until = $2, lease_token = lease_token + 1, \
+     cancel_requested_at = $3 WHERE id = $4 AND status = 'pending' RETURNING ",
+    columns!()
+);
+const REQUEST: &str =
+    "UPDATE jobs SET cancel_requested_at = COALESCE(cancel_requested_at, $1) WHERE id = $2 AND status = 'processing'";
+const AGAIN: &str = "UPDATE jobs SET status = 'pending', round = round + 1, crashes = 0, error = NULL, \
+                     finished_at = NULL, retryable_until = NULL, document = NULL, document_digest = NULL, \
+                     answer_status = NULL, answer_body = NULL, cancel_requested_at = NULL, not_before = $1, \
+                     deadline_at = $2 WHERE id = $3 AND status = 'failed'";
+const REOPEN: &str = "UPDATE steps SET status = 'pending', finished_at = NULL \
+                      WHERE job_id = $1 AND status <> 'succeeded'";
+const COUNT: &str = "SELECT COUNT(*) FROM steps WHERE job_id = $1 AND status <> 'succeeded'";
+const UNEXPIRE: &str = "UPDATE idempotency_records SET expires_at = NULL WHERE job_id = $1";
+
+impl Store {
+    /// Cancels a job that waits, or asks the worker of one that runs to stop. `lease`: under which the caller closes a
+    /// job that waited.
+    ///
+    /// # Errors
+    /// Where the database fails.
+    pub async fn cancel(
+        &self,
+        (project, mode, id): (ProjectId, Mode, JobId),
+        lease: Lease,
+        now: Timestamp,
+    ) -> Result<Cancellation, StoreError> {
+        self.database
+            .write(move |transaction| {
+                let Some((status, _)) = state(transaction, (project, mode, id))? else {
+                    return Ok(Cancellation::Missing);
+                };
+                if status.is_terminal() {
+                    return Ok(Cancellation::Ended(status));
+                }
+                let now = times::micros(now);
+                let take = [
+                    lease.owner.as_str().into(),
+                    times::micros(lease.until).into(),
+                    now.into(),
+                    id.to_string().into(),
+                ];
+                if let Some(row) = transaction.query_one(TAKE, &take)? {
+                    return Ok(Cancellation::Yours(Box::new(leased(transaction, &row)?)));
+                }
+                transaction.execute(REQUEST, &[now.into(), id.to_string().into()])?;
+                Ok(Cancellation::Requested)
+            })
+            .await
+    }
+
+    /// Runs again what failed of a job, until `deadline`. Steps that succeeded stay, and are not charged again.
+    ///
+    /// # Errors
+    /// Where the database fails.
+    pub async fn retry(
+        &self,
+        (project, mode, id): (ProjectId, Mode, JobId),
+        deadline: Timestamp,
+        now: Timestamp,
+    ) -> Result<Retry, StoreError> {
+        self.database
+            .write(move |transaction| {
+                let Some((status, until)) = state(transaction, (project, mode, id))? else {
+                    return Ok(Retry::Missing);
+                };
+                match status {
+                    JobStatus::Pending | JobStatus::Processing => return Ok(Retry::Pending),
+                    JobStatus::Failed if until.is_some_and(|until| until > now) => {}
+                    JobStatus::Failed => return Ok(Retry::Final),
+                    ended => return Ok(Retry::NotFailed(ended)),
+                }
+                run_again(transaction, id, (deadline, now))?;
+                Ok(Retry::Pending)
+            })
+            .await
+    }
+}
+
+fn run_again(
+    transaction: &mut dyn Transaction,
+    id: JobId,
+    (deadline, now): (Timestamp, Timestamp),
+) -> Result<(), StoreError> {
+    let job = || -> Value { id.to_string().into() };
+    transaction.execute(AGAIN, &[times::micros(now).into(), times::micros(deadline).into(), job()])?;
+    let unfinished = transaction.query_one(COUNT, &[job()])?;
+    let unfinished = unfinished.map_or(Ok(0), |row| row.integer(0))?;
+    transaction.execute(REOPEN, &[job()])?;
+    transaction.execute(UNEXPIRE, &[job()])?;
+    ledger::reserve(transaction, (id, unfinished as u64), now)
+}
+
+fn state(
+    transaction: &mut dyn Transaction,
+    (project, mode, id): (ProjectId, Mode, JobId),
+) -> Result<Option<(JobStatus, Option<Timestamp>)>, StoreError> {
+    let key = [id.to_string().into(), project.to_string().into(), mode.name().into()];
+    let row = transaction.query_one(STATE, &key)?;
+    row.map(|row| Ok((row.parsed(0)?, times::optional(row.optional_integer(1)?)?))).transpose()
+}

@@ -1,0 +1,160 @@
+//! Idempotency records: what a key stands for.
+
+use eyebolt_types::{
+    JobStatus, Mode,
+    id::{JobId, ProjectId},
+};
+use jiff::{SignedDuration, Timestamp};
+
+use crate::{
+    Document, Idempotency, NewJob, Store, StoreError,
+    database::{Row, Transaction},
+    job, times,
+};
+
+/// How long an expired key is remembered, so that a late retry is told apart from a new request.
+pub const TOMBSTONE: SignedDuration = SignedDuration::from_hours(30 * 24);
+
+/// What a used key stands for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Known {
+    /// A job that runs, or whose answer is kept.
+    Record(Record),
+    /// It was used, and its answer is no longer kept since then.
+    Expired(Timestamp),
+}
+
+/// A key's job.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Record {
+    /// Its job.
+    pub job: JobId,
+    /// Digest of what was asked then.
+    pub fingerprint: Vec<u8>,
+    /// When it was first seen.
+    pub created_at: Timestamp,
+    /// Until when it is kept; none while its job runs.
+    pub expires_at: Option<Timestamp>,
+    /// Where the job stands.
+    pub status: JobStatus,
+    /// Until when the job can be run again, where it failed for a reason that may pass.
+    pub retryable_until: Option<Timestamp>,
+    /// The answer to be given again, once there is one.
+    pub answer: Option<StoredAnswer>,
+}
+
+/// An answer, byte for byte.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StoredAnswer {
+    /// HTTP status.
+    pub status: u16,
+    /// The request that was answered first.
+    pub request_id: String,
+    /// The body.
+    pub body: Document,
+}
+
+const RESERVE: &str = "INSERT INTO idempotency_records (project_id, mode, key_hash, fingerprint, job_id, created_at) \
+                       VALUES ($1, $2, $3, $4, $5, $6) ON CONFLICT (project_id, mode, key_hash) DO NOTHING";
+const RECORD: &str = "SELECT r.job_id, r.fingerprint, r.created_at, r.expires_at, j.status, j.retryable_until, \
+                      j.request_id, j.answer_status, j.answer_body, j.document, j.document_digest \
+                      FROM idempotency_records r JOIN jobs j ON j.id = r.job_id \
+                      WHERE r.project_id = $1 AND r.mode = $2 AND r.key_hash = $3";
+const FORGET: &str = "DELETE FROM idempotency_records WHERE project_id = $1 AND mode = $2 AND key_hash = $3 \
+                      AND expires_at <= $4";
+const SWEEP: &str = "DELETE FROM idempotency_records WHERE job_id IN (SELECT job_id FROM idempotency_records \
+                     WHERE expires_at <= $1 ORDER BY expires_at LIMIT $2)";
+const WIPE: &str = "UPDATE idempotency_records SET fingerprint = $3 WHERE job_id IN (SELECT job_id \
+                    FROM idempotency_records WHERE expires_at <= $1 AND fingerprint <> $3 LIMIT $2)";
+
+impl Store {
+    /// What a key stands for; `None` where it is free: never used, or forgotten.
+    ///
+    /// # Errors
+    /// Where the database fails.
+    pub async fn idempotency_record(
+        &self,
+        (project, mode): (ProjectId, Mode),
+        key_hash: Vec<u8>,
+        now: Timestamp,
+    ) -> Result<Option<Known>, StoreError> {
+        let found = self.database.read(move |transaction| {
+            let key = [project.to_string().into(), mode.name().into(), key_hash.as_slice().into()];
+            transaction.query_one(RECORD, &key)
+        });
+        let known = found.await?.map(|row| known(&row, now)).transpose()?;
+        Ok(known.flatten())
+    }
+
+    /// Takes from expired records all but the key's hash, and forgets those that expired a tombstone's time ago: at
+    /// most `limit` of each. Returns how many rows were changed.
+    ///
+    /// # Errors
+    /// Where the database fails.
+    pub async fn sweep_records(&self, limit: u32, now: Timestamp) -> Result<u64, StoreError> {
+        self.database
+            .write(move |transaction| {
+                let limit = || i64::from(limit).into();
+                let long_ago = times::micros(now - TOMBSTONE).into();
+                let nothing = [].as_slice().into();
+                let wiped = transaction.execute(WIPE, &[times::micros(now).into(), limit(), nothing])?;
+                Ok(wiped + transaction.execute(SWEEP, &[long_ago, limit()])?)
+            })
+            .await
+    }
+}
+
+/// Takes the key for this job; or tells what it stands for.
+pub(crate) fn reserve(
+    transaction: &mut dyn Transaction,
+    job: &NewJob,
+    Idempotency { key_hash, fingerprint }: &Idempotency,
+    now: Timestamp,
+) -> Result<Option<Known>, StoreError> {
+    let key = || [job.project.to_string().into(), job.mode.name().into(), key_hash.as_slice().into()];
+    loop {
+        let [project, mode, hash] = key();
+        let since = times::micros(now).into();
+        let row = [project, mode, hash, fingerprint.as_slice().into(), job.id.to_string().into(), since];
+        if transaction.execute(RESERVE, &row)? == 1 {
+            return Ok(None);
+        }
+        // No row: the winner's transaction ended between the two statements, and its record went with it.
+        let row = transaction.query_one(RECORD, &key())?.ok_or(StoreError::Conflict)?;
+        if let Some(known) = known(&row, now)? {
+            return Ok(Some(known));
+        }
+        let [project, mode, hash] = key();
+        transaction.execute(FORGET, &[project, mode, hash, times::micros(now - TOMBSTONE).into()])?;
+    }
+}
+
+/// `None`: so long expired that it is as good as forgotten.
+fn known(row: &Row, now: Timestamp) -> Result<Option<Known>, StoreError> {
+    let expires_at = times::optional(row.optional_integer(3)?)?;
+    match expires_at {
+        Some(expired) if expired + TOMBSTONE <= now => Ok(None),
+        Some(expired) if expired <= now => Ok(Some(Known::Expired(expired))),
+        _ => Ok(Some(Known::Record(Record {
+            job: row.parsed(0)?,
+            fingerprint: row.blob(1)?,
+            created_at: times::timestamp(row.integer(2)?)?,
+            expires_at,
+            status: row.parsed(4)?,
+            retryable_until: times::optional(row.optional_integer(5)?)?,
+            answer: answer(row)?,
+        }))),
+    }
+}
+
+fn answer(row: &Row) -> Result<Option<StoredAnswer>, StoreError> {
+    let Some(status) = row.optional_integer(7)? else { return Ok(None) };
+    let status = u16::try_from(status)
+        .map_err(|_| StoreError::Corrupt { what: format!("an answer of status {status}") })?;
+    let body = match row.optional_blob(8)? {
+        Some(own) => Some(Document::Inline(own)),
+        None => job::document(row, 9)?,
+    };
+    let body = body.ok_or_else(|| StoreError::Corrupt { what: "an answer without a body".to_owned() })?;
+    Ok(Some(StoredAnswer { status, request_id: row.text(6)?, body }))
+}

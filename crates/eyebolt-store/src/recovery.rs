@@ -1,0 +1,82 @@
+//! Jobs whose worker is gone: given back to be run again, or, where they killed their workers too often, handed over
+//! to be ended. No job goes round for ever.
+
+use jiff::Timestamp;
+
+use crate::{
+    Lease, LeasedJob, Store, StoreError,
+    job::columns,
+    run::leased,
+    times,
+};
+
+/// Crashes of its worker after which a job is quarantined.
+pub const MAX_CRASHES: u32 = 3;
+
+/// At most so many jobs in one transaction.
+const BATCH: i64 = 500;
+
+/// What became of jobs whose worker was gone.
+#[derive(Debug, Default)]
+pub struct Reaped {
+    /// So many wait for a worker again.
+    pub given_back: usize,
+    /// These killed their worker once too often, or are past their deadline: they are the caller's, who must close
+    /// them.
+    pub yours: Vec<LeasedJob>,
+    /// Whether there may be more.
+    pub more: bool,
+}
+
+const LOST: &str = "UPDATE jobs SET status = 'pending', crashes = crashes + 1, not_before = $1, lease_owner = NULL, \
+                    lease_until = NULL WHERE id IN (SELECT id FROM jobs WHERE status = 'processing' AND crashes < $2 \
+                    AND (lease_until < $1 OR lease_owner LIKE $3) LIMIT $4 FOR UPDATE SKIP LOCKED) RETURNING id";
+const POISON: &str = concat!(
+    "UPDATE jobs SET crashes = crashes + 1, lease_owner = $5, lease_until = $6, lease_token = lease_token + 1 \
+     WHERE id IN (SELECT id FROM jobs WHERE status = 'processing' AND crashes >= $2 \
+     AND (lease_until < $1 OR lease_owner LIKE $3) LIMIT $4 FOR UPDATE SKIP LOCKED) RETURNING ",
+    columns!()
+);
+const OVERDUE: &str = concat!(
+    "UPDATE jobs SET status = 'processing', lease_owner = $2, lease_until = $3, lease_token = lease_token + 1 \
+     WHERE id IN (SELECT id FROM jobs WHERE status = 'pending' AND deadline_at < $1 LIMIT $4 \
+     FOR UPDATE SKIP LOCKED) RETURNING ",
+    columns!()
+);
+
+impl Store {
+    /// Gives jobs back whose lease is over, or whose owner's name begins with `gone`; takes those over that must end:
+    /// for `lease`.
+    ///
+    /// # Errors
+    /// Where the database fails.
+    pub async fn reap(
+        &self,
+        gone: Option<String>,
+        lease: Lease,
+        now: Timestamp,
+    ) -> Result<Reaped, StoreError> {
+        self.database
+            .write(move |transaction| {
+                // An owner's name is never empty, so that this matches nobody.
+                let gone = gone.as_ref().map_or_else(String::new, |prefix| format!("{prefix}%"));
+                let (now, until) = (times::micros(now), times::micros(lease.until));
+                let lost = || {
+                    [now.into(), i64::from(MAX_CRASHES - 1).into(), gone.as_str().into(), BATCH.into()]
+                };
+                let poison: Vec<_> = lost()
+                    .into_iter()
+                    .chain([lease.owner.as_str().into(), until.into()])
+                    .collect();
+                let mut rows = transaction.query(POISON, &poison)?;
+                let overdue = [now.into(), lease.owner.as_str().into(), until.into(), BATCH.into()];
+                rows.extend(transaction.query(OVERDUE, &overdue)?);
+                let yours = rows.iter().map(|row| leased(transaction, row)).collect::<Result<Vec<_>, _>>()?;
+                let given_back = transaction.query(LOST, &lost())?.len();
+                let more = [given_back, yours.len()].iter().any(|count| *count as i64 >= BATCH);
+                Ok(Reaped { given_back, yours, more })
+            })
+            .await
+    }
+}
+
