@@ -20,6 +20,7 @@ use crate::ingest::{IngestError, PARTS};
 pub struct ApiError {
     problem: Box<Problem>,
     close: bool,
+    location: Option<String>,
 }
 
 impl ApiError {
@@ -33,6 +34,18 @@ impl ApiError {
     pub fn closing(mut self) -> Self {
         self.close = true;
         self
+    }
+
+    /// Names the address where the answer can be had: the header `Location`.
+    #[must_use]
+    pub fn at_location(mut self, address: String) -> Self {
+        self.location = Some(address);
+        self
+    }
+
+    /// Where the answer can be had.
+    pub fn location(&self) -> Option<&str> {
+        self.location.as_deref()
     }
 
     /// Whether the connection ends after the answer to a request with a body.
@@ -68,7 +81,7 @@ impl ApiError {
 
 impl From<Problem> for ApiError {
     fn from(problem: Problem) -> Self {
-        Self { problem: Box::new(problem), close: false }
+        Self { problem: Box::new(problem), close: false, location: None }
     }
 }
 

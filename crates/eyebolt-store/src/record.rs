@@ -60,6 +60,8 @@ const RECORD: &str = "SELECT r.job_id, r.fingerprint, r.created_at, r.expires_at
                       j.request_id, j.answer_status, j.answer_body, j.document, j.document_digest \
                       FROM idempotency_records r JOIN jobs j ON j.id = r.job_id \
                       WHERE r.project_id = $1 AND r.mode = $2 AND r.key_hash = $3";
+const ANSWER: &str = "SELECT request_id, answer_status, answer_body, document, document_digest FROM jobs \
+                      WHERE id = $1";
 const FORGET: &str = "DELETE FROM idempotency_records WHERE project_id = $1 AND mode = $2 AND key_hash = $3 \
                       AND expires_at <= $4";
 const SWEEP: &str = "DELETE FROM idempotency_records WHERE job_id IN (SELECT job_id FROM idempotency_records \
@@ -84,6 +86,15 @@ impl Store {
         });
         let known = found.await?.map(|row| known(&row, now)).transpose()?;
         Ok(known.flatten())
+    }
+
+    /// The answer that is kept of an ended job.
+    ///
+    /// # Errors
+    /// Where the database fails.
+    pub async fn answer(&self, job: JobId) -> Result<Option<StoredAnswer>, StoreError> {
+        let row = self.database.read(move |transaction| transaction.query_one(ANSWER, &[job.to_string().into()]));
+        row.await?.map_or(Ok(None), |row| answer(&row, 0))
     }
 
     /// Takes from expired records all but the key's hash, and forgets those that expired a tombstone's time ago: at
@@ -142,19 +153,20 @@ fn known(row: &Row, now: Timestamp) -> Result<Option<Known>, StoreError> {
             expires_at,
             status: row.parsed(4)?,
             retryable_until: times::optional(row.optional_integer(5)?)?,
-            answer: answer(row)?,
+            answer: answer(row, 6)?,
         }))),
     }
 }
 
-fn answer(row: &Row) -> Result<Option<StoredAnswer>, StoreError> {
-    let Some(status) = row.optional_integer(7)? else { return Ok(None) };
+/// The answer in this column and the next ones: request, status, own body, document, its blob.
+fn answer(row: &Row, column: usize) -> Result<Option<StoredAnswer>, StoreError> {
+    let Some(status) = row.optional_integer(column + 1)? else { return Ok(None) };
     let status = u16::try_from(status)
         .map_err(|_| StoreError::Corrupt { what: format!("an answer of status {status}") })?;
-    let body = match row.optional_blob(8)? {
+    let body = match row.optional_blob(column + 2)? {
         Some(own) => Some(Document::Inline(own)),
-        None => job::document(row, 9)?,
+        None => job::document(row, column + 3)?,
     };
     let body = body.ok_or_else(|| StoreError::Corrupt { what: "an answer without a body".to_owned() })?;
-    Ok(Some(StoredAnswer { status, request_id: row.text(6)?, body }))
+    Ok(Some(StoredAnswer { status, request_id: row.text(column)?, body }))
 }

@@ -258,10 +258,27 @@ pub struct Usage {
 /// Where to go from here.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Links {
+    /// The job.
+    #[serde(rename = "self")]
+    pub job: String,
+    /// Its steps.
+    pub steps: String,
     /// What the models of this answer are.
     pub models: String,
     /// What every error code means.
     pub errors: String,
+}
+
+impl Links {
+    /// Of a job.
+    pub fn of(job: JobId) -> Self {
+        Self {
+            job: format!("/v1/jobs/{job}"),
+            steps: format!("/v1/jobs/{job}/steps"),
+            models: "/v1/models".to_owned(),
+            errors: "/v1/errors".to_owned(),
+        }
+    }
 }
 
 #[cfg(test)]

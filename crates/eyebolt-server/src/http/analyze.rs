@@ -1,34 +1,112 @@
 use axum::{
-    Json,
     extract::{Query, Request, State},
+    response::Response,
 };
-use eyebolt_types::{ErrorCode, Job};
+use eyebolt_types::{ErrorCode, Job, Scope, id::RequestId};
 
 use super::{
-    App,
+    App, Shared,
     accept::AcceptsJson,
-    openapi::{AnalyzeErrors, SimpleFields},
+    answer::{self, Applied},
+    caller::Caller,
+    openapi::{AnalyzeErrors, RetryHeaders, SimpleFields},
 };
-use crate::{ApiError, ingest::Incoming};
+use crate::{
+    ApiError,
+    idempotency::IdempotencyKey,
+    ingest::Incoming,
+    jobs::{Ask, Submitted},
+    prefer::Prefer,
+};
+
+/// The route, as fingerprints name it.
+const ROUTE: &str = "/v1/analyze";
 
 /// What is in this image?
 ///
-/// One image in, one finished job out. The image comes as a part of `multipart/form-data`, or in base64 inside JSON.
+/// One image in, one job out. The image comes as a part of `multipart/form-data`, or in base64 inside JSON.
 /// The features, and settings where the defaults won't do, come in one of three ways: as the JSON part `request` (or
 /// beside the image in a JSON body), as simple parts, or in the query. Which ones can be named is listed under the
-/// parameters of this operation. A client that hangs up cancels the work.
+/// parameters of this operation.
+///
+/// The job is durable before there is an answer. A caller waits for its end, as long as `Prefer: wait` allows: then the
+/// answer is `200` with the finished job, otherwise `202` with the job as it stands and its address in `Location`.
+///
+/// The same request with the same `Idempotency-Key` is answered with the same bytes and never run or charged twice.
 #[utoipa::path(
     post, path = "/v1/analyze", tag = "analysis", operation_id = "analyze",
-    params(SimpleFields),
-    responses((status = 200, description = "The job, finished.", body = Job), AnalyzeErrors)
+    params(RetryHeaders, SimpleFields),
+    security(("api_key" = [])),
+    responses(
+        (status = 200, description = "The job, finished.", body = Job),
+        (status = 202, description = "The job, still running; `Location` is its address.", body = Job),
+        AnalyzeErrors
+    )
 )]
 pub(super) async fn analyze(
+    caller: Caller,
     _: AcceptsJson,
     State(App(shared)): State<App>,
     request: Request,
-) -> Result<Json<Job>, ApiError> {
+) -> Result<Response, ApiError> {
+    let caller = caller.require(Scope::Analyze)?;
+    let headers = request.headers();
+    let key = if shared.jobs.key_required() {
+        Some(IdempotencyKey::required(headers)?)
+    } else {
+        IdempotencyKey::of(headers)?
+    };
+    let prefer = Prefer::of(headers);
+    let request_id = request.extensions().get::<RequestId>().copied().unwrap_or_default();
+    let keyed = key.is_some();
     let submission = shared.ingest.submission(incoming(request)?).await?;
-    Ok(Json(shared.analyzer.analyze(submission).await?))
+    let ask = Ask { key, route: ROUTE, request_id: request_id.to_string() };
+    let submitted = shared.jobs.submit(&caller, submission, ask).await?;
+    answered(&shared, &caller, (submitted, keyed), prefer).await
+}
+
+/// Waits for the end as long as the caller wants to.
+async fn answered(
+    shared: &Shared,
+    caller: &eyebolt_store::Principal,
+    (submitted, keyed): (Submitted, bool),
+    prefer: Prefer,
+) -> Result<Response, ApiError> {
+    let (standard, longest) = shared.jobs.patience();
+    let patience = prefer.patience(standard, longest);
+    let applied = Applied::of(prefer, patience);
+    let (waiter, joined) = match submitted {
+        Submitted::Replay { ended, request_id, job } => {
+            return Ok(answer::replayed(&ended, &request_id, job));
+        }
+        Submitted::New(waiter) => (waiter, false),
+        Submitted::Joined(waiter) => (waiter, true),
+    };
+    let job = waiter.job();
+    // Nobody can ever ask for the answer of a job without a key whose caller has gone.
+    let abandoned = (!keyed).then(|| shared.jobs.cancel_when_abandoned(caller, job));
+    let ended = if patience.is_zero() { None } else { shared.jobs.await_end(waiter, patience).await };
+    if let Some(abandoned) = abandoned {
+        abandoned.answered();
+    }
+    if let Some(ended) = ended {
+        return Ok(answer::ended(&ended, job, applied));
+    }
+    let stored = shared.jobs.stored(caller, job).await?;
+    if stored.status.is_terminal()
+        && let Some((ended, request_id)) = shared.jobs.kept_answer(job).await?
+    {
+        // Another process ran it.
+        return Ok(if joined {
+            answer::replayed(&ended, &request_id, job)
+        } else {
+            answer::ended(&ended, job, applied)
+        });
+    }
+    if joined && !prefer.respond_async {
+        return Err(answer::in_use(job));
+    }
+    answer::running(&stored, applied)
 }
 
 fn incoming(request: Request) -> Result<Incoming, ApiError> {

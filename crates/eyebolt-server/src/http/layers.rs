@@ -40,12 +40,13 @@ pub(super) fn around(routes: Router, app: &App) -> Router {
 }
 
 /// Gives the request its id and span, and the answer its last headers.
-async fn exchange(request: Request, next: Next) -> Response {
+async fn exchange(mut request: Request, next: Next) -> Response {
     let began = Instant::now();
     let id = RequestId::new();
     let asked = Asked { path: request.uri().path().to_owned(), has_body: !request.body().is_end_stream() };
     let route = request.extensions().get::<MatchedPath>().map_or("unmatched", MatchedPath::as_str);
     let span = tracing::info_span!("request", %id, method = %request.method(), route);
+    request.extensions_mut().insert(id);
     async move {
         let mut response = next.run(request).await;
         let code = response.extensions().get::<ApiError>().map(|error| error.problem().code.as_str());

@@ -43,6 +43,9 @@ pub(super) fn write(response: &mut Response, id: RequestId, asked: &Asked) {
     }
     let headers = response.headers_mut();
     write_headers(headers, error.problem());
+    if let Some(location) = error.location().and_then(|location| HeaderValue::from_str(location).ok()) {
+        headers.insert(header::LOCATION, location);
+    }
     if asked.has_body && error.closes() {
         headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
     }

@@ -20,10 +20,11 @@ pub(crate) enum Kind {
 }
 
 /// Every simple field; a dotted one is a parameter of a feature. Held to the schema of `AnalyzeRequest` by a test.
-pub(crate) const FIELDS: [(&str, Kind); 25] = [
+pub(crate) const FIELDS: [(&str, Kind); 26] = [
     ("features", Kind::List),
     ("detail", Kind::Text),
     ("quality_gate", Kind::Text),
+    ("reprocess", Kind::Flag),
     ("objects.model", Kind::Text),
     ("objects.min_confidence", Kind::Number),
     ("objects.max_results", Kind::Number),

@@ -27,6 +27,8 @@ pub(crate) struct Document<'a> {
     detail: Option<Detail>,
     /// What happens to an image that is too dark, blurred, empty …
     quality_gate: Option<QualityGate>,
+    /// Run it although the image was seen before.
+    reprocess: Option<bool>,
     /// Settings of single features.
     parameters: Option<Parameters>,
 }
@@ -36,6 +38,7 @@ impl Document<'_> {
         let said = self.features.is_some()
             || self.detail.is_some()
             || self.quality_gate.is_some()
+            || self.reprocess.is_some()
             || self.parameters.is_some();
         if !said {
             return Settings::Unsaid;
@@ -44,6 +47,7 @@ impl Document<'_> {
             features: self.features.take().unwrap_or_default(),
             detail: self.detail.unwrap_or_default(),
             quality_gate: self.quality_gate.unwrap_or_default(),
+            reprocess: self.reprocess.unwrap_or_default(),
             parameters: self.parameters.take().unwrap_or_default(),
         };
         Settings::Document(Box::new(request), "the JSON body")

@@ -30,8 +30,11 @@ use eyebolt_types::AnalyzeRequest;
 
 use crate::{ApiError, HttpSettings, analysis::Submission, config};
 
+/// Files larger than this are hashed away from the threads that serve sockets.
+const LARGE_FILE: usize = 1 << 20;
+
 /// The parts of a multipart body, beside dotted parameters such as `objects.min_confidence`.
-pub(crate) const PARTS: [&str; 5] = ["image", "request", "features", "detail", "quality_gate"];
+pub(crate) const PARTS: [&str; 6] = ["image", "request", "features", "detail", "quality_gate", "reprocess"];
 
 /// Reads requests under the limits of the server.
 #[derive(Debug)]
@@ -96,8 +99,26 @@ impl Ingest {
         };
         let request = request::settle(received.settings, query)?;
         let memory = intake.memory();
-        Ok(Submission { bytes: received.image, request, declared: received.declared, memory })
+        let (bytes, declared) = (received.image, received.declared);
+        Ok(Submission { sha256: digest(bytes.clone()).await, bytes, request, declared, memory })
     }
+}
+
+/// SHA-256 of the file; a large one is hashed away from the threads that serve sockets.
+async fn digest(bytes: bytes::Bytes) -> [u8; 32] {
+    let hash = |bytes: &[u8]| -> [u8; 32] {
+        let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, bytes);
+        digest.as_ref().try_into().expect("SHA-256 has 32 bytes")
+    };
+    if bytes.len() <= LARGE_FILE {
+        return hash(&bytes);
+    }
+    let hashed = tokio::task::spawn_blocking({
+        let bytes = bytes.clone();
+        move || hash(&bytes)
+    });
+    // The task can't panic; where it was cut off, the process ends.
+    hashed.await.unwrap_or_else(|_| hash(&bytes))
 }
 
 fn form_of(headers: &HeaderMap) -> Result<Form, IngestError> {

@@ -105,7 +105,7 @@ impl Room {
                 .with("found", job.crashes);
             return Some(End::Failed(Box::new(problem)));
         }
-        (self.tools.clock.now() >= job.deadline).then_some(End::Expired)
+        (self.now() >= job.deadline).then_some(End::Expired)
     }
 
     async fn file(
@@ -139,7 +139,7 @@ impl Room {
         let attempt = Attempt { job: job.id, token: leased.token, bytes, memory, request, ended };
         let running = self.tools.analyzer.run(attempt);
         tokio::pin!(running);
-        let left = job.deadline.duration_since(self.tools.clock.now());
+        let left = job.deadline.duration_since(self.now());
         let overdue = sleep(Duration::try_from(left).unwrap_or_default());
         tokio::pin!(overdue);
         loop {
@@ -202,7 +202,7 @@ impl Room {
                 return self.give_back(leased, Vec::new(), Duration::ZERO).await;
             }
             Err(error) => {
-                let (problem, now) = (Problem::from(error), self.tools.clock.now());
+                let (problem, now) = (Problem::from(error), self.now());
                 let told: Vec<_> = found.ends.iter().chain(&found.committed).map(|end| end.feature).collect();
                 let silent = unfinished(leased).filter(|step| !told.contains(&step.feature));
                 found.ends.extend(silent.map(|step| failed_step(step, &problem, now)));
@@ -228,7 +228,7 @@ impl Room {
         tried: Vec<StepOutcome>,
         delay: Duration,
     ) -> Result<(), ApiError> {
-        let not_before = (self.tools.clock.now() + signed(delay)).min(leased.job.deadline);
+        let not_before = (self.now() + signed(delay)).min(leased.job.deadline);
         let lease = (leased.job.id, leased.token);
         let released =
             self.persistently(|| self.tools.store.release(lease, tried.clone(), not_before)).await?;

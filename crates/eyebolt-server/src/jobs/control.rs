@@ -3,7 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
-use eyebolt_store::{Cancellation, Document, JobFilter, Principal, Retry, StoreError, StoredJob};
+use eyebolt_store::{Cancellation, Document, JobFilter, Principal, Retry, StoreError, StoredJob, UsageLine};
 use eyebolt_types::{ErrorCode, Job, JobStatus, id::JobId};
 use jiff::Timestamp;
 use tokio::time::timeout;
@@ -121,6 +121,26 @@ impl Jobs {
         Ok((jobs, more))
     }
 
+    /// The day now (UTC).
+    pub(crate) fn today(&self) -> jiff::civil::Date {
+        self.0.now().to_zoned(jiff::tz::TimeZone::UTC).date()
+    }
+
+    /// What the caller's project used in a time, and what its jobs hold now.
+    ///
+    /// # Errors
+    /// Where the database fails.
+    pub(crate) async fn usage(
+        &self,
+        caller: &Principal,
+        time: (Timestamp, Timestamp),
+    ) -> Result<(Vec<UsageLine>, i64), ApiError> {
+        self.0.flush_replays().await;
+        let store = &self.0.tools.store;
+        let lines = store.usage((caller.project, caller.mode), time).await?;
+        Ok((lines, store.balance(caller.project, caller.mode).await?.reserved))
+    }
+
     /// Cancels a job. One that runs ends at the next place between two steps; the answer does not wait for it.
     ///
     /// # Errors
@@ -128,7 +148,7 @@ impl Jobs {
     pub(crate) async fn cancel(&self, caller: &Principal, id: JobId) -> Result<StoredJob, ApiError> {
         let room = &self.0;
         let whose = (caller.project, caller.mode, id);
-        match room.tools.store.cancel(whose, room.lease(), room.tools.clock.now()).await? {
+        match room.tools.store.cancel(whose, room.lease(), room.now()).await? {
             Cancellation::Missing => return Err(missing()),
             Cancellation::Ended(JobStatus::Canceled) => {}
             Cancellation::Ended(status) => {
@@ -152,7 +172,7 @@ impl Jobs {
     /// `job_not_found`; `job_not_retryable` where nothing failed for a passing reason, or too long ago.
     pub(crate) async fn retry(&self, caller: &Principal, id: JobId) -> Result<StoredJob, ApiError> {
         let (room, whose) = (&self.0, (caller.project, caller.mode, id));
-        let now = room.tools.clock.now();
+        let now = room.now();
         match room.tools.store.retry(whose, now + signed(room.rules.jobs.deadline), now).await? {
             Retry::Missing => Err(missing()),
             Retry::NotFailed(status) => Err(ended(ErrorCode::JobNotRetryable, status, "did not fail")),

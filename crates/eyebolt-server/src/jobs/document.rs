@@ -2,7 +2,7 @@
 
 use eyebolt_store::{Charging, StoredJob, StoredStep};
 use eyebolt_types::{
-    Dedup, Input, Job, JobStatus, Links, Mode, Problem, Results, Step, StepStatus, Usage, Warning, id::JobId,
+    Dedup, DedupStatus, Input, Job, JobStatus, Links, Mode, Problem, Results, Step, StepStatus, Usage, Warning, id::JobId,
 };
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -107,9 +107,16 @@ pub(crate) fn so_far(job: &StoredJob) -> Result<Job, ApiError> {
         finished_at: job.finished_at,
         error: job.error.as_deref().map(read).transpose()?,
         retryable_until: job.retryable_until,
-        charging: Charging::Steps,
+        charging: match job.status {
+            JobStatus::Canceled | JobStatus::Expired => Charging::Nothing,
+            _ => Charging::Steps,
+        },
     };
-    Ok(Outline::of(job)?.job(steps, state))
+    let outline = Outline::of(job)?;
+    if outline.dedup.status == DedupStatus::Reused {
+        return Ok(outline.job(steps, State { charging: Charging::Duplicate, ..state }));
+    }
+    Ok(outline.job(steps, state))
 }
 
 /// A step as it is stored, with what it found.

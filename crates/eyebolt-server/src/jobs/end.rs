@@ -73,7 +73,7 @@ impl Room {
     /// Ends a job, and tells everybody who waits. A store that fails is asked again, since what was found would be lost
     /// otherwise; meanwhile the lease holds.
     pub(super) async fn end(&self, leased: &LeasedJob, end: End, found: Found) -> Result<(), ApiError> {
-        let (job, now) = (&leased.job, self.tools.clock.now());
+        let (job, now) = (&leased.job, self.now());
         let retryable = matches!(&end, End::Failed(problem) if problem.retryable);
         let retryable_until = retryable.then(|| now + signed(self.rules.jobs.retryable));
         let charge = match end {

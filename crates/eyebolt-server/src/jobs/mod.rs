@@ -2,6 +2,7 @@
 //!
 //! The work belongs to the job, never to a connection: a client that goes away stops nothing that it can still ask for.
 
+mod abandoned;
 mod attempt;
 mod control;
 pub(crate) mod document;
@@ -22,13 +23,13 @@ use std::{
 
 use eyebolt_store::{Blobs, Lease, Replays, Store};
 use eyebolt_types::{Clock, id::JobId};
-use jiff::SignedDuration;
+use jiff::{SignedDuration, Timestamp};
 use tokio::sync::{Notify, Semaphore, watch};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 pub use self::settings::{DedupPolicy, DedupSettings, IdempotencySettings, JobSettings};
 pub(crate) use self::{
-    control::Page,
+    control::{Page, Read},
     submit::{Ask, Submitted},
     waiting::{Ended, Waiter},
 };
@@ -165,8 +166,14 @@ impl Room {
         self.running.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// The time, as exact as rows keep it.
+    fn now(&self) -> Timestamp {
+        let now = self.tools.clock.now();
+        Timestamp::from_microsecond(now.as_microsecond()).unwrap_or(now)
+    }
+
     fn lease(&self) -> Lease {
-        let until = self.tools.clock.now() + signed(self.rules.jobs.lease);
+        let until = self.now() + signed(self.rules.jobs.lease);
         Lease { owner: self.owner.clone(), until }
     }
 
@@ -191,7 +198,7 @@ impl Room {
         if counted.is_empty() {
             return;
         }
-        let written = self.tools.store.count_replays(counted.clone(), self.tools.clock.now()).await;
+        let written = self.tools.store.count_replays(counted.clone(), self.now()).await;
         if written.is_err() {
             let mut replays = self.replays.lock().unwrap_or_else(PoisonError::into_inner);
             for (whose, count) in counted {

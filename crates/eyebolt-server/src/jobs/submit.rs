@@ -8,7 +8,7 @@ use eyebolt_store::{
     StoredJob, StoredStep, image_blob,
 };
 use eyebolt_types::{
-    AnalyzeRequest, Dedup, ErrorCode, JobStatus, StepStatus,
+    ErrorCode, JobStatus, StepStatus,
     id::{ImageId, JobId, StepId},
 };
 use jiff::Timestamp;
@@ -74,7 +74,7 @@ impl Jobs {
         if let Some(idempotency) = &idempotency {
             let hash = idempotency.key_hash.clone();
             let whose = (caller.project, caller.mode);
-            let known = room.tools.store.idempotency_record(whose, hash, room.tools.clock.now()).await?;
+            let known = room.tools.store.idempotency_record(whose, hash, room.now()).await?;
             if let Some(known) = known {
                 return self.known(caller, known, idempotency).await;
             }
@@ -105,13 +105,13 @@ impl Jobs {
             image,
             dedup: document::write(&dedup),
             steps: new_steps(checked.snapshots),
-            deadline: room.tools.clock.now() + signed(room.rules.jobs.deadline),
+            deadline: room.now() + signed(room.rules.jobs.deadline),
             idempotency,
             lease: slot.is_some().then(|| room.lease()),
         };
         // Before it can end: the end must not be missed.
         let waiter = room.waiters.register(job.id);
-        let now = room.tools.clock.now();
+        let now = room.now();
         match room.tools.store.accept(job.clone(), now).await? {
             Acceptance::Known(known) => {
                 drop(slot);
@@ -150,7 +150,7 @@ impl Jobs {
             let detail = format!("The key was first used at {since} for another request.");
             return Err(with(ErrorCode::IdempotencyKeyReused, &detail, ("first_used_at", since)));
         }
-        let again = record.retryable_until.is_some_and(|until| until > room.tools.clock.now());
+        let again = record.retryable_until.is_some_and(|until| until > room.now());
         if record.status == JobStatus::Failed && again {
             // It failed for a reason that may have passed: what is not finished runs again.
             let waiter = room.waiters.register(record.job);
@@ -182,14 +182,42 @@ impl Jobs {
     ) -> Result<Submitted, ApiError> {
         let room = &self.0;
         room.count_replay(Replays { project: caller.project, mode: caller.mode, key: caller.key });
-        let body = room.bytes(job, answer.body).await?;
-        let code = (answer.status >= 400).then(|| code_of(&body)).flatten();
-        let ended = Ended { status: answer.status, body, code, dedup: None };
-        Ok(Submitted::Replay { ended, request_id: answer.request_id, job })
+        let (ended, request_id) = room.ended(job, answer).await?;
+        Ok(Submitted::Replay { ended, request_id, job })
+    }
+}
+
+impl Jobs {
+    /// What was answered when a job ended, and to which request.
+    ///
+    /// # Errors
+    /// Where it can't be read.
+    pub(crate) async fn kept_answer(&self, job: JobId) -> Result<Option<(Ended, String)>, ApiError> {
+        let Some(answer) = self.0.tools.store.answer(job).await? else { return Ok(None) };
+        Ok(Some(self.0.ended(job, answer).await?))
+    }
+
+    /// What a key stands for.
+    ///
+    /// # Errors
+    /// Where the database fails.
+    pub(crate) async fn key(
+        &self,
+        caller: &Principal,
+        key: &IdempotencyKey,
+    ) -> Result<Option<Known>, ApiError> {
+        let whose = (caller.project, caller.mode);
+        Ok(self.0.tools.store.idempotency_record(whose, key.hash(), self.0.now()).await?)
     }
 }
 
 impl Room {
+    async fn ended(&self, job: JobId, answer: StoredAnswer) -> Result<(Ended, String), ApiError> {
+        let body = self.bytes(job, answer.body).await?;
+        let code = (answer.status >= 400).then(|| code_of(&body)).flatten();
+        Ok((Ended { status: answer.status, body, code, dedup: None }, answer.request_id))
+    }
+
     /// The answer that is kept of a job, where it has ended by now.
     async fn answer_of(&self, caller: &Principal, job: JobId) -> Result<Option<StoredAnswer>, ApiError> {
         let stored = self.tools.store.job((caller.project, caller.mode), job).await?;

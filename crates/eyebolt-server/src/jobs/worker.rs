@@ -65,7 +65,7 @@ impl Room {
                 slots.push(more);
             }
             self.backlog.store(false, Ordering::Release);
-            match self.tools.store.claim(self.lease(), slots.len() as u32, self.tools.clock.now()).await {
+            match self.tools.store.claim(self.lease(), slots.len() as u32, self.now()).await {
                 Ok(jobs) => {
                     crate::failpoint::hit("after_claim");
                     let full = jobs.len() == slots.len();
@@ -101,14 +101,14 @@ impl Room {
             }
             // A look is cheaper than a claim.
             match self.tools.store.next_claim().await {
-                Ok(Some(due)) if due <= self.tools.clock.now() => return,
+                Ok(Some(due)) if due <= self.now() => return,
                 Ok(_) | Err(_) => {}
             }
         }
     }
 
     async fn keep_leases(self: Arc<Self>) {
-        let mut last = (Instant::now(), self.tools.clock.now());
+        let mut last = (Instant::now(), self.now());
         let mut next = Instant::now();
         loop {
             next += self.rules.jobs.heartbeat;
@@ -118,7 +118,7 @@ impl Room {
             }
             // After a pause of the whole process there is nothing to catch up with.
             next = next.max(Instant::now());
-            let now = (Instant::now(), self.tools.clock.now());
+            let now = (Instant::now(), self.now());
             let jumped = jump(last, now) > MAX_JUMP;
             last = now;
             // Its own leases first: what this process still works on is not taken for dead.
@@ -162,7 +162,7 @@ impl Room {
     async fn reap(self: &Arc<Self>, gone: Option<String>) -> Result<usize, StoreError> {
         let mut total = 0;
         loop {
-            let reaped = self.tools.store.reap(gone.clone(), self.lease(), self.tools.clock.now()).await?;
+            let reaped = self.tools.store.reap(gone.clone(), self.lease(), self.now()).await?;
             total += reaped.given_back + reaped.yours.len();
             if reaped.given_back > 0 {
                 self.wake();
@@ -196,7 +196,7 @@ impl Room {
             crate::failpoint::hit("in_sweep");
             round += 1;
             if round.is_multiple_of(SWEEPS_PER_BLOB_SWEEP) {
-                match self.tools.blobs.sweep(&self.tools.store, self.tools.clock.now()).await {
+                match self.tools.blobs.sweep(&self.tools.store, self.now()).await {
                     Ok(0) => {}
                     Ok(blobs) => tracing::info!(blobs, "removed blobs that no row names"),
                     Err(error) => tracing::warn!(%error, "the sweep of blobs failed"),
@@ -206,7 +206,7 @@ impl Room {
     }
 
     async fn sweep_rows(&self) -> Result<(), StoreError> {
-        let now = self.tools.clock.now();
+        let now = self.now();
         while self.tools.store.sweep_records(SWEEP_ROWS, now).await? >= u64::from(SWEEP_ROWS) {}
         Ok(())
     }

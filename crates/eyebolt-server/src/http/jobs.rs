@@ -1,0 +1,318 @@
+use std::time::Duration;
+
+use axum::{
+    Json,
+    extract::{Path, Query, State, rejection::{PathRejection, QueryRejection}},
+    response::{IntoResponse, Response},
+};
+use eyebolt_store::StoredJob;
+use eyebolt_types::{
+    ErrorCode, Feature, FieldError, Input, Job, JobStatus, Mode, Problem, Results, Scope, Step, Usage, id::JobId,
+};
+use http::{HeaderValue, header};
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+use utoipa::{IntoParams, ToSchema};
+
+use super::{
+    App,
+    accept::AcceptsJson,
+    answer,
+    caller::Caller,
+    openapi::{CancelErrors, JobErrors, JobListErrors, RetryErrors},
+};
+use crate::{
+    ApiError,
+    jobs::{Page, Read, document},
+};
+
+/// Jobs on a page at most, and where nothing is said.
+const MAX_LIMIT: u32 = 100;
+const LIMIT: u32 = 20;
+
+/// A page of jobs.
+#[derive(Debug, Serialize, Deserialize, ToSchema)]
+pub struct JobList {
+    /// Always `list`.
+    pub object: String,
+    /// Newest first.
+    pub data: Vec<JobSummary>,
+    /// Whether there are older ones.
+    pub has_more: bool,
+    /// The `cursor` of the next page, where there is one.
+    pub next_cursor: Option<String>,
+}
+
+/// A job without what it found.
+#[derive(Debug, Serialize, Deserialize, ToSchema)]
+pub struct JobSummary {
+    /// Its name.
+    pub id: JobId,
+    /// Always `job_summary`.
+    pub object: String,
+    /// Where it stands.
+    pub status: JobStatus,
+    /// Real or sandbox.
+    pub mode: Mode,
+    /// What is asked.
+    pub features: Vec<Feature>,
+    /// The image.
+    pub input: Input,
+    /// When it was accepted.
+    #[schema(value_type = String, format = DateTime)]
+    pub created_at: Timestamp,
+    /// When work began.
+    #[schema(value_type = Option<String>, format = DateTime)]
+    pub started_at: Option<Timestamp>,
+    /// When it ended.
+    #[schema(value_type = Option<String>, format = DateTime)]
+    pub finished_at: Option<Timestamp>,
+    /// What it costs so far.
+    pub usage: Usage,
+    /// Why it failed.
+    pub error: Option<Problem>,
+    /// Until when what failed can be run again.
+    #[schema(value_type = Option<String>, format = DateTime)]
+    pub retryable_until: Option<Timestamp>,
+}
+
+/// The steps of a job.
+#[derive(Debug, Serialize, Deserialize, ToSchema)]
+pub struct StepList {
+    /// Always `list`.
+    pub object: String,
+    /// In their order.
+    pub data: Vec<StepResult>,
+}
+
+/// A step with what it found.
+#[derive(Debug, Serialize, Deserialize, ToSchema)]
+pub struct StepResult {
+    /// Where it stands.
+    #[serde(flatten)]
+    pub step: Step,
+    /// What it found, once it has succeeded: the same as in the job's `results`.
+    pub results: Option<Results>,
+}
+
+/// What a page of jobs is made of.
+#[derive(Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub(super) struct ListQuery {
+    /// Only jobs in this state.
+    status: Option<JobStatus>,
+    /// Only jobs accepted then or later.
+    #[param(value_type = Option<String>, format = DateTime)]
+    created_from: Option<Timestamp>,
+    /// Only jobs accepted before.
+    #[param(value_type = Option<String>, format = DateTime)]
+    created_before: Option<Timestamp>,
+    /// Jobs on this page.
+    #[param(minimum = 1, maximum = 100, default = 20)]
+    limit: Option<u32>,
+    /// The `next_cursor` of the page before.
+    cursor: Option<String>,
+}
+
+/// How long to wait.
+#[derive(Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub(super) struct ReadQuery {
+    /// Seconds to wait for the end.
+    #[param(minimum = 0, default = 0)]
+    wait: Option<u64>,
+}
+
+type Named = Result<Path<String>, PathRejection>;
+
+/// Which jobs are there?
+///
+/// Jobs of the key's project and mode, newest first.
+#[utoipa::path(
+    get, path = "/v1/jobs", tag = "jobs", operation_id = "listJobs", params(ListQuery), security(("api_key" = [])),
+    responses((status = 200, description = "A page of jobs.", body = JobList), JobListErrors)
+)]
+pub(super) async fn list_jobs(
+    caller: Caller,
+    _: AcceptsJson,
+    State(App(shared)): State<App>,
+    query: Result<Query<ListQuery>, QueryRejection>,
+) -> Result<Json<JobList>, ApiError> {
+    let caller = caller.require(Scope::Read)?;
+    let page = page(query.map_err(|error| in_query(&error))?.0)?;
+    let (jobs, has_more) = shared.jobs.list(&caller, page).await?;
+    let next_cursor = jobs.last().filter(|_| has_more).map(|job| job.id.to_string());
+    let data = jobs.iter().map(summary).collect::<Result<_, _>>()?;
+    Ok(Json(JobList { object: "list".to_owned(), data, has_more, next_cursor }))
+}
+
+/// Where does this job stand?
+///
+/// With `wait`, the answer comes when the job has ended, or after so many seconds. The document of an ended job never
+/// changes.
+#[utoipa::path(
+    get, path = "/v1/jobs/{id}", tag = "jobs", operation_id = "getJob",
+    params(("id" = JobId, Path, description = "The job."), ReadQuery), security(("api_key" = [])),
+    responses((status = 200, description = "The job.", body = Job), JobErrors)
+)]
+pub(super) async fn get_job(
+    caller: Caller,
+    _: AcceptsJson,
+    State(App(shared)): State<App>,
+    (id, query): (Named, Result<Query<ReadQuery>, QueryRejection>),
+) -> Result<Response, ApiError> {
+    let caller = caller.require(Scope::Read)?;
+    let wait = Duration::from_secs(query.map_err(|error| in_query(&error))?.0.wait.unwrap_or(0));
+    let (_, longest) = shared.jobs.patience();
+    match shared.jobs.read(&caller, named(id)?, wait.min(longest)).await? {
+        Read::Ended(bytes) => Ok(answer::document(bytes)),
+        Read::Running(job) => {
+            let mut response = Json(job).into_response();
+            response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
+            Ok(response)
+        }
+    }
+}
+
+/// What did each step find?
+///
+/// Steps of a job that still runs show what was found so far.
+#[utoipa::path(
+    get, path = "/v1/jobs/{id}/steps", tag = "jobs", operation_id = "listSteps",
+    params(("id" = JobId, Path, description = "The job.")), security(("api_key" = [])),
+    responses((status = 200, description = "Its steps.", body = StepList), JobErrors)
+)]
+pub(super) async fn list_steps(
+    caller: Caller,
+    _: AcceptsJson,
+    State(App(shared)): State<App>,
+    id: Named,
+) -> Result<Json<StepList>, ApiError> {
+    let caller = caller.require(Scope::Read)?;
+    let (steps, results) = match shared.jobs.read(&caller, named(id)?, Duration::ZERO).await? {
+        Read::Running(job) => (job.steps, job.results),
+        Read::Ended(bytes) => {
+            let job: Job = document::read(&String::from_utf8_lossy(&bytes))?;
+            (job.steps, job.results)
+        }
+    };
+    let found = |step: Step| {
+        let results = Some(results.only(step.feature)).filter(|only| *only != Results::default());
+        StepResult { step, results }
+    };
+    Ok(Json(StepList { object: "list".to_owned(), data: steps.into_iter().map(found).collect() }))
+}
+
+/// Stop this job
+///
+/// A job that waits ends at once; one that runs ends before its next step, within seconds. It costs nothing. A job that
+/// was canceled before stays so.
+#[utoipa::path(
+    post, path = "/v1/jobs/{id}:cancel", tag = "jobs", operation_id = "cancelJob",
+    params(("id" = JobId, Path, description = "The job.")), security(("api_key" = [])),
+    responses(
+        (status = 200, description = "The job, canceled.", body = Job),
+        (status = 202, description = "The job, which will end soon.", body = Job),
+        CancelErrors
+    )
+)]
+pub(super) async fn cancel_job(caller: Caller, app: State<App>, id: JobId) -> Result<Response, ApiError> {
+    let (caller, State(App(shared))) = (caller.require(Scope::Analyze)?, app);
+    let job = shared.jobs.cancel(&caller, id).await?;
+    if job.status.is_terminal()
+        && let Read::Ended(bytes) = shared.jobs.read(&caller, id, Duration::ZERO).await?
+    {
+        return Ok(answer::document(bytes));
+    }
+    Ok(answer::accepted(&document::so_far(&job)?))
+}
+
+/// Run again what failed
+///
+/// Only a job that failed for a passing reason, until its `retryable_until`. Steps that succeeded stay as they are and
+/// are not charged again; the models stay those of the first run. Two such requests at once make one run.
+#[utoipa::path(
+    post, path = "/v1/jobs/{id}:retry", tag = "jobs", operation_id = "retryJob",
+    params(("id" = JobId, Path, description = "The job.")), security(("api_key" = [])),
+    responses((status = 202, description = "The job, which runs again.", body = Job), RetryErrors)
+)]
+pub(super) async fn retry_job(caller: Caller, app: State<App>, id: JobId) -> Result<Response, ApiError> {
+    let (caller, State(App(shared))) = (caller.require(Scope::Analyze)?, app);
+    let job = shared.jobs.retry(&caller, id).await?;
+    Ok(answer::accepted(&document::so_far(&job)?))
+}
+
+/// `POST /v1/jobs/{id}:cancel` and `:retry`: the router knows whole segments alone.
+pub(super) async fn act(
+    caller: Caller,
+    _: AcceptsJson,
+    app: State<App>,
+    action: Named,
+) -> Result<Response, ApiError> {
+    let action = action.map(|Path(action)| action).unwrap_or_default();
+    match action.split_once(':') {
+        Some((id, "cancel")) => cancel_job(caller, app, id.parse().map_err(|_| missing())?).await,
+        Some((id, "retry")) => retry_job(caller, app, id.parse().map_err(|_| missing())?).await,
+        _ => Err(ApiError::new(
+            ErrorCode::RouteNotFound,
+            "A job can be sent `:cancel` and `:retry`, as in POST /v1/jobs/{id}:cancel.",
+        )
+        .closing()),
+    }
+}
+
+fn named(id: Named) -> Result<JobId, ApiError> {
+    // What is no id names no job.
+    id.ok().and_then(|Path(id)| id.parse().ok()).ok_or_else(missing)
+}
+
+fn missing() -> ApiError {
+    ApiError::new(ErrorCode::JobNotFound, "There is no such job.")
+}
+
+fn page(query: ListQuery) -> Result<Page, ApiError> {
+    let limit = query.limit.unwrap_or(LIMIT);
+    if !(1..=MAX_LIMIT).contains(&limit) {
+        return Err(wrong("limit", format!("is {limit}, outside 1 to {MAX_LIMIT}")));
+    }
+    let after = query.cursor.map(|cursor| cursor.parse()).transpose();
+    Ok(Page {
+        status: query.status,
+        created_from: query.created_from,
+        created_before: query.created_before,
+        after: after.map_err(|_| wrong("cursor", "is not the next_cursor of a page".to_owned()))?,
+        limit,
+    })
+}
+
+fn wrong(name: &str, detail: String) -> ApiError {
+    crate::ingest::IngestError::Fields(vec![FieldError::new(name, ErrorCode::InvalidParameter, detail)]).into()
+}
+
+/// The library's message quotes what the client wrote; the names it may write are ours.
+fn in_query(_: &QueryRejection) -> ApiError {
+    wrong("query", "has a name that is not known, or a value that can't be read".to_owned())
+}
+
+fn summary(job: &StoredJob) -> Result<JobSummary, ApiError> {
+    let features = job.steps.iter().map(|step| step.feature).collect();
+    let Job {
+        id, status, mode, input, created_at, started_at, finished_at, usage, error, retryable_until, ..
+    } = document::so_far(job)?;
+    Ok(JobSummary {
+        id,
+        object: "job_summary".to_owned(),
+        status,
+        mode,
+        features,
+        input,
+        created_at,
+        started_at,
+        finished_at,
+        usage,
+        error,
+        retryable_until,
+    })
+}
