@@ -2,11 +2,12 @@ use axum::{
     Json,
     extract::{Query, Request, State},
 };
-use eyebolt_types::{ErrorCode, Job};
+use eyebolt_types::{ErrorCode, Job, Scope};
 
 use super::{
     App,
     accept::AcceptsJson,
+    caller::Caller,
     openapi::{AnalyzeErrors, SimpleFields},
 };
 use crate::{ApiError, ingest::Incoming};
@@ -20,15 +21,19 @@ use crate::{ApiError, ingest::Incoming};
 #[utoipa::path(
     post, path = "/v1/analyze", tag = "analysis", operation_id = "analyze",
     params(SimpleFields),
+    security(("api_key" = [])),
     responses((status = 200, description = "The job, finished.", body = Job), AnalyzeErrors)
 )]
 pub(super) async fn analyze(
+    caller: Caller,
     _: AcceptsJson,
     State(App(shared)): State<App>,
     request: Request,
 ) -> Result<Json<Job>, ApiError> {
+    let principal = caller.require(Scope::Analyze)?;
     let submission = shared.ingest.submission(incoming(request)?).await?;
-    Ok(Json(shared.analyzer.analyze(submission).await?))
+    let job = shared.analyzer.analyze(submission).await?;
+    Ok(Json(Job { mode: principal.mode, ..job }))
 }
 
 fn incoming(request: Request) -> Result<Incoming, ApiError> {

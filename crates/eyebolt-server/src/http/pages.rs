@@ -57,6 +57,12 @@ pages! {
     RouteNotFound "route_not_found";
     MethodNotAllowed "method_not_allowed";
     NotAcceptable "not_acceptable";
+    Unauthorized "unauthorized";
+    InvalidApiKey "invalid_api_key";
+    ExpiredApiKey "expired_api_key";
+    RevokedApiKey "revoked_api_key";
+    InsufficientScope "insufficient_scope";
+    TooManyFailedAttempts "too_many_failed_attempts";
     TemporaryReducedCapacity "temporary_reduced_capacity";
     ShuttingDown "shutting_down";
     DeadlineExceeded "deadline_exceeded";
