@@ -1,21 +1,25 @@
 //! The server: HTTP at the edge, and the rooms that a request passes behind it.
 //!
-//! `http` answers, `ingest` turns a body into a checked submission, `analysis` is the door to the engine. Errors of
+//! `http` answers, `access` tells who asks, `ingest` turns a body into a checked submission, `analysis` is the door to the engine. Errors of
 //! the rooms become catalogue problems in `problem` alone.
 
+pub mod access;
 pub mod analysis;
 pub mod cli;
 pub mod config;
 pub mod http;
 mod ingest;
+pub mod place;
 pub mod problem;
 pub mod run;
 pub mod settings;
 
+pub use access::Access;
 pub use analysis::Analyzer;
 pub use config::HttpSettings;
 pub use http::{App, Server};
 pub use ingest::{BodyMemory, Declared};
+pub use place::Place;
 pub use problem::ApiError;
 pub use run::Runner;
 pub use settings::Settings;

@@ -8,12 +8,15 @@ use std::fmt;
 use eyebolt_engine::{BackendError, EngineError, ImageError};
 use eyebolt_store::StoreError;
 use eyebolt_types::{
-    ErrorCode, Feature, FieldError, Problem,
+    ErrorCode, Feature, FieldError, Problem, Scope,
     result::{QualityVerdict, Verdict},
 };
 use serde_json::Value;
 
-use crate::ingest::{IngestError, PARTS};
+use crate::{
+    access::AccessError,
+    ingest::{IngestError, PARTS},
+};
 
 /// A problem on its way to the client. Boxed, so that results stay small.
 #[derive(Debug, Clone, PartialEq)]
@@ -309,6 +312,47 @@ impl From<IngestError> for ApiError {
                 busy.problem.retry_after = Some(2);
                 busy
             }
+        }
+    }
+}
+
+impl From<AccessError> for ApiError {
+    /// Whoever is not let in has sent a body in vain: it is not read.
+    fn from(error: AccessError) -> Self {
+        use ErrorCode as Code;
+        let refused = |code| Self::new(code, sentence(&error)).closing();
+        match error {
+            AccessError::NoKey => refused(Code::Unauthorized),
+            AccessError::Malformed | AccessError::Unknown => refused(Code::InvalidApiKey),
+            AccessError::Expired => refused(Code::ExpiredApiKey),
+            AccessError::Revoked => refused(Code::RevokedApiKey),
+            AccessError::Scope { needed, ref granted } => refused(Code::InsufficientScope)
+                .with("needed", needed.name())
+                .with("granted", granted.iter().copied().map(Scope::name).collect::<Vec<_>>()),
+            AccessError::TooManyFailures { limit, found, wait } => {
+                let mut waits =
+                    refused(Code::TooManyFailedAttempts).limited("failures_per_minute", limit, found);
+                let seconds = wait.as_millis().div_euclid(1000) + 1;
+                waits.problem.retry_after = Some(u32::try_from(seconds).unwrap_or(60));
+                waits
+            }
+            AccessError::Store(error) => Self::from(error).closing(),
+        }
+    }
+}
+
+impl From<StoreError> for ApiError {
+    fn from(error: StoreError) -> Self {
+        tracing::error!(%error, "the store failed");
+        match error {
+            StoreError::Unavailable { .. }
+            | StoreError::Full
+            | StoreError::Conflict
+            | StoreError::Failed { .. }
+            | StoreError::Stopped => {
+                Self::new(ErrorCode::TemporaryReducedCapacity, "The database can't be used now.")
+            }
+            _ => Self::new(ErrorCode::Internal, "The database failed before the answer was ready."),
         }
     }
 }

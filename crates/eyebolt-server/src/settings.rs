@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 use thiserror::Error;
 use toml::{Table, Value};
 
-use crate::HttpSettings;
+use crate::{HttpSettings, access::AccessSettings, place::StorageSettings};
 
 /// Everything that an operator can set.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
@@ -21,6 +21,10 @@ use crate::HttpSettings;
 pub struct Settings {
     /// The edge.
     pub http: HttpSettings,
+    /// What outlives the process.
+    pub storage: StorageSettings,
+    /// Keys and the admin API.
+    pub access: AccessSettings,
     /// What is taken in.
     pub ingest: IngestSettings,
     /// What an image may be.
@@ -150,7 +154,17 @@ pub enum SettingsError {
 }
 
 /// Short names of variables that everybody needs.
-const SHORT: [(&str, &str); 2] = [("EYEBOLT_LISTEN", "http.listen"), ("EYEBOLT_BACKEND", "models.backend")];
+const SHORT: [(&str, &str); 6] = [
+    ("EYEBOLT_LISTEN", "http.listen"),
+    ("EYEBOLT_BACKEND", "models.backend"),
+    ("EYEBOLT_DATA_DIR", "storage.data_dir"),
+    ("EYEBOLT_DATABASE_URL", "storage.database_url"),
+    ("EYEBOLT_ADMIN_TOKEN", "access.admin_token"),
+    ("EYEBOLT_KEY_SECRET", "access.key_secret"),
+];
+
+/// Variables of other purposes: `EYEBOLT_KEY` is what `eyebolt analyze --server` shows.
+const NO_SETTINGS: [&str; 1] = ["EYEBOLT_KEY"];
 
 impl Settings {
     /// Reads the file (where one is named or `eyebolt.toml` is there), then the variables.
@@ -167,11 +181,12 @@ impl Settings {
             None => Table::new(),
             Some(path) => read(path)?,
         };
-        let known = Self::variables();
-        for (name, text) in variables.filter(|(name, _)| name.starts_with("EYEBOLT_")) {
+        let (known, defaults) = (Self::variables(), Self::defaults());
+        let ours = |name: &str| name.starts_with("EYEBOLT_") && !NO_SETTINGS.contains(&name);
+        for (name, text) in variables.filter(|(name, _)| ours(name)) {
             let key =
                 known.get(&name).ok_or_else(|| SettingsError::UnknownVariable { name: name.clone() })?;
-            set(&mut table, key, value(&text));
+            set(&mut table, key, value(&text, is_text(&defaults, key)));
         }
         let settings: Self = table.try_into().map_err(|error: toml::de::Error| SettingsError::Value {
             place: "settings".to_owned(),
@@ -181,12 +196,13 @@ impl Settings {
         if unsound.is_empty() { Ok(settings) } else { Err(SettingsError::Unsound(unsound)) }
     }
 
+    fn defaults() -> Table {
+        Table::try_from(Self::default()).expect("settings are a table of plain values")
+    }
+
     /// Every variable and the key that it sets.
-    ///
-    /// # Panics
-    /// Never: settings are a table of plain values.
     pub fn variables() -> BTreeMap<String, String> {
-        let defaults = Table::try_from(Self::default()).expect("settings are a table of plain values");
+        let defaults = Self::defaults();
         let keys = defaults.iter().flat_map(|(section, keys)| {
             keys.as_table().into_iter().flatten().map(move |(key, _)| format!("{section}.{key}"))
         });
@@ -198,12 +214,8 @@ impl Settings {
     /// What can't work, in a sentence each.
     fn check(&self) -> Vec<String> {
         let mut found = self.http.check(self.limits.max_file_bytes);
-        if !self.http.listen.ip().is_loopback() {
-            found.push(format!(
-                "http.listen is {}: until there are API keys the server takes loopback addresses alone, such as 127.0.0.1:8080",
-                self.http.listen
-            ));
-        }
+        found.extend(self.storage.check());
+        found.extend(self.access.check());
         let picture = self.limits.max_pixels.saturating_mul(3);
         if self.engine.memory_bytes < picture {
             found.push(format!(
@@ -276,8 +288,17 @@ fn read(path: &Path) -> Result<Table, SettingsError> {
     text.parse().map_err(wrong)
 }
 
+/// Whether the key takes a text, also one that looks like a number.
+fn is_text(defaults: &Table, key: &str) -> bool {
+    let value = key.split_once('.').and_then(|(section, key)| defaults.get(section)?.get(key));
+    value.is_some_and(Value::is_str)
+}
+
 /// A variable's text as the value that TOML would read; what is none is a string.
-fn value(text: &str) -> Value {
+fn value(text: &str, is_text: bool) -> Value {
+    if is_text {
+        return Value::String(text.to_owned());
+    }
     let typed = format!("value = {text}").parse::<Table>().ok().and_then(|mut table| table.remove("value"));
     match typed {
         Some(typed @ (Value::Integer(_) | Value::Float(_) | Value::Boolean(_))) => typed,
@@ -333,8 +354,34 @@ mod tests {
 
     #[test]
     fn values_that_cannot_work_are_refused_together() {
-        let pairs = [("EYEBOLT_LISTEN", "0.0.0.0:80"), ("EYEBOLT_ENGINE_MEMORY_BYTES", "1000")];
+        let pairs = [
+            ("EYEBOLT_DATABASE_URL", "mysql://root:open-sesame@db"),
+            ("EYEBOLT_ADMIN_TOKEN", "123"),
+            ("EYEBOLT_ENGINE_MEMORY_BYTES", "1000"),
+        ];
         let refused = Settings::load(None, variables(&pairs)).unwrap_err().to_string();
-        assert!(refused.contains("0.0.0.0:80") && refused.contains("memory_bytes is 1000"), "{refused}");
+        for part in ["storage.database_url begins", "access.admin_token is shorter", "memory_bytes is 1000"] {
+            assert!(refused.contains(part), "{refused}");
+        }
+        assert!(!refused.contains("open-sesame"), "{refused}");
+    }
+
+    #[test]
+    fn secrets_are_read_and_never_written() {
+        let pairs = [
+            ("EYEBOLT_ADMIN_TOKEN", "0123456789012345"),
+            ("EYEBOLT_KEY_SECRET", "open-sesame-open-sesame"),
+            ("EYEBOLT_DATABASE_URL", "postgres://root:open-sesame@db/eyebolt"),
+            ("EYEBOLT_KEY", "eb_live_no_setting"),
+            ("EYEBOLT_LISTEN", "0.0.0.0:80"),
+        ];
+        let settings = Settings::load(None, variables(&pairs)).unwrap();
+        assert_eq!(settings.access.admin_token.reveal(), "0123456789012345");
+        assert!(matches!(settings.storage.location(), Some(eyebolt_store::Location::Postgres(_))));
+        let written = format!("{settings:?} {}", toml::to_string(&settings).unwrap());
+        assert!(written.contains("(hidden)"), "{written}");
+        for secret in ["sesame", "0123456789"] {
+            assert!(!written.contains(secret), "{written}");
+        }
     }
 }

@@ -35,6 +35,14 @@ pub enum StoreError {
         /// How many this program knows.
         known: i64,
     },
+    /// The schema is older than this program, or not there, and was not to be changed.
+    #[error("the database has {there} of {known} migrations")]
+    Incomplete {
+        /// How many were applied.
+        there: usize,
+        /// How many this program knows.
+        known: usize,
+    },
     /// The schema was not made by this program.
     #[error(
         "migration {version} ({name}) of the database differs from this program's: it is of another build"

@@ -63,12 +63,27 @@ pub struct Principal {
     pub scopes: Vec<Scope>,
 }
 
+/// What a shown key is worth. Whoever shows the whole secret may be told why it is worth nothing.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Shown {
+    /// It opens this.
+    Valid(Principal),
+    /// Its time is over.
+    Expired,
+    /// It was revoked.
+    Revoked,
+    /// Nobody has it.
+    Unknown,
+}
+
 const INSERT: &str = "INSERT INTO api_keys (id, project_id, mode, name, hash, hint, scopes, created_at, expires_at, \
                       rotated_from) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)";
-const VALID: &str = "SELECT id, project_id, mode, scopes FROM api_keys WHERE hash = $1 AND revoked_at IS NULL \
-                     AND (expires_at IS NULL OR expires_at > $2)";
+const BY_HASH: &str =
+    "SELECT id, project_id, mode, scopes, expires_at, revoked_at FROM api_keys WHERE hash = $1";
 const OF_PROJECT: &str = "SELECT id, project_id, mode, name, hint, scopes, created_at, expires_at, revoked_at, \
                           last_used_at FROM api_keys WHERE project_id = $1 ORDER BY id";
+const BY_ID: &str = "SELECT id, project_id, mode, name, hint, scopes, created_at, expires_at, revoked_at, \
+                     last_used_at FROM api_keys WHERE id = $1";
 const REVOKE: &str = "UPDATE api_keys SET revoked_at = $1 WHERE id = $2 AND revoked_at IS NULL";
 const ROTATE: &str = "UPDATE api_keys SET expires_at = $1 WHERE id = $2 AND revoked_at IS NULL \
                       AND (expires_at IS NULL OR expires_at > $1)";
@@ -126,15 +141,21 @@ impl Store {
             .await
     }
 
-    /// Whose key has this hash, where it is valid now.
+    /// What the key of this hash is worth now.
     ///
     /// # Errors
     /// Where the database fails.
-    pub async fn authenticate(&self, hash: Vec<u8>, now: Timestamp) -> Result<Option<Principal>, StoreError> {
-        let found = self.database.read(move |transaction| {
-            transaction.query_one(VALID, &[hash.as_slice().into(), times::micros(now).into()])
-        });
-        found.await?.as_ref().map(principal).transpose()
+    pub async fn authenticate(&self, hash: Vec<u8>, now: Timestamp) -> Result<Shown, StoreError> {
+        let found =
+            self.database.read(move |transaction| transaction.query_one(BY_HASH, &[hash.as_slice().into()]));
+        let Some(row) = found.await? else { return Ok(Shown::Unknown) };
+        if row.optional_integer(5)?.is_some() {
+            return Ok(Shown::Revoked);
+        }
+        if row.optional_integer(4)?.is_some_and(|ends| ends <= times::micros(now)) {
+            return Ok(Shown::Expired);
+        }
+        Ok(Shown::Valid(principal(&row)?))
     }
 
     /// Notes that a key was shown; at most one write a minute changes a row.
@@ -148,6 +169,16 @@ impl Store {
                 Ok(())
             })
             .await
+    }
+
+    /// What is known of one key.
+    ///
+    /// # Errors
+    /// Where the database fails.
+    pub async fn key(&self, key: KeyId) -> Result<Option<KeyInfo>, StoreError> {
+        let found =
+            self.database.read(move |transaction| transaction.query_one(BY_ID, &[key.to_string().into()]));
+        found.await?.as_ref().map(info).transpose()
     }
 
     /// All keys of a project, oldest first.

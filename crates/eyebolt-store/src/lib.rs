@@ -15,6 +15,7 @@ mod error;
 mod image;
 mod job;
 mod key;
+mod key_secret;
 mod ledger;
 mod lock;
 mod migrate;
@@ -39,7 +40,7 @@ pub use database::Location;
 pub use error::StoreError;
 pub use image::{MAX_INLINE, MAX_INLINE_DOCUMENT, image_blob};
 pub use job::{Document, JobFilter, StoredJob, StoredStep};
-pub use key::{KeyInfo, NewKey, Principal};
+pub use key::{KeyInfo, NewKey, Principal, Shown};
 pub use ledger::{Audit, Balance};
 pub use lock::DataLock;
 pub use project::Project;
@@ -61,7 +62,21 @@ impl Store {
     /// # Errors
     /// Where the database can't be reached, or has a schema that this program doesn't know.
     pub fn open(location: &Location, now: Timestamp) -> Result<Self, StoreError> {
-        Ok(Self { database: Database::open(location, times::micros(now))? })
+        let now = times::micros(now);
+        Ok(Self { database: Database::open(location, |schema| migrate::migrate(schema, now))? })
+    }
+
+    /// Opens a database whose schema is complete, and changes nothing in it: for a second process beside a server.
+    /// Blocks meanwhile.
+    ///
+    /// # Errors
+    /// [`StoreError::Incomplete`] where the schema lacks something or the file is not there; otherwise as
+    /// [`Store::open`].
+    pub fn open_complete(location: &Location) -> Result<Self, StoreError> {
+        if matches!(location, Location::Sqlite(path) if !path.exists()) {
+            return Err(StoreError::Incomplete { there: 0, known: migrate::count() });
+        }
+        Ok(Self { database: Database::open(location, migrate::require_complete)? })
     }
 
     /// Takes a data folder for this process alone.

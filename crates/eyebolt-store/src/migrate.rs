@@ -20,7 +20,11 @@ macro_rules! migrations {
     };
 }
 
-const MIGRATIONS: &[Migration] = migrations![1 "0001_projects_and_keys", 2 "0002_jobs", 3 "0003_ledger"];
+const MIGRATIONS: &[Migration] =
+    migrations![1 "0001_projects_and_keys", 2 "0002_jobs", 3 "0003_ledger", 5 "0005_place"];
+
+const TABLE: &str = "CREATE TABLE IF NOT EXISTS schema_migrations (version {int} PRIMARY KEY, name TEXT NOT NULL, \
+                     checksum TEXT NOT NULL, applied_at {int} NOT NULL) {strict}";
 
 const LIST: &str = "SELECT version, name, checksum FROM schema_migrations ORDER BY version";
 
@@ -29,9 +33,7 @@ const APPLIED: &str =
 
 /// Applies what is missing, inside the caller's transaction: after a crash all of it is there, or none.
 pub(crate) fn migrate(schema: &mut dyn Schema, now: i64) -> Result<(), StoreError> {
-    let table = "CREATE TABLE IF NOT EXISTS schema_migrations (version {int} PRIMARY KEY, name TEXT NOT NULL, \
-                 checksum TEXT NOT NULL, applied_at {int} NOT NULL) {strict}";
-    let script = in_dialect(schema, table);
+    let script = in_dialect(schema, TABLE);
     schema.run_script(&script)?;
     let there = check(schema)?;
     for migration in &MIGRATIONS[there..] {
@@ -41,6 +43,19 @@ pub(crate) fn migrate(schema: &mut dyn Schema, now: i64) -> Result<(), StoreErro
         schema.execute(APPLIED, &row)?;
     }
     Ok(())
+}
+
+/// How many migrations this program knows.
+pub(crate) const fn count() -> usize {
+    MIGRATIONS.len()
+}
+
+/// Refuses a schema in which a migration is missing. Changes nothing: the table that it may make goes with the error.
+pub(crate) fn require_complete(schema: &mut dyn Schema) -> Result<(), StoreError> {
+    let script = in_dialect(schema, TABLE);
+    schema.run_script(&script)?;
+    let (there, known) = (check(schema)?, MIGRATIONS.len());
+    if there == known { Ok(()) } else { Err(StoreError::Incomplete { there, known }) }
 }
 
 /// How many migrations were applied; refuses a schema that this program doesn't know.

@@ -17,6 +17,7 @@ pub struct Project {
 const INSERT: &str =
     "INSERT INTO projects (id, name, created_at) VALUES ($1, $2, $3) ON CONFLICT (name) DO NOTHING";
 const BY_NAME: &str = "SELECT id, name, created_at FROM projects WHERE name = $1";
+const BY_ID: &str = "SELECT id, name, created_at FROM projects WHERE id = $1";
 const ALL: &str = "SELECT id, name, created_at FROM projects ORDER BY name";
 
 impl Store {
@@ -43,6 +44,16 @@ impl Store {
         let name = name.to_owned();
         let found =
             self.database.read(move |transaction| transaction.query_one(BY_NAME, &[name.as_str().into()]));
+        found.await?.as_ref().map(project).transpose()
+    }
+
+    /// The project of that id.
+    ///
+    /// # Errors
+    /// Where the database fails.
+    pub async fn project_by_id(&self, id: ProjectId) -> Result<Option<Project>, StoreError> {
+        let found =
+            self.database.read(move |transaction| transaction.query_one(BY_ID, &[id.to_string().into()]));
         found.await?.as_ref().map(project).transpose()
     }
 

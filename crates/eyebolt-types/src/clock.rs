@@ -18,6 +18,11 @@ impl Clock {
         Self(Arc::new(move || at))
     }
 
+    /// A clock that tells what `now` does: a test moves it on.
+    pub fn told_by(now: impl Fn() -> Timestamp + Send + Sync + 'static) -> Self {
+        Self(Arc::new(now))
+    }
+
     /// The time now.
     pub fn now(&self) -> Timestamp {
         (self.0)()

@@ -160,6 +160,20 @@ catalogue! {
     NotAcceptable "not_acceptable" 406 Client never "No answer in a media type that the request accepts"
         "Accept application/json.";
 
+    // Who asks.
+    Unauthorized "unauthorized" 401 Client never "The request carries no API key"
+        "Send the header Authorization: Bearer and the key.";
+    InvalidApiKey "invalid_api_key" 401 Client never "The API key is not known"
+        "Compare the key with the one that was given out; eyebolt key create makes a new one.";
+    ExpiredApiKey "expired_api_key" 401 Client never "The API key's time is over"
+        "Ask the operator for a new key; eyebolt key rotate makes one ahead of time.";
+    RevokedApiKey "revoked_api_key" 401 Client never "The API key was revoked"
+        "Ask the operator for a new key, and why this one was revoked.";
+    InsufficientScope "insufficient_scope" 403 Client never "The API key may not do this"
+        "Use a key with the scope that params.needed names.";
+    TooManyFailedAttempts "too_many_failed_attempts" 429 Client retry "Too many requests with a wrong key came from this address"
+        "Wait retry_after seconds, and send the right key then.";
+
     // Retrying.
     IdempotencyKeyMissing "idempotency_key_missing" 400 Client never "The request needs an idempotency key"
         "Send the header Idempotency-Key with a new random value for each new request, and the same value for each retry.";

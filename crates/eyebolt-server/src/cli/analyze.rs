@@ -33,7 +33,7 @@ pub(super) struct Arguments {
     /// Ask this server instead of this process.
     #[arg(long, value_name = "URL")]
     server: Option<String>,
-    /// The server's API key.
+    /// An API key of the server; default: the variable EYEBOLT_KEY, which other users of this machine can't see.
     #[arg(long, value_name = "KEY", requires = "server")]
     key: Option<String>,
 }
@@ -87,7 +87,8 @@ impl Asker {
         if let Some(url) = arguments.server.clone() {
             let pairs: Vec<_> =
                 fields.iter().map(|(name, value)| format!("{name}={}", escaped(value))).collect();
-            return Ok(Self::Server { url, key: arguments.key.clone(), query: pairs.join("&") });
+            let key = arguments.key.clone().or_else(|| std::env::var("EYEBOLT_KEY").ok());
+            return Ok(Self::Server { url, key, query: pairs.join("&") });
         }
         Ok(Self::Here { runner: super::start(settings)?, fields })
     }

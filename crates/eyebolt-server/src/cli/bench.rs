@@ -13,11 +13,14 @@ use std::{
 use anyhow::Context;
 use bytes::Bytes;
 use eyebolt_engine::{Findings, bench};
-use eyebolt_types::{AnalyzeRequest, Detail, Feature, request::QualityGate};
+use eyebolt_store::ApiSecret;
+use eyebolt_types::{AnalyzeRequest, Detail, Feature, Mode, request::QualityGate};
 
 use super::{call::Connection, quickstart::SAMPLE};
 use crate::{
-    App, Declared, Runner, Server, Settings,
+    Access, App, Declared, Place, Runner, Server, Settings,
+    access::{AccessSettings, Keys},
+    place::StorageSettings,
     settings::{DecoderPlace, LogSettings},
 };
 
@@ -49,16 +52,26 @@ pub(super) async fn run(arguments: Arguments, mut settings: Settings) -> anyhow:
 
 /// HTTP against the engine called directly, in turns, so that a busy neighbour slows both.
 async fn throughput(arguments: &Arguments, settings: &Settings, runner: &Runner) -> anyhow::Result<()> {
-    let server = Server::bind(App::new(runner.clone().analyzer(), settings.http.clone())).await?;
+    // A place of its own, gone afterwards: the operator's data are not touched.
+    let folder = std::env::temp_dir().join(format!("eyebolt-bench-{}", std::process::id()));
+    let storage = StorageSettings { data_dir: folder.clone(), ..StorageSettings::default() };
+    let access = AccessSettings::default();
+    let (place, _lock) = Place::open(&storage, &access, &runner.clock).await?;
+    let keys = Keys::new(&place, runner.clock.clone());
+    let (_, issued) = keys.create_project("bench", Mode::Test).await?;
+    let access = Access::new(&place, runner.clock.clone(), &access);
+    let app = App::new(runner.clone().analyzer(), access, settings.http.clone());
+    let server = Server::bind(app).await?;
     let url = format!("http://{}", server.local_addr()?);
     let serving = tokio::spawn(server.run(std::future::pending()));
     let (turns, mut direct, mut by_http) = (4, 0, 0);
     let turn = Duration::from_secs(arguments.seconds) / turns;
     for _ in 0..turns {
         direct += count(arguments.clients, turn, || ready(Ok(Direct::new(runner)))).await?;
-        by_http += count(arguments.clients, turn, || call_server(url.clone())).await?;
+        by_http += count(arguments.clients, turn, || call_server(url.clone(), issued.secret.clone())).await?;
     }
     serving.abort();
+    let _ = std::fs::remove_dir_all(&folder);
     let place = match settings.engine.decoder {
         DecoderPlace::Process => "processes",
         DecoderPlace::InServer => "the server",
@@ -118,16 +131,18 @@ impl Caller for Direct {
     }
 }
 
-impl Caller for Connection {
+struct ByHttp(Connection, ApiSecret);
+
+impl Caller for ByHttp {
     async fn call(&mut self) -> anyhow::Result<()> {
-        let reply = self.analyze(SAMPLE, QUERY, None).await?;
+        let reply = self.0.analyze(SAMPLE, QUERY, Some(self.1.reveal())).await?;
         anyhow::ensure!(reply.status == 200, "the server answered {}", reply.status);
         Ok(())
     }
 }
 
-async fn call_server(url: String) -> anyhow::Result<Connection> {
-    Connection::open(&url).await
+async fn call_server(url: String, key: ApiSecret) -> anyhow::Result<ByHttp> {
+    Ok(ByHttp(Connection::open(&url).await?, key))
 }
 
 fn decoding(arguments: &Arguments) -> anyhow::Result<()> {

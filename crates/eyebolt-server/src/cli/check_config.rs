@@ -12,5 +12,6 @@ pub(super) fn run(settings: &Settings) -> anyhow::Result<ExitCode> {
     println!("#\n# Models: {}", settings.models_dir().display());
     let library = settings.library().map_or_else(|| "none".to_owned(), |path| path.display().to_string());
     println!("# ONNX Runtime library: {library}");
+    println!("# Database: {}", settings.storage.database());
     Ok(ExitCode::SUCCESS)
 }

@@ -1,10 +1,15 @@
 use std::{io::IsTerminal, process::ExitCode};
 
 use anyhow::Context;
-use eyebolt_types::{Job, Problem};
+use eyebolt_store::ApiSecret;
+use eyebolt_types::{Clock, Job, Mode, Problem};
+use jiff::SignedDuration;
 
 use super::{call::Connection, serve, setup, table};
-use crate::Settings;
+use crate::{
+    Place, Settings,
+    access::{KeyError, KeyOrder, Keys},
+};
 
 /// Of `eyebolt quickstart`.
 #[derive(Debug, clap::Args)]
@@ -21,6 +26,22 @@ pub(super) struct Arguments {
 pub(super) const SAMPLE: &[u8] = include_bytes!("../../assets/sample.jpg");
 const ASKED: &str = "features=objects,faces,text,barcodes,labels";
 
+/// The project of first looks.
+const PROJECT: &str = "quickstart";
+
+/// A new key each time, since the last one's secret is nowhere. It ends by itself.
+async fn new_key(place: &Place) -> anyhow::Result<ApiSecret> {
+    let keys = Keys::new(place, Clock::system());
+    let project = match keys.create_project(PROJECT, Mode::Live).await {
+        Ok((project, _)) => project,
+        Err(KeyError::ProjectExists) => keys.project(PROJECT).await?,
+        Err(error) => return Err(error.into()),
+    };
+    let lasts = Some(SignedDuration::from_hours(24 * 7));
+    let order = KeyOrder { lasts, ..KeyOrder::new(Mode::Live, PROJECT) };
+    Ok(keys.create(project.id, order).await?.secret)
+}
+
 pub(super) async fn run(arguments: Arguments, mut settings: Settings) -> anyhow::Result<ExitCode> {
     super::log_to_stderr(&crate::settings::LogSettings {
         filter: "warn".to_owned(),
@@ -34,15 +55,17 @@ pub(super) async fn run(arguments: Arguments, mut settings: Settings) -> anyhow:
         // Somebody else has the port: a first look needs any port, not that one.
         settings.http.listen.set_port(0);
     }
-    let server = serve::bind(&settings).await?;
+    let (place, _lock) = Place::open(&settings.storage, &settings.access, &Clock::system()).await?;
+    let key = new_key(&place).await?;
+    let server = serve::bind(&settings, &place).await?;
     let url = format!("http://{}", server.local_addr()?);
-    println!("2. Server at {url}");
+    println!("2. Server at {url}, data in {}, project {PROJECT:?}", place.folder.display());
     let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
     let serving = tokio::spawn(server.run(async {
         let _ = stopped.await;
     }));
     println!("3. POST {url}/v1/analyze?{ASKED} with a sample picture:\n");
-    let reply = Connection::open(&url).await?.analyze(SAMPLE, ASKED, None).await?;
+    let reply = Connection::open(&url).await?.analyze(SAMPLE, ASKED, Some(key.reveal())).await?;
     let answered = reply.status == 200;
     if answered {
         let job: Job = serde_json::from_slice(&reply.body).context("the answer is no job")?;
@@ -51,7 +74,8 @@ pub(super) async fn run(arguments: Arguments, mut settings: Settings) -> anyhow:
         let problem: Problem = serde_json::from_slice(&reply.body).context("the answer is no problem")?;
         print!("{}", table::of_problem("sample.jpg".as_ref(), &problem));
     }
-    println!("\nYour own picture:\n  curl -F image=@photo.jpg '{url}/v1/analyze?features=objects,text'");
+    println!("\nYour own picture:\n  curl -H 'Authorization: Bearer {}' \\", key.reveal());
+    println!("    -F image=@photo.jpg '{url}/v1/analyze?features=objects,text'");
     println!("The API: {url}/openapi.json    The models: {url}/v1/models    The errors: {url}/v1/errors");
     if arguments.keep || (!arguments.once && std::io::stdout().is_terminal()) {
         println!("Serving until Ctrl-C.");

@@ -1,10 +1,11 @@
 use std::{net::SocketAddr, process::ExitCode};
 
 use anyhow::Context;
+use eyebolt_types::Clock;
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::{
-    Settings,
+    Access, Place, Settings,
     http::{App, Server, Stopped},
 };
 
@@ -19,27 +20,36 @@ pub(super) struct Arguments {
 pub(super) async fn run(arguments: Arguments, mut settings: Settings) -> anyhow::Result<ExitCode> {
     super::log_to_stderr(&settings.log)?;
     if let Some(listen) = arguments.listen {
-        anyhow::ensure!(
-            listen.ip().is_loopback(),
-            "--listen {listen}: until there are API keys the server takes loopback addresses alone, such as 127.0.0.1:8080"
-        );
         settings.http.listen = listen;
     }
-    let server = bind(&settings).await?;
+    let (place, _lock) = Place::open(&settings.storage, &settings.access, &Clock::system()).await?;
+    let server = bind(&settings, &place).await?;
     // Machines that start the server read the address here; people read it in the log.
     tracing::info!(address = %server.local_addr()?, "listening");
-    let stopped = server.run(stop_signal()?).await;
+    let (signal, mut failed) = (stop_signal()?, false);
+    let stopped = server
+        .run(async {
+            tokio::select! {
+                () = signal => {}
+                reason = place.store.failure() => {
+                    tracing::error!(reason, "the database failed: the server ends, since only a new start reads what it holds");
+                    failed = true;
+                }
+            }
+        })
+        .await;
     tracing::info!(?stopped, "stopped");
-    Ok(if stopped == Stopped::Drained { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    Ok(if stopped == Stopped::Drained && !failed { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-/// A server of these settings, listening. Models load in the background.
-pub(super) async fn bind(settings: &Settings) -> anyhow::Result<Server> {
+/// A server of these settings in this place, listening. Models load in the background.
+pub(super) async fn bind(settings: &Settings, place: &Place) -> anyhow::Result<Server> {
     let runner = super::start(settings)?;
     if runner.engine.models().all().is_empty() {
         tracing::warn!(dir = %settings.models_dir().display(), "no model is installed: run eyebolt setup");
     }
-    let app = App::new(runner.analyzer(), settings.http.clone());
+    let access = Access::new(place, runner.clock.clone(), &settings.access);
+    let app = App::new(runner.analyzer(), access, settings.http.clone());
     let listen = settings.http.listen;
     Server::bind(app)
         .await

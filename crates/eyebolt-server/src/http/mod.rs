@@ -2,6 +2,7 @@
 
 mod accept;
 mod analyze;
+mod caller;
 mod errors;
 mod health;
 mod layers;
@@ -24,7 +25,7 @@ pub use self::{
     openapi::document,
     serve::{Server, Stopped},
 };
-use crate::{Analyzer, HttpSettings, ingest::Ingest};
+use crate::{Access, Analyzer, HttpSettings, ingest::Ingest};
 
 /// What every handler can reach. Cheap to clone; every clone is the same server.
 #[derive(Debug, Clone)]
@@ -33,6 +34,7 @@ pub struct App(Arc<Shared>);
 #[derive(Debug)]
 struct Shared {
     analyzer: Analyzer,
+    access: Access,
     ingest: Ingest,
     readiness: Readiness,
     settings: Arc<HttpSettings>,
@@ -41,8 +43,8 @@ struct Shared {
 }
 
 impl App {
-    /// A server that answers by `analyzer`.
-    pub fn new(analyzer: Analyzer, settings: HttpSettings) -> Self {
+    /// A server that answers by `analyzer` whom `access` lets in.
+    pub fn new(analyzer: Analyzer, access: Access, settings: HttpSettings) -> Self {
         let settings = Arc::new(settings);
         let max_file_bytes = analyzer.capabilities().limits.max_file_bytes;
         Self(Arc::new(Shared {
@@ -50,6 +52,7 @@ impl App {
             readiness: Readiness::default(),
             halt: CancellationToken::new(),
             analyzer,
+            access,
             settings,
         }))
     }

@@ -57,6 +57,12 @@ pages! {
     RouteNotFound "route_not_found";
     MethodNotAllowed "method_not_allowed";
     NotAcceptable "not_acceptable";
+    Unauthorized "unauthorized";
+    InvalidApiKey "invalid_api_key";
+    ExpiredApiKey "expired_api_key";
+    RevokedApiKey "revoked_api_key";
+    InsufficientScope "insufficient_scope";
+    TooManyFailedAttempts "too_many_failed_attempts";
     IdempotencyKeyMissing "idempotency_key_missing";
     IdempotencyKeyInvalid "idempotency_key_invalid";
     IdempotencyKeyInUse "idempotency_key_in_use";

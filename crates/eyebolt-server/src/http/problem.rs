@@ -4,7 +4,7 @@ use axum::{
     body::Body,
     response::{IntoResponse, Response},
 };
-use eyebolt_types::{Problem, id::RequestId};
+use eyebolt_types::{ErrorCode, Problem, id::RequestId};
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 
 use crate::ApiError;
@@ -56,6 +56,12 @@ fn write_headers(headers: &mut HeaderMap, problem: &Problem) {
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
     headers.insert(ERROR_CODE, HeaderValue::from_static(problem.code.as_str()));
     headers.insert(SHOULD_RETRY, HeaderValue::from_static(if problem.retryable { "true" } else { "false" }));
+    if problem.status == 401 {
+        // RFC 6750, section 3: what to show, and, where something was shown, that it is wrong.
+        let shown = problem.code != ErrorCode::Unauthorized;
+        let challenge = if shown { r#"Bearer error="invalid_token""# } else { "Bearer" };
+        headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static(challenge));
+    }
     if let Some(seconds) = problem.retry_after {
         headers.insert(header::RETRY_AFTER, seconds.into());
     }

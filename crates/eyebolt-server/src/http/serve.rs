@@ -3,7 +3,8 @@
 use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 
 use axum::Router;
-use hyper::server::conn::http1;
+use http::Request;
+use hyper::{body::Incoming, server::conn::http1};
 use hyper_util::{
     rt::{TokioIo, TokioTimer},
     server::graceful::{GracefulShutdown, Watcher},
@@ -15,9 +16,12 @@ use tokio::{
     time::{sleep, timeout},
 };
 use tokio_util::sync::CancellationToken;
+use tower::ServiceExt;
 
 use super::{
-    App, router,
+    App,
+    caller::Peer,
+    router,
     stream::{ClientStream, Patience},
 };
 
@@ -72,8 +76,8 @@ impl Server {
         let settings = self.app.0.settings.clone();
         let connections = Connections::new(self.routes, &self.app);
         let graceful = GracefulShutdown::new();
-        let accepting = accept(&self.listener, settings.max_connections, |stream, slot| {
-            tokio::spawn(connections.clone().serve(stream, slot, graceful.watcher()));
+        let accepting = accept(&self.listener, settings.max_connections, |client, slot| {
+            tokio::spawn(connections.clone().serve(client, slot, graceful.watcher()));
         });
         tokio::select! {
             () = stop => {}
@@ -94,13 +98,16 @@ impl Server {
     }
 }
 
+/// A connection and where it comes from.
+type Client = (TcpStream, SocketAddr);
+
 /// Hands each connection to `serve`; never ends.
-async fn accept(listener: &TcpListener, most: usize, serve: impl Fn(TcpStream, OwnedSemaphorePermit)) {
+async fn accept(listener: &TcpListener, most: usize, serve: impl Fn(Client, OwnedSemaphorePermit)) {
     let slots = Arc::new(Semaphore::new(most));
     loop {
         let Ok(slot) = slots.clone().acquire_owned().await else { return };
         match listener.accept().await {
-            Ok((stream, _)) => serve(stream, slot),
+            Ok(client) => serve(client, slot),
             Err(error) => {
                 tracing::warn!(%error, "a connection could not be accepted");
                 sleep(ACCEPT_REST).await;
@@ -134,12 +141,15 @@ impl Connections {
         }
     }
 
-    async fn serve(self, stream: TcpStream, slot: OwnedSemaphorePermit, watcher: Watcher) {
+    async fn serve(self, (stream, peer): Client, slot: OwnedSemaphorePermit, watcher: Watcher) {
         // Answers are written whole: waiting to fill a segment only delays them.
         _ = stream.set_nodelay(true);
         let stream = ClientStream::new(stream, self.patience);
-        let connection =
-            self.http.serve_connection(TokioIo::new(stream), TowerToHyperService::new(self.routes));
+        let routes = self.routes.map_request(move |mut request: Request<Incoming>| {
+            request.extensions_mut().insert(Peer(peer));
+            request
+        });
+        let connection = self.http.serve_connection(TokioIo::new(stream), TowerToHyperService::new(routes));
         tokio::select! {
             ended = watcher.watch(connection) => if let Err(error) = ended {
                 // Clients that hang up or speak no HTTP are everyday.

@@ -4,7 +4,7 @@ use insta::assert_json_snapshot;
 use serde_json::json;
 
 use crate::{
-    app::TestApp,
+    app::{KEY, TestApp},
     wire::{FORM, form, request},
 };
 
@@ -23,8 +23,9 @@ async fn one_connection_carries_many_requests_and_a_chunked_body() {
     assert_eq!((answer.status, answer.headers.get("connection")), (400, None));
 
     let head = format!(
-        "{LINE} HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\nContent-Type: multipart/form-data; \
-         boundary=edge\r\n\r\n"
+        "{LINE} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {}\r\nTransfer-Encoding: chunked\r\n\
+         Content-Type: multipart/form-data; boundary=edge\r\n\r\n",
+        KEY.reveal()
     );
     wire.send(head.as_bytes()).await;
     for piece in body.chunks(7) {

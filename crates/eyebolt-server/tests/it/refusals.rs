@@ -5,7 +5,7 @@ use insta::assert_json_snapshot;
 use serde_json::{Map, Value, json};
 
 use crate::{
-    app::{MAX_FILE_BYTES, TestApp},
+    app::{KEY, MAX_FILE_BYTES, TestApp},
     wire::{Answer, FORM, JSON, form},
 };
 
@@ -167,13 +167,20 @@ async fn bodies() {
     assert_json_snapshot!(refusals.answers);
 }
 
+/// The head of a request whose body comes by hand.
+fn head(headers: &str) -> String {
+    let key = KEY.reveal();
+    format!("POST /v1/analyze HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {key}\r\n{headers}\r\n\r\n")
+}
+
 /// The body is announced and never sent: the answer comes all the same.
 #[tokio::test]
 async fn a_body_that_is_announced_too_large_is_refused_before_it_is_read() {
     let mut refusals = Refusals::start().await;
     let mut wire = refusals.app.open().await;
-    let head = "POST /v1/analyze HTTP/1.1\r\nHost: x\r\nExpect: 100-continue\r\n\
-                Content-Type: multipart/form-data; boundary=edge\r\nContent-Length: 9000000000\r\n\r\n";
+    let head = head(
+        "Expect: 100-continue\r\nContent-Type: multipart/form-data; boundary=edge\r\nContent-Length: 9000000000",
+    );
     wire.send(head.as_bytes()).await;
     let answer = wire.answer().await;
     refusals.add("announced", &answer);
@@ -181,8 +188,7 @@ async fn a_body_that_is_announced_too_large_is_refused_before_it_is_read() {
 
     // Without an announcement it is cut off where it crosses the limit.
     let mut wire = refusals.app.open().await;
-    let head = "POST /v1/analyze HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\
-                Content-Type: application/json\r\n\r\n";
+    let head = self::head("Transfer-Encoding: chunked\r\nContent-Type: application/json");
     wire.send(head.as_bytes()).await;
     let piece = [&b"10000\r\n"[..], &vec![b' '; 0x10000], b"\r\n"].concat();
     for _ in 0..40 {
@@ -198,9 +204,9 @@ async fn a_body_that_is_announced_too_large_is_refused_before_it_is_read() {
 async fn a_part_with_endless_headers_is_refused() {
     let app = TestApp::start().await;
     let mut wire = app.open().await;
-    let head = "POST /v1/analyze HTTP/1.1\r\nHost: x\r\nContent-Type: multipart/form-data; boundary=edge\r\n\
-                Content-Length: 1000000\r\n\r\n--edge\r\nX-Long: ";
+    let head = head("Content-Type: multipart/form-data; boundary=edge\r\nContent-Length: 1000000");
     wire.send(head.as_bytes()).await;
+    wire.send(b"--edge\r\nX-Long: ").await;
     for _ in 0..80 {
         wire.send(&[b'x'; 10_000]).await;
         tokio::task::yield_now().await;

@@ -8,6 +8,8 @@ use tokio::{
     net::TcpStream,
 };
 
+use crate::app::KEY;
+
 /// One connection.
 pub(crate) struct Wire {
     pub(crate) stream: TcpStream,
@@ -104,10 +106,21 @@ impl Answer {
     }
 }
 
-/// A whole request.
+/// A header for requests without a key: it is left out.
+pub(crate) const NO_KEY: (&str, &str) = ("Authorization", "");
+
+/// A header that shows a key.
+pub(crate) fn bearer(key: &str) -> (&'static str, String) {
+    ("Authorization", format!("Bearer {key}"))
+}
+
+/// A whole request. It shows the key that every app knows, unless `headers` has an `Authorization`.
 pub(crate) fn request(line: &str, headers: &[(&str, &str)], body: &[u8]) -> Vec<u8> {
     let mut text = format!("{line} HTTP/1.1\r\nHost: eyebolt.test\r\n");
-    for (name, value) in headers {
+    if !headers.iter().any(|(name, _)| *name == NO_KEY.0) {
+        _ = write!(text, "Authorization: Bearer {}\r\n", KEY.reveal());
+    }
+    for (name, value) in headers.iter().filter(|header| **header != NO_KEY) {
         _ = write!(text, "{name}: {value}\r\n");
     }
     if !body.is_empty() {

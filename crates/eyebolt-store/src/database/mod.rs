@@ -12,7 +12,7 @@ use std::sync::Arc;
 use tokio::sync::watch;
 
 use self::writer::{Queue, Writers};
-use crate::{StoreError, migrate};
+use crate::StoreError;
 
 /// One parameter or column.
 #[derive(Debug, Clone, PartialEq)]
@@ -170,18 +170,21 @@ pub(crate) struct Database {
 }
 
 impl Database {
-    /// Opens, brings the schema up to date and starts the threads.
-    pub(crate) fn open(location: &Location, now: i64) -> Result<Self, StoreError> {
+    /// Opens, lets `prepare` see to the schema and starts the threads.
+    pub(crate) fn open(
+        location: &Location,
+        prepare: impl FnOnce(&mut dyn Schema) -> Result<(), StoreError>,
+    ) -> Result<Self, StoreError> {
         let (fail, failed) = watch::channel(None);
         let (writers, readers) = match location {
             Location::Sqlite(path) => {
                 let mut file = sqlite::open(path)?;
-                file.transaction(|schema| migrate::migrate(schema, now))?;
+                file.transaction(prepare)?;
                 let readers = (0..2).map(|_| sqlite::reader(path)).collect::<Result<_, _>>()?;
                 (Writers::start(vec![file], &fail), Writers::start::<sqlite::Sqlite>(readers, &fail))
             }
             Location::Postgres(url) => {
-                postgres::Postgres::connect(url)?.transaction(|schema| migrate::migrate(schema, now))?;
+                postgres::Postgres::connect(url)?.transaction(prepare)?;
                 let connect = |count| (0..count).map(|_| postgres::Postgres::connect(url)).collect();
                 let (writers, readers): (Result<Vec<_>, StoreError>, Result<Vec<_>, StoreError>) =
                     (connect(4), connect(4));

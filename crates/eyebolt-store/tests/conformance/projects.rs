@@ -1,5 +1,8 @@
-use eyebolt_store::{ApiSecret, KeyHasher, NewKey};
-use eyebolt_types::{Mode, Scope, id::ProjectId};
+use eyebolt_store::{ApiSecret, KeyHasher, NewKey, Principal, Shown, Store};
+use eyebolt_types::{
+    Mode, Scope,
+    id::{KeyId, ProjectId},
+};
 
 use crate::place::{Place, at, on_both, project};
 
@@ -19,12 +22,22 @@ fn new_key(project: ProjectId, secret: &ApiSecret) -> NewKey {
     }
 }
 
+/// Whom a shown key stands for.
+async fn principal(store: &Store, secret: &ApiSecret, seconds: i64) -> Principal {
+    match store.authenticate(hasher().hash(secret), at(seconds)).await {
+        Ok(Shown::Valid(principal)) => principal,
+        other => panic!("{other:?}"),
+    }
+}
+
 on_both! {
     async fn a_project_is_made_once(place: Place) {
         let made = project(&place.store).await;
         assert_eq!(place.store.create_project("acme", at(5)).await, Ok(None));
         assert_eq!(place.store.project("acme").await, Ok(Some(made.clone())));
         assert_eq!(place.store.project("other").await, Ok(None));
+        assert_eq!(place.store.project_by_id(made.id).await, Ok(Some(made.clone())));
+        assert_eq!(place.store.project_by_id(ProjectId::new()).await, Ok(None));
         assert_eq!(place.store.projects().await, Ok(vec![made]));
     }
 
@@ -36,17 +49,21 @@ on_both! {
         let id = store.create_key(NewKey { expires_at: Some(at(100)), ..key }, at(1)).await.unwrap();
         let who = |now| store.authenticate(hasher().hash(&secret), at(now));
 
-        let principal = who(2).await.unwrap().unwrap();
+        let principal = principal(store, &secret, 2).await;
         assert_eq!((principal.key, principal.project, principal.mode), (id, project, Mode::Test));
         assert_eq!(principal.scopes, [Scope::Analyze, Scope::Read]);
-        assert_eq!(store.authenticate(hasher().hash(&ApiSecret::generate(Mode::Test)), at(2)).await, Ok(None));
-        assert!(who(99).await.unwrap().is_some());
-        assert_eq!(who(100).await, Ok(None), "expired");
+        let other = hasher().hash(&ApiSecret::generate(Mode::Test));
+        assert_eq!(store.authenticate(other, at(2)).await, Ok(Shown::Unknown));
+        assert_eq!(who(99).await, Ok(Shown::Valid(principal)));
+        assert_eq!(who(100).await, Ok(Shown::Expired));
 
         assert_eq!(store.revoke_key(id, at(3)).await, Ok(true));
         assert_eq!(store.revoke_key(id, at(4)).await, Ok(false), "once");
-        assert_eq!(who(5).await, Ok(None), "revoked");
-        assert_eq!(store.keys(project).await.unwrap()[0].revoked_at, Some(at(3)));
+        assert_eq!(who(5).await, Ok(Shown::Revoked));
+        let info = store.key(id).await.unwrap().unwrap();
+        assert_eq!((info.revoked_at, info.expires_at), (Some(at(3)), Some(at(100))));
+        assert_eq!(store.keys(project).await, Ok(vec![info]));
+        assert_eq!(store.key(KeyId::new()).await, Ok(None));
     }
 
     async fn a_rotated_key_overlaps_with_the_old_one(place: Place) {
@@ -55,11 +72,10 @@ on_both! {
         let [old, new] = [(); 2].map(|()| ApiSecret::generate(Mode::Live));
         let first = store.create_key(new_key(project, &old), at(1)).await.unwrap();
         let second = store.rotate_key((first, at(60)), new_key(project, &new), at(2)).await.unwrap().unwrap();
-        let who = |secret: &ApiSecret, now| store.authenticate(hasher().hash(secret), at(now));
 
-        assert_eq!(who(&old, 59).await.unwrap().unwrap().key, first);
-        assert_eq!(who(&new, 59).await.unwrap().unwrap().key, second);
-        assert_eq!(who(&old, 60).await, Ok(None));
+        assert_eq!(principal(store, &old, 59).await.key, first);
+        assert_eq!(principal(store, &new, 60).await.key, second);
+        assert_eq!(store.authenticate(hasher().hash(&old), at(60)).await, Ok(Shown::Expired));
         let again = store.rotate_key((first, at(90)), new_key(project, &new), at(61)).await;
         assert_eq!(again, Ok(None), "a key that ends sooner is not given more time");
     }
@@ -72,5 +88,12 @@ on_both! {
             store.key_used(id, at(now)).await.unwrap();
             assert_eq!(store.keys(project).await.unwrap()[0].last_used_at, Some(at(seen)), "at {now}");
         }
+    }
+
+    async fn another_hasher_is_noticed(place: Place) {
+        assert_eq!(place.store.knows_hasher(&hasher()).await, Ok(true), "the first one becomes it");
+        let store = place.again();
+        assert_eq!(store.knows_hasher(&KeyHasher::new(b"another")).await, Ok(false));
+        assert_eq!(store.knows_hasher(&hasher()).await, Ok(true));
     }
 }

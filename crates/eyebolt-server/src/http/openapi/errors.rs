@@ -36,13 +36,23 @@ error_sets! {
     ModelErrors = EDGE, JSON_ONLY, [Code::UnknownModel];
     LookUpErrors = EDGE, JSON_ONLY, [Code::RouteNotFound];
     PageErrors = EDGE, [Code::RouteNotFound];
-    AnalyzeErrors = EDGE, JSON_ONLY, BUSY, BODY, SETTINGS, IMAGE, MODEL;
+    AnalyzeErrors = EDGE, JSON_ONLY, KEY, BUSY, BODY, SETTINGS, IMAGE, MODEL;
 }
 
 /// What the layers around every handler refuse.
 const EDGE: [ErrorCode; 5] =
     [Code::InvalidRequest, Code::HeadersTooLarge, Code::Internal, Code::ShuttingDown, Code::DeadlineExceeded];
 const JSON_ONLY: [ErrorCode; 1] = [Code::NotAcceptable];
+/// What stands before every operation that needs an API key.
+const KEY: [ErrorCode; 7] = [
+    Code::Unauthorized,
+    Code::InvalidApiKey,
+    Code::ExpiredApiKey,
+    Code::RevokedApiKey,
+    Code::InsufficientScope,
+    Code::TooManyFailedAttempts,
+    Code::TemporaryReducedCapacity,
+];
 const BUSY: [ErrorCode; 2] = [Code::TemporaryReducedCapacity, Code::ModelUnavailable];
 const BODY: [ErrorCode; 10] = [
     Code::InvalidJson,
@@ -93,7 +103,10 @@ const MODEL: [ErrorCode; 2] = [Code::FeatureUnavailable, Code::ModelFailed];
 fn responses(codes: &[ErrorCode]) -> BTreeMap<String, RefOr<Response>> {
     let mut by_status: BTreeMap<u16, Vec<ErrorCode>> = BTreeMap::new();
     for &code in codes {
-        by_status.entry(code.row().status).or_default().push(code);
+        let of_status = by_status.entry(code.row().status).or_default();
+        if !of_status.contains(&code) {
+            of_status.push(code);
+        }
     }
     by_status.into_iter().map(|(status, codes)| (status.to_string(), RefOr::T(response(&codes)))).collect()
 }
@@ -106,6 +119,10 @@ fn response(codes: &[ErrorCode]) -> Response {
         .content("application/problem+json", content(codes))
         .header("X-Error-Code", header(code_schema(codes), "The member `code` of the problem."))
         .header("X-Should-Retry", header(retry_schema(retryable), "The member `retryable` of the problem."));
+    if codes.iter().any(|code| code.row().status == 401) {
+        let challenge = header(text_schema("^Bearer"), "What to show (RFC 6750).");
+        response = response.header("WWW-Authenticate", challenge);
+    }
     if retryable {
         let seconds = ObjectBuilder::new().schema_type(Type::Integer).minimum(Some(1)).build();
         response =

@@ -15,6 +15,7 @@ use utoipa::{
     openapi::{
         HeaderBuilder, OpenApi as Document, RefOr, Response,
         path::{Operation, PathItem},
+        security::{HttpAuthScheme, HttpBuilder, SecurityScheme},
     },
 };
 
@@ -53,12 +54,20 @@ pub(super) fn preamble() -> Document {
 pub fn document() -> Document {
     let mut document = router::described().into_openapi();
     body::describe(&mut document);
+    if let Some(components) = &mut document.components {
+        components.add_security_scheme("api_key", bearer("An API key, `eb_live_…` or `eb_test_…`."));
+    }
     for path in document.paths.paths.values_mut() {
         for operation in operations(path) {
             add_request_id(&mut operation.responses.responses);
         }
     }
     document
+}
+
+fn bearer(description: &str) -> SecurityScheme {
+    let scheme = HttpBuilder::new().scheme(HttpAuthScheme::Bearer).description(Some(description));
+    SecurityScheme::Http(scheme.build())
 }
 
 fn operations(path: &mut PathItem) -> impl Iterator<Item = &mut Operation> {

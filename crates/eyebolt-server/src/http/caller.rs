@@ -1,0 +1,69 @@
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+
+use axum::extract::FromRequestParts;
+use eyebolt_store::Principal;
+use eyebolt_types::Scope;
+use http::{HeaderMap, header, request::Parts};
+
+use super::App;
+use crate::{ApiError, access};
+
+/// Where the connection comes from: an extension of each request. Headers that name another address are not believed.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Peer(pub(super) SocketAddr);
+
+/// Who sends the request, by its API key.
+#[derive(Debug)]
+pub(crate) struct Caller(pub(crate) Principal);
+
+impl Caller {
+    /// The principal, where its key may do this.
+    pub(crate) fn require(self, scope: Scope) -> Result<Principal, ApiError> {
+        access::require(&self.0, scope)?;
+        Ok(self.0)
+    }
+}
+
+impl FromRequestParts<App> for Caller {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, App(shared): &App) -> Result<Self, ApiError> {
+        let shown = bearer(&parts.headers);
+        Ok(Self(shared.access.principal(shown, address(parts)).await?))
+    }
+}
+
+fn address(parts: &Parts) -> IpAddr {
+    parts.extensions.get::<Peer>().map_or(Ipv4Addr::UNSPECIFIED.into(), |peer| peer.0.ip())
+}
+
+/// What stands behind `Bearer` in the only `Authorization` header (RFC 6750, section 2.1).
+fn bearer(headers: &HeaderMap) -> Option<&str> {
+    let mut values = headers.get_all(header::AUTHORIZATION).iter();
+    let (value, None) = (values.next()?, values.next()) else { return None };
+    let (scheme, shown) = value.to_str().ok()?.split_once(' ')?;
+    scheme.eq_ignore_ascii_case("Bearer").then(|| shown.trim())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_bearer_is_read_and_nothing_else() {
+        let read = |values: &[&str]| {
+            let values = values.iter().map(|value| (header::AUTHORIZATION, value.parse().unwrap()));
+            let headers: HeaderMap = values.fold(HeaderMap::new(), |mut headers, (name, value)| {
+                headers.append(name, value);
+                headers
+            });
+            bearer(&headers).map(str::to_owned)
+        };
+        for taken in ["Bearer eb_x", "bearer eb_x", "BEARER  eb_x "] {
+            assert_eq!(read(&[taken]).as_deref(), Some("eb_x"), "{taken}");
+        }
+        for refused in [&[][..], &["Basic eb_x"], &["eb_x"], &["Bearer"], &["Bearer a", "Bearer a"]] {
+            assert_eq!(read(refused), None, "{refused:?}");
+        }
+    }
+}
