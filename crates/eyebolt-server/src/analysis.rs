@@ -77,8 +77,6 @@ pub struct StepEnd {
 pub struct Remarks {
     /// What was taken all the same.
     pub warnings: Vec<Warning>,
-    /// What the pixels are known by.
-    pub content: Option<ContentDigests>,
 }
 
 /// What this server can do: the answer of `GET /v1/models`.

@@ -1,15 +1,20 @@
 //! The server: HTTP at the edge, and the rooms that a request passes behind it.
 //!
-//! `http` answers, `access` tells who asks, `ingest` turns a body into a checked submission, `analysis` is the door to the engine. Errors of
-//! the rooms become catalogue problems in `problem` alone.
+//! `http` answers, `access` tells who asks, `ingest` turns a body into a checked submission, `idempotency` tells a retry
+//! from a new request, `jobs` makes work durable and runs it, `analysis` is the door to the engine. Errors of the rooms
+//! become catalogue problems in `problem` alone.
 
 pub mod access;
 pub mod analysis;
 pub mod cli;
 pub mod config;
+mod failpoint;
 pub mod http;
+mod idempotency;
 mod ingest;
+pub mod jobs;
 pub mod place;
+mod prefer;
 pub mod problem;
 pub mod run;
 pub mod settings;
@@ -19,6 +24,7 @@ pub use analysis::Analyzer;
 pub use config::HttpSettings;
 pub use http::{App, Server};
 pub use ingest::{BodyMemory, Declared};
+pub use jobs::Jobs;
 pub use place::Place;
 pub use problem::ApiError;
 pub use run::Runner;

@@ -8,8 +8,8 @@ use std::{
 };
 
 use aws_lc_rs::rand;
-use eyebolt_store::{DataLock, KeyHasher, Location, Store, StoreError};
-use eyebolt_types::Clock;
+use eyebolt_store::{Blobs, DataLock, KeyHasher, Location, Store, StoreError};
+use eyebolt_types::{Clock, id::RequestId};
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 use tokio::sync::oneshot;
@@ -175,6 +175,32 @@ impl Place {
         .await?;
         place.check(made).await?;
         Ok(place)
+    }
+
+    /// A name of this folder that stays the same: leases of an earlier run of its server are known by it.
+    ///
+    /// # Errors
+    /// Where it can't be read or written.
+    pub fn instance(&self) -> Result<String, PlaceError> {
+        let path = self.folder.join("instance");
+        let failed = |source| PlaceError::Folder { path: path.clone(), source };
+        match fs::read_to_string(&path) {
+            Ok(name) if !name.trim().is_empty() => return Ok(name.trim().to_owned()),
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(failed(error)),
+            _ => {}
+        }
+        // A name that was lost is as good as a new one: old leases then run out by themselves.
+        let name = RequestId::new().to_string().replace("req_", "instance_");
+        fs::write(&path, &name).map_err(failed)?;
+        Ok(name)
+    }
+
+    /// The files beside the rows.
+    ///
+    /// # Errors
+    /// Where their folder can't be made.
+    pub fn blobs(&self) -> Result<Blobs, PlaceError> {
+        Ok(Blobs::in_folder(&self.folder.join("blobs"))?)
     }
 
     /// Refuses a secret that is not the one of the database.

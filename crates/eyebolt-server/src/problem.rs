@@ -341,22 +341,6 @@ impl From<AccessError> for ApiError {
     }
 }
 
-impl From<StoreError> for ApiError {
-    fn from(error: StoreError) -> Self {
-        tracing::error!(%error, "the store failed");
-        match error {
-            StoreError::Unavailable { .. }
-            | StoreError::Full
-            | StoreError::Conflict
-            | StoreError::Failed { .. }
-            | StoreError::Stopped => {
-                Self::new(ErrorCode::TemporaryReducedCapacity, "The database can't be used now.")
-            }
-            _ => Self::new(ErrorCode::Internal, "The database failed before the answer was ready."),
-        }
-    }
-}
-
 /// The code of the first place stands for all; each place keeps its own.
 fn of_fields(fields: &[FieldError]) -> ApiError {
     let Some(first) = fields.first() else {

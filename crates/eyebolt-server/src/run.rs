@@ -3,9 +3,11 @@
 use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
-use eyebolt_engine::{Engine, Findings, StepReport, models::Model, probe::Header};
+use eyebolt_engine::{Engine, Findings, StepReport, digest, models::Model, probe::Header};
+use eyebolt_store::Charging;
 use eyebolt_types::{
-    AnalyzeRequest, Clock, ErrorCode, Feature, ImageFormat, Input, Problem, Results, Warning,
+    AnalyzeRequest, Clock, Dedup, ErrorCode, Feature, ImageFormat, Input, Job, JobStatus, Mode, Problem, Results,
+    Warning,
     id::{ImageId, JobId},
     result::{QualityVerdict, Verdict},
 };
@@ -15,6 +17,7 @@ use tokio::sync::mpsc;
 use crate::{
     Analyzer, ApiError, BodyMemory, Declared,
     analysis::{Attempt, Capabilities, Checked, ConfidenceGuide, ModelInfo, Remarks, StepEnd},
+    jobs::document::{self, Outline, State},
     settings::Mismatch,
 };
 
@@ -85,6 +88,42 @@ impl Runner {
         Ok(Checked { input: input(&header, length, sha256), warnings, snapshots })
     }
 
+    /// Runs one request to its end, in the name of a job that is nowhere stored.
+    ///
+    /// # Errors
+    /// Where the image or a setting is refused, a model can't be had or the engine stops.
+    pub async fn run(
+        &self,
+        bytes: Bytes,
+        request: &AnalyzeRequest,
+        declared: &Declared,
+    ) -> Result<Job, ApiError> {
+        let created_at = self.clock.now();
+        let checked = self.check((bytes.clone(), digest::sha256(&bytes)), request, declared).await?;
+        let (job, (ended, mut ends)) = (JobId::new(), mpsc::unbounded_channel());
+        let attempt = Attempt { job, token: 1, bytes, memory: None, request: request.clone(), ended };
+        let remarks = self.attempt(attempt).await?;
+        let mut steps = Vec::new();
+        while let Some(end) = ends.recv().await {
+            steps.push(document::of_loose_end(&end));
+        }
+        let outline = Outline {
+            id: job,
+            mode: Mode::Live,
+            created_at,
+            started_at: Some(created_at),
+            input: checked.input,
+            warnings: [checked.warnings, remarks.warnings].concat(),
+            dedup: Dedup::none(),
+        };
+        let error = steps.iter().find_map(|(step, _)| step.error.clone());
+        let status = if error.is_some() { JobStatus::Failed } else { JobStatus::Succeeded };
+        let finished_at = Some(self.clock.now());
+        let state =
+            State { status, finished_at, error, retryable_until: None, charging: Charging::Steps };
+        Ok(outline.job(steps, state))
+    }
+
     /// Runs one attempt at a job.
     ///
     /// # Errors
@@ -122,7 +161,7 @@ fn step_end(report: &StepReport, results: &Results, now: Timestamp) -> StepEnd {
 }
 
 fn remarks(findings: &Findings) -> Remarks {
-    Remarks { warnings: findings.verdicts.iter().filter_map(quality_warning).collect(), content: None }
+    Remarks { warnings: findings.verdicts.iter().filter_map(quality_warning).collect() }
 }
 
 /// The header of the file.

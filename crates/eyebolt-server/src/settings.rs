@@ -13,7 +13,12 @@ use serde::{Deserialize, Serialize};
 use thiserror::Error;
 use toml::{Table, Value};
 
-use crate::{HttpSettings, access::AccessSettings, place::StorageSettings};
+use crate::{
+    HttpSettings,
+    access::AccessSettings,
+    jobs::{DedupSettings, IdempotencySettings, JobSettings},
+    place::StorageSettings,
+};
 
 /// Everything that an operator can set.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
@@ -27,6 +32,12 @@ pub struct Settings {
     pub access: AccessSettings,
     /// What is taken in.
     pub ingest: IngestSettings,
+    /// How jobs run.
+    pub jobs: JobSettings,
+    /// How retries are known.
+    pub idempotency: IdempotencySettings,
+    /// What happens to images that were seen before.
+    pub dedup: DedupSettings,
     /// What an image may be.
     pub limits: ImageLimits,
     /// Threads and memory.
@@ -216,6 +227,8 @@ impl Settings {
         let mut found = self.http.check(self.limits.max_file_bytes);
         found.extend(self.storage.check());
         found.extend(self.access.check());
+        found.extend(self.jobs.check(self.http.request_timeout));
+        found.extend(self.idempotency.check(&self.jobs));
         let picture = self.limits.max_pixels.saturating_mul(3);
         if self.engine.memory_bytes < picture {
             found.push(format!(
@@ -243,10 +256,15 @@ impl Settings {
         installed_library(&self.models_dir().join("runtime"))
     }
 
+    /// Threads that compute.
+    pub fn threads(&self) -> usize {
+        let cores = std::thread::available_parallelism().map_or(1, usize::from);
+        if self.engine.threads == 0 { cores } else { self.engine.threads }
+    }
+
     /// What the engine is told. `decoder` is the command that starts a decoder process.
     pub fn engine(&self, decoder: Vec<String>) -> EngineSettings {
-        let cores = std::thread::available_parallelism().map_or(1, usize::from);
-        let threads = if self.engine.threads == 0 { cores } else { self.engine.threads };
+        let threads = self.threads();
         let sessions = if self.engine.sessions == 0 { threads.min(4) } else { self.engine.sessions };
         let library = self.library();
         let backend = match (self.models.backend, library) {

@@ -56,6 +56,12 @@ pub struct Store {
     database: Database,
 }
 
+impl std::fmt::Debug for Store {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Store")
+    }
+}
+
 impl Store {
     /// Opens the database, makes or updates its schema and starts its threads. Blocks meanwhile.
     ///

@@ -233,18 +233,86 @@ pub struct Warning {
 /// Whether the image was seen before.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct Dedup {
-    /// `none` until content de-duplication exists.
-    pub status: String,
+    /// What was found.
+    pub status: DedupStatus,
     /// The job that had it.
     pub of: Option<JobId>,
-    /// `bytes`, `pixels` or `perceptual`.
-    pub kind: Option<String>,
+    /// What both have in common.
+    pub kind: Option<DuplicateKind>,
+}
+
+/// What a look for earlier images found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum DedupStatus {
+    /// Nobody looked.
+    None,
+    /// No earlier image is like it.
+    Unique,
+    /// An earlier one is; this one was processed all the same.
+    Duplicate,
+    /// An earlier one is the same, and its answer was taken.
+    Reused,
+    /// Nobody looked, since the request said `reprocess`.
+    Bypassed,
+}
+
+impl DedupStatus {
+    /// The name in answers.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::None => "none",
+            Self::Unique => "unique",
+            Self::Duplicate => "duplicate",
+            Self::Reused => "reused",
+            Self::Bypassed => "bypassed",
+        }
+    }
+}
+
+/// What two images have in common.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum DuplicateKind {
+    /// Every byte.
+    Bytes,
+    /// Every pixel; encoding or metadata differ.
+    Pixels,
+    /// What a person sees.
+    Perceptual,
+}
+
+impl DuplicateKind {
+    /// All of them, the strictest first.
+    pub const ALL: [Self; 3] = [Self::Bytes, Self::Pixels, Self::Perceptual];
+
+    /// The name in answers and rows.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Bytes => "bytes",
+            Self::Pixels => "pixels",
+            Self::Perceptual => "perceptual",
+        }
+    }
+}
+
+impl FromStr for DuplicateKind {
+    type Err = UnknownName;
+
+    fn from_str(name: &str) -> Result<Self, UnknownName> {
+        Self::ALL.into_iter().find(|kind| kind.name() == name).ok_or(UnknownName)
+    }
 }
 
 impl Dedup {
     /// Nothing was looked for.
     pub fn none() -> Self {
-        Self { status: "none".to_owned(), of: None, kind: None }
+        Self::found(DedupStatus::None)
+    }
+
+    /// Without another job.
+    pub fn found(status: DedupStatus) -> Self {
+        Self { status, of: None, kind: None }
     }
 }
 

@@ -101,7 +101,7 @@ impl Asker {
                     Err(error) => return Ok(Err(error.into())),
                 };
                 let declared = Declared::of(file.file_name().and_then(|name| name.to_str()), None);
-                Ok(runner.run((bytes, None), &request, &declared).await.map_err(Problem::from))
+                Ok(runner.run(bytes, &request, &declared).await.map_err(Problem::from))
             }
             Self::Server { url, key, query } => {
                 let reply = Connection::open(url).await?.analyze(&bytes, query, key.as_deref()).await?;

@@ -16,9 +16,9 @@ use eyebolt_engine::{Findings, bench};
 use eyebolt_store::ApiSecret;
 use eyebolt_types::{AnalyzeRequest, Detail, Feature, Mode, request::QualityGate};
 
-use super::{call::Connection, quickstart::SAMPLE};
+use super::{serve, call::Connection, quickstart::SAMPLE};
 use crate::{
-    Access, App, Declared, Place, Runner, Server, Settings,
+    Declared, Place, Runner, Server, Settings,
     access::{AccessSettings, Keys},
     place::StorageSettings,
     settings::{DecoderPlace, LogSettings},
@@ -59,9 +59,7 @@ async fn throughput(arguments: &Arguments, settings: &Settings, runner: &Runner)
     let (place, _lock) = Place::open(&storage, &access, &runner.clock).await?;
     let keys = Keys::new(&place, runner.clock.clone());
     let (_, issued) = keys.create_project("bench", Mode::Test).await?;
-    let access = Access::new(&place, runner.clock.clone(), &access);
-    let app = App::new(runner.clone().analyzer(), access, settings.http.clone());
-    let server = Server::bind(app).await?;
+    let server = Server::bind(serve::app(settings, &place, runner.clone()).await?).await?;
     let url = format!("http://{}", server.local_addr()?);
     let serving = tokio::spawn(server.run(std::future::pending()));
     let (turns, mut direct, mut by_http) = (4, 0, 0);
@@ -126,7 +124,7 @@ impl Direct {
 
 impl Caller for Direct {
     async fn call(&mut self) -> anyhow::Result<()> {
-        self.0.run((Bytes::from_static(SAMPLE), None), &self.1, &Declared::default()).await?;
+        self.0.run(Bytes::from_static(SAMPLE), &self.1, &Declared::default()).await?;
         Ok(())
     }
 }

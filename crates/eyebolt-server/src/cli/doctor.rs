@@ -41,7 +41,7 @@ pub(super) async fn run(settings: Settings) -> anyhow::Result<ExitCode> {
 async fn try_feature(runner: &Runner, feature: Feature, report: &mut Report) {
     let request = AnalyzeRequest { quality_gate: QualityGate::Off, ..AnalyzeRequest::of([feature]) };
     let begun = Instant::now();
-    match runner.run((Bytes::from_static(SAMPLE), None), &request, &Declared::default()).await {
+    match runner.run(Bytes::from_static(SAMPLE), &request, &Declared::default()).await {
         Ok(job) => {
             let step = &job.steps[0];
             let sound = step.status == StepStatus::Succeeded;

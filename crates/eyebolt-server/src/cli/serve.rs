@@ -5,8 +5,9 @@ use eyebolt_types::Clock;
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::{
-    Access, Place, Settings,
+    Access, Analyzer, Jobs, Place, Runner, Settings,
     http::{App, Server, Stopped},
+    jobs::{Rules, Tools},
 };
 
 /// Of `eyebolt serve`.
@@ -48,12 +49,38 @@ pub(super) async fn bind(settings: &Settings, place: &Place) -> anyhow::Result<S
     if runner.engine.models().all().is_empty() {
         tracing::warn!(dir = %settings.models_dir().display(), "no model is installed: run eyebolt setup");
     }
-    let access = Access::new(place, runner.clock.clone(), &settings.access);
-    let app = App::new(runner.analyzer(), access, settings.http.clone());
+    let app = app(settings, place, runner).await?;
     let listen = settings.http.listen;
     Server::bind(app)
         .await
         .with_context(|| format!("can't listen at {listen}; --listen names another address"))
+}
+
+/// The rooms of these settings in this place, at work.
+pub(super) async fn app(settings: &Settings, place: &Place, runner: Runner) -> anyhow::Result<App> {
+    let (clock, threads) = (runner.clock.clone(), settings.threads());
+    let access = Access::new(place, clock.clone(), &settings.access);
+    let analyzer = runner.analyzer();
+    #[cfg(feature = "torture")]
+    let analyzer = crate::torture::analyzer(&clock).unwrap_or(analyzer);
+    let jobs = jobs(settings, place, (analyzer.clone(), clock), threads)?;
+    jobs.start().await?;
+    Ok(App::new(analyzer, (access, jobs), settings.http.clone()))
+}
+
+fn jobs(
+    settings: &Settings,
+    place: &Place,
+    (analyzer, clock): (Analyzer, Clock),
+    threads: usize,
+) -> anyhow::Result<Jobs> {
+    let tools = Tools { store: place.store.clone(), blobs: place.blobs()?, analyzer, clock };
+    let rules = Rules {
+        jobs: settings.jobs.clone(),
+        idempotency: settings.idempotency.clone(),
+        dedup: settings.dedup.clone(),
+    };
+    Ok(Jobs::new(tools, rules, (&place.instance()?, threads)))
 }
 
 /// Resolves at SIGTERM or Ctrl-C.

@@ -2,9 +2,12 @@
 
 mod accept;
 mod analyze;
+mod answer;
 mod caller;
 mod errors;
 mod health;
+mod jobs;
+mod keys;
 mod layers;
 mod models;
 mod openapi;
@@ -13,6 +16,7 @@ mod problem;
 mod router;
 mod serve;
 mod stream;
+mod usage;
 
 use std::sync::Arc;
 
@@ -22,10 +26,13 @@ use self::health::Readiness;
 pub use self::{
     errors::{ErrorEntry, ErrorList},
     health::{Health, Ready},
+    jobs::{JobList, JobSummary, StepList, StepResult},
+    keys::{KeyState, KeyStatus},
     openapi::document,
     serve::{Server, Stopped},
+    usage::{RowKind, UsageReport, UsageRow},
 };
-use crate::{Access, Analyzer, HttpSettings, ingest::Ingest};
+use crate::{Access, Analyzer, HttpSettings, Jobs, ingest::Ingest};
 
 /// What every handler can reach. Cheap to clone; every clone is the same server.
 #[derive(Debug, Clone)]
@@ -35,6 +42,7 @@ pub struct App(Arc<Shared>);
 struct Shared {
     analyzer: Analyzer,
     access: Access,
+    jobs: Jobs,
     ingest: Ingest,
     readiness: Readiness,
     settings: Arc<HttpSettings>,
@@ -43,8 +51,8 @@ struct Shared {
 }
 
 impl App {
-    /// A server that answers by `analyzer` whom `access` lets in.
-    pub fn new(analyzer: Analyzer, access: Access, settings: HttpSettings) -> Self {
+    /// A server of these rooms. `jobs` must have been started.
+    pub fn new(analyzer: Analyzer, (access, jobs): (Access, Jobs), settings: HttpSettings) -> Self {
         let settings = Arc::new(settings);
         let max_file_bytes = analyzer.capabilities().limits.max_file_bytes;
         Self(Arc::new(Shared {
@@ -53,6 +61,7 @@ impl App {
             halt: CancellationToken::new(),
             analyzer,
             access,
+            jobs,
             settings,
         }))
     }

@@ -2,19 +2,27 @@
 
 use axum::{
     Router,
+    routing::post,
     response::{IntoResponse, Response},
 };
 use eyebolt_types::ErrorCode;
 use http::{Method, StatusCode};
 use utoipa_axum::{router::OpenApiRouter, routes};
 
-use super::{App, analyze, errors, health, layers, models, openapi};
+use super::{App, analyze, errors, health, jobs, keys, layers, models, openapi, usage};
 use crate::ApiError;
 
 /// Routes with their description.
 pub(super) fn described() -> OpenApiRouter<App> {
     OpenApiRouter::with_openapi(openapi::preamble())
         .routes(routes!(analyze::analyze))
+        .routes(routes!(jobs::list_jobs))
+        .routes(routes!(jobs::get_job))
+        .routes(routes!(jobs::list_steps))
+        // `:cancel` and `:retry`; described in `openapi`.
+        .route("/v1/jobs/{id}", post(jobs::act))
+        .routes(routes!(keys::get_key))
+        .routes(routes!(usage::get_usage))
         .routes(routes!(models::list_models))
         .routes(routes!(models::get_model))
         .routes(routes!(errors::list_errors))

@@ -85,11 +85,21 @@ impl Server {
         }
         drop(self.listener);
         connections.patience.stopping.cancel();
+        let jobs = &self.app.0.jobs;
+        jobs.stop();
         let drained = graceful.shutdown();
         tokio::pin!(drained);
-        if timeout(settings.drain_timeout, &mut drained).await.is_ok() {
+        let finished = async {
+            (&mut drained).await;
+            jobs.idle().await;
+        };
+        if timeout(settings.drain_timeout, finished).await.is_ok() {
+            jobs.halt().await;
             return Stopped::Drained;
         }
+        // Jobs are durable: whoever waits for one learns where to find it later.
+        jobs.halt().await;
+        _ = timeout(FAREWELL, &mut drained).await;
         self.app.0.halt.cancel();
         // What has not left by then is cut.
         _ = timeout(FAREWELL, drained).await;

@@ -4,7 +4,7 @@ use axum::{
 };
 use eyebolt_store::{UsageKind, UsageLine};
 use eyebolt_types::{ErrorCode, Feature, FieldError, Mode, Scope, id::KeyId};
-use jiff::{SignedDuration, Timestamp, civil::Date, tz::TimeZone};
+use jiff::{SignedDuration, Timestamp, civil::{Date, Time}, tz::Offset};
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
@@ -123,7 +123,7 @@ fn days(query: UsageQuery, today: Date) -> Result<(Date, Date), ApiError> {
 }
 
 fn start(day: Date) -> Result<Timestamp, ApiError> {
-    let instant = day.to_zoned(TimeZone::UTC).map(|start| start.timestamp());
+    let instant = Offset::UTC.to_timestamp(day.to_datetime(Time::midnight()));
     instant.map_err(|_| wrong("from", "is no day of our time".to_owned()))
 }
 
@@ -133,7 +133,7 @@ fn end(day: Date) -> Result<Timestamp, ApiError> {
 
 fn row(line: UsageLine) -> UsageRow {
     UsageRow {
-        day: line.day.to_zoned(TimeZone::UTC).date(),
+        day: Offset::UTC.to_datetime(line.day).date(),
         kind: match line.kind {
             UsageKind::Step => RowKind::Step,
             UsageKind::Duplicate => RowKind::Duplicate,

@@ -62,7 +62,7 @@ impl Room {
         });
     }
 
-    async fn attempt(
+    pub(super) async fn attempt(
         &self,
         leased: LeasedJob,
         upload: Option<(Bytes, BodyMemory)>,
@@ -152,9 +152,7 @@ impl Room {
                     }
                     return Ok(Outcome::Done(done));
                 }
-                Ok(stop) = stopped.wait_for(Option::is_some) => {
-                    return Ok(Outcome::Stopped(stop.unwrap_or(Stop::Lost)));
-                }
+                stop = told(stopped) => return Ok(Outcome::Stopped(stop)),
                 () = &mut overdue => return Ok(Outcome::Overdue),
                 () = self.halting.cancelled() => return Ok(Outcome::Halted),
             }
@@ -258,6 +256,19 @@ impl Room {
                 }
                 done => return done,
             }
+        }
+    }
+}
+
+/// Resolves once somebody wants the attempt to stop.
+async fn told(stopped: &mut watch::Receiver<Option<Stop>>) -> Stop {
+    loop {
+        if let Some(stop) = *stopped.borrow_and_update() {
+            return stop;
+        }
+        if stopped.changed().await.is_err() {
+            // Nobody is left who could.
+            std::future::pending::<()>().await;
         }
     }
 }

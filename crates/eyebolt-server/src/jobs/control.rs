@@ -123,7 +123,7 @@ impl Jobs {
 
     /// The day now (UTC).
     pub(crate) fn today(&self) -> jiff::civil::Date {
-        self.0.now().to_zoned(jiff::tz::TimeZone::UTC).date()
+        jiff::tz::Offset::UTC.to_datetime(self.0.now()).date()
     }
 
     /// What the caller's project used in a time, and what its jobs hold now.

@@ -2,7 +2,8 @@
 
 use eyebolt_store::{Charging, StoredJob, StoredStep};
 use eyebolt_types::{
-    Dedup, DedupStatus, Input, Job, JobStatus, Links, Mode, Problem, Results, Step, StepStatus, Usage, Warning, id::JobId,
+    Dedup, DedupStatus, Input, Job, JobStatus, Links, Mode, Problem, Results, Step, StepStatus, Usage, Warning,
+    id::{JobId, StepId},
 };
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -148,6 +149,23 @@ pub(crate) fn of_end(step: &StoredStep, end: &StepEnd) -> (Step, Option<Results>
         error: end.result.as_ref().err().cloned(),
     };
     (shown, end.result.as_ref().ok().cloned())
+}
+
+/// A step of a job that is nowhere stored.
+pub(crate) fn of_loose_end(end: &StepEnd) -> (Step, Option<Results>) {
+    let step = StoredStep {
+        position: 0,
+        id: StepId::new(),
+        feature: end.feature,
+        model: None,
+        status: StepStatus::Pending,
+        attempts: 0,
+        result: None,
+        error: None,
+        started_at: None,
+        finished_at: None,
+    };
+    of_end(&step, end)
 }
 
 /// Reads a column of JSON.

@@ -5,6 +5,7 @@
 mod abandoned;
 mod attempt;
 mod control;
+mod dedup;
 pub(crate) mod document;
 mod end;
 mod retry_policy;
@@ -148,6 +149,13 @@ impl Jobs {
     /// Whether the job runs in this process.
     pub(crate) fn runs_here(&self, job: JobId) -> bool {
         self.0.running().contains_key(&job)
+    }
+
+    /// Resolves once no job runs here.
+    pub(crate) async fn idle(&self) {
+        while !self.0.running().is_empty() {
+            tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+        }
     }
 
     /// Gives back the jobs that still run, and ends every task of the room. They are claimed again by whoever is there.

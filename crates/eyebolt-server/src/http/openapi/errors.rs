@@ -36,7 +36,13 @@ error_sets! {
     ModelErrors = EDGE, JSON_ONLY, [Code::UnknownModel];
     LookUpErrors = EDGE, JSON_ONLY, [Code::RouteNotFound];
     PageErrors = EDGE, [Code::RouteNotFound];
-    AnalyzeErrors = EDGE, JSON_ONLY, KEY, BUSY, BODY, SETTINGS, IMAGE, MODEL;
+    AnalyzeErrors = EDGE, JSON_ONLY, KEY, IDEMPOTENCY, STORE, BUSY, BODY, SETTINGS, IMAGE, MODEL, ENDS;
+    JobErrors = EDGE, JSON_ONLY, KEY, STORE, [Code::JobNotFound, Code::InvalidParameter, Code::StoredResponseCorrupt];
+    JobListErrors = EDGE, JSON_ONLY, KEY, STORE, [Code::InvalidParameter];
+    CancelErrors = EDGE, JSON_ONLY, KEY, STORE, [Code::JobNotFound, Code::JobNotCancelable];
+    RetryErrors = EDGE, JSON_ONLY, KEY, STORE, [Code::JobNotFound, Code::JobNotRetryable];
+    KeyErrors = EDGE, JSON_ONLY, KEY, STORE, [Code::IdempotencyKeyInvalid];
+    UsageErrors = EDGE, JSON_ONLY, KEY, STORE, [Code::InvalidParameter];
 }
 
 /// What the layers around every handler refuse.
@@ -53,6 +59,17 @@ const KEY: [ErrorCode; 7] = [
     Code::TooManyFailedAttempts,
     Code::TemporaryReducedCapacity,
 ];
+const STORE: [ErrorCode; 2] = [Code::StorageUnavailable, Code::StorageFull];
+const IDEMPOTENCY: [ErrorCode; 6] = [
+    Code::IdempotencyKeyMissing,
+    Code::IdempotencyKeyInvalid,
+    Code::IdempotencyKeyInUse,
+    Code::IdempotencyKeyReused,
+    Code::IdempotencyKeyExpired,
+    Code::StoredResponseCorrupt,
+];
+/// Ends of jobs that are not the image's.
+const ENDS: [ErrorCode; 3] = [Code::JobCanceled, Code::JobExpired, Code::WorkerDied];
 const BUSY: [ErrorCode; 2] = [Code::TemporaryReducedCapacity, Code::ModelUnavailable];
 const BODY: [ErrorCode; 10] = [
     Code::InvalidJson,

@@ -4,6 +4,7 @@
 mod body;
 mod errors;
 mod fields;
+mod headers;
 
 use std::{collections::BTreeMap, sync::LazyLock};
 
@@ -20,10 +21,14 @@ use utoipa::{
 };
 
 pub(super) use self::{
-    errors::{AliveErrors, AnalyzeErrors, LookUpErrors, ModelErrors, PageErrors, ReadErrors, ReadyErrors},
+    errors::{
+        AliveErrors, AnalyzeErrors, CancelErrors, JobErrors, JobListErrors, KeyErrors, LookUpErrors, ModelErrors,
+        PageErrors, ReadErrors, ReadyErrors, RetryErrors, UsageErrors,
+    },
     fields::SimpleFields,
+    headers::RetryHeaders,
 };
-use super::{accept::AcceptsJson, router};
+use super::{accept::AcceptsJson, jobs, router};
 
 #[derive(OpenApi)]
 #[openapi(
@@ -37,10 +42,13 @@ use super::{accept::AcceptsJson, router};
     servers((url = "/", description = "This server.")),
     tags(
         (name = "analysis", description = "What is in an image."),
+        (name = "jobs", description = "Where work stands, what it cost, and what to do about it."),
         (name = "models", description = "What this server can do."),
         (name = "errors", description = "What can go wrong, and what to do."),
         (name = "operations", description = "For supervisors, load balancers and tools."),
     ),
+    // The router knows whole segments of a path alone, so these are not among its routes.
+    paths(jobs::cancel_job, jobs::retry_job),
     components(schemas(Problem)),
 )]
 struct Preamble;

@@ -1,0 +1,43 @@
+//! The headers that make a request safe to send again, and say how long its caller waits.
+
+use utoipa::{
+    IntoParams,
+    openapi::{
+        Required,
+        path::{Parameter, ParameterBuilder, ParameterIn},
+        schema::{ObjectBuilder, Type},
+    },
+};
+
+/// `Idempotency-Key` and `Prefer`.
+pub(in crate::http) struct RetryHeaders;
+
+impl IntoParams for RetryHeaders {
+    fn into_params(_: impl Fn() -> Option<ParameterIn>) -> Vec<Parameter> {
+        let key = ObjectBuilder::new().schema_type(Type::String).min_length(Some(1)).max_length(Some(255));
+        let prefer = ObjectBuilder::new().schema_type(Type::String);
+        vec![
+            header("Idempotency-Key", key)
+                .description(Some(
+                    "A new random value for each new request, and the same value for each retry: 1 to 255 visible \
+                     ASCII characters, bare or quoted. Needed, unless the operator says otherwise.",
+                ))
+                .example(Some("8e03978e-40d5-43e8-bc93-6894a57f9324".into()))
+                .build(),
+            header("Prefer", prefer)
+                .description(Some(
+                    "`wait=SECONDS`: how long to wait for the end. `respond-async`: answer at once with `202`. (RFC 7240)",
+                ))
+                .example(Some("wait=30".into()))
+                .build(),
+        ]
+    }
+}
+
+fn header(name: &str, schema: ObjectBuilder) -> ParameterBuilder {
+    ParameterBuilder::new()
+        .name(name)
+        .parameter_in(ParameterIn::Header)
+        .required(Required::False)
+        .schema(Some(schema.build()))
+}
