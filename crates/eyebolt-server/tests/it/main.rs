@@ -1,5 +1,6 @@
 //! The server from outside: real sockets and a scripted engine, or the real models behind the rooms.
 
+mod access;
 mod analyze;
 mod app;
 mod connections;
