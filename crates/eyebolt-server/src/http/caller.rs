@@ -33,6 +33,19 @@ impl FromRequestParts<App> for Caller {
     }
 }
 
+/// Proof that the admin token was shown.
+#[derive(Debug)]
+pub(super) struct Operator;
+
+impl FromRequestParts<App> for Operator {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, App(shared): &App) -> Result<Self, ApiError> {
+        shared.access.operator(bearer(&parts.headers), address(parts))?;
+        Ok(Self)
+    }
+}
+
 fn address(parts: &Parts) -> IpAddr {
     parts.extensions.get::<Peer>().map_or(Ipv4Addr::UNSPECIFIED.into(), |peer| peer.0.ip())
 }

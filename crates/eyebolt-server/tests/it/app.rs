@@ -46,7 +46,7 @@ pub(crate) struct TestApp {
     pub(crate) key: KeyId,
     pub(crate) clock: TestClock,
     /// The data folder; the server holds its lock.
-    _folder: TempDir,
+    pub(crate) folder: TempDir,
     _lock: DataLock,
     /// One item when an analysis begins (true), and one when it ends or is dropped (false).
     pub(crate) running: mpsc::UnboundedReceiver<bool>,
@@ -165,7 +165,7 @@ impl TestApp {
             project,
             key,
             clock,
-            _folder: folder,
+            folder,
             _lock: lock,
             running,
             seen,

@@ -36,6 +36,11 @@ error_sets! {
     ModelErrors = EDGE, JSON_ONLY, [Code::UnknownModel];
     LookUpErrors = EDGE, JSON_ONLY, [Code::RouteNotFound];
     PageErrors = EDGE, [Code::RouteNotFound];
+    AdminErrors = EDGE, JSON_ONLY, OPERATOR;
+    AdminCreateErrors = EDGE, JSON_ONLY, OPERATOR, DOCUMENT, [Code::ProjectExists];
+    AdminProjectErrors = EDGE, JSON_ONLY, OPERATOR, DOCUMENT, [Code::ProjectNotFound];
+    AdminKeyErrors = EDGE, JSON_ONLY, OPERATOR, [Code::KeyNotFound];
+    AdminRotateErrors = EDGE, JSON_ONLY, OPERATOR, DOCUMENT, [Code::KeyNotFound, Code::KeyOver];
     AnalyzeErrors = EDGE, JSON_ONLY, KEY, BUSY, BODY, SETTINGS, IMAGE, MODEL;
 }
 
@@ -53,6 +58,11 @@ const KEY: [ErrorCode; 7] = [
     Code::TooManyFailedAttempts,
     Code::TemporaryReducedCapacity,
 ];
+/// What stands before every operation of the admin API.
+const OPERATOR: [ErrorCode; 4] =
+    [Code::AdminApiOff, Code::InvalidAdminToken, Code::TooManyFailedAttempts, Code::TemporaryReducedCapacity];
+/// Of a small JSON body.
+const DOCUMENT: [ErrorCode; 3] = [Code::InvalidJson, Code::InvalidParameter, Code::UnknownParameter];
 const BUSY: [ErrorCode; 2] = [Code::TemporaryReducedCapacity, Code::ModelUnavailable];
 const BODY: [ErrorCode; 10] = [
     Code::InvalidJson,

@@ -20,10 +20,13 @@ use utoipa::{
 };
 
 pub(super) use self::{
-    errors::{AliveErrors, AnalyzeErrors, LookUpErrors, ModelErrors, PageErrors, ReadErrors, ReadyErrors},
+    errors::{
+        AdminCreateErrors, AdminErrors, AdminKeyErrors, AdminProjectErrors, AdminRotateErrors, AliveErrors,
+        AnalyzeErrors, LookUpErrors, ModelErrors, PageErrors, ReadErrors, ReadyErrors,
+    },
     fields::SimpleFields,
 };
-use super::{accept::AcceptsJson, router};
+use super::{accept::AcceptsJson, admin, router};
 
 #[derive(OpenApi)]
 #[openapi(
@@ -38,9 +41,12 @@ use super::{accept::AcceptsJson, router};
     tags(
         (name = "analysis", description = "What is in an image."),
         (name = "models", description = "What this server can do."),
+        (name = "admin", description = "Projects and keys, for the operator."),
         (name = "errors", description = "What can go wrong, and what to do."),
         (name = "operations", description = "For supervisors, load balancers and tools."),
     ),
+    // The router knows whole segments of a path alone, so these are not among its routes.
+    paths(admin::rotate_key, admin::revoke_key),
     components(schemas(Problem)),
 )]
 struct Preamble;
@@ -56,6 +62,7 @@ pub fn document() -> Document {
     body::describe(&mut document);
     if let Some(components) = &mut document.components {
         components.add_security_scheme("api_key", bearer("An API key, `eb_live_…` or `eb_test_…`."));
+        components.add_security_scheme("admin_token", bearer("The setting `access.admin_token`."));
     }
     for path in document.paths.paths.values_mut() {
         for operation in operations(path) {
