@@ -210,7 +210,7 @@ fn checked_name(name: &str) -> Result<String, KeyError> {
     if length == 0 || length > LONGEST_NAME || name.chars().any(char::is_control) {
         return Err(invalid(
             "name",
-            format!("has 1 to {LONGEST_NAME} characters, no control characters among them"),
+            format!("must have 1 to {LONGEST_NAME} characters, none of them a control character"),
         ));
     }
     if name.parse::<ProjectId>().is_ok() {
@@ -225,7 +225,7 @@ const LONGEST: SignedDuration = SignedDuration::from_hours(24 * 3653);
 /// When something ends that begins now.
 fn ends(now: Timestamp, lasts: SignedDuration, field: &'static str) -> Result<Timestamp, KeyError> {
     if lasts.is_negative() || lasts > LONGEST {
-        return Err(invalid(field, "is outside 0 to ten years"));
+        return Err(invalid(field, "must be from 0 to ten years"));
     }
     Ok(now + lasts)
 }

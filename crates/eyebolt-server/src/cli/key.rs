@@ -85,7 +85,9 @@ pub(super) async fn run(command: Command, settings: Settings) -> anyhow::Result<
             if json {
                 println!("{}", serde_json::to_string(&KeyList { object: "list".to_owned(), data })?);
             } else {
-                data.iter().for_each(|key| println!("{}", line(key)));
+                for key in &data {
+                    println!("{}", line(key));
+                }
             }
         }
         Command::Rotate { key, overlap, json } => {

@@ -46,7 +46,9 @@ pub(super) async fn run(command: Command, settings: Settings) -> anyhow::Result<
             if json {
                 println!("{}", serde_json::to_string(&ProjectList { object: "list".to_owned(), data })?);
             } else {
-                data.iter().for_each(|one| println!("{}  {}  {}", one.id, one.created_at, one.name));
+                for ProjectView { id, created_at, name, .. } in &data {
+                    println!("{id}  {created_at}  {name}");
+                }
             }
         }
     }

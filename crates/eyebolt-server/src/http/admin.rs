@@ -17,7 +17,6 @@ use utoipa::ToSchema;
 
 use super::{
     App,
-    accept::AcceptsJson,
     caller::Operator,
     openapi::{AdminCreateErrors, AdminErrors, AdminKeyErrors, AdminProjectErrors, AdminRotateErrors},
 };
@@ -74,7 +73,6 @@ pub(super) struct RotateRequest {
 )]
 pub(super) async fn list_projects(
     _: Operator,
-    _: AcceptsJson,
     State(App(shared)): State<App>,
 ) -> Result<Json<ProjectList>, ApiError> {
     let data = shared.access.keys().projects().await?.into_iter().map(Into::into).collect();
@@ -91,7 +89,6 @@ pub(super) async fn list_projects(
 )]
 pub(super) async fn create_project(
     _: Operator,
-    _: AcceptsJson,
     State(App(shared)): State<App>,
     body: Body,
 ) -> Result<Response, ApiError> {
@@ -109,7 +106,6 @@ pub(super) async fn create_project(
 )]
 pub(super) async fn list_keys(
     _: Operator,
-    _: AcceptsJson,
     State(App(shared)): State<App>,
     id: Named,
 ) -> Result<Json<KeyList>, ApiError> {
@@ -130,7 +126,6 @@ pub(super) async fn list_keys(
 )]
 pub(super) async fn create_key(
     _: Operator,
-    _: AcceptsJson,
     State(App(shared)): State<App>,
     id: Named,
     body: Body,
@@ -177,7 +172,6 @@ pub(super) async fn revoke_key(app: App, id: KeyId) -> Result<Response, ApiError
 /// `POST /admin/v1/keys/{id}:rotate` and `:revoke`: the router knows whole segments alone.
 pub(super) async fn act_on_key(
     _: Operator,
-    _: AcceptsJson,
     State(app): State<App>,
     action: Named,
     body: Body,

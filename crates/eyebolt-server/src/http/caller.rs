@@ -5,7 +5,7 @@ use eyebolt_store::Principal;
 use eyebolt_types::Scope;
 use http::{HeaderMap, header, request::Parts};
 
-use super::App;
+use super::{App, accept::AcceptsJson};
 use crate::{ApiError, access};
 
 /// Where the connection comes from: an extension of each request. Headers that name another address are not believed.
@@ -33,7 +33,7 @@ impl FromRequestParts<App> for Caller {
     }
 }
 
-/// Proof that the admin token was shown.
+/// Proof that the admin token was shown, by somebody who takes JSON.
 #[derive(Debug)]
 pub(super) struct Operator;
 
@@ -42,6 +42,7 @@ impl FromRequestParts<App> for Operator {
 
     async fn from_request_parts(parts: &mut Parts, App(shared): &App) -> Result<Self, ApiError> {
         shared.access.operator(bearer(&parts.headers), address(parts))?;
+        AcceptsJson::from_request_parts(parts, &()).await?;
         Ok(Self)
     }
 }
