@@ -203,6 +203,21 @@ impl Place {
         Ok(Blobs::in_folder(&self.folder.join("blobs"))?)
     }
 
+    /// Opens what is there and complete, and changes nothing.
+    ///
+    /// # Errors
+    /// As [`Place::open`]; [`StoreError::Incomplete`] where something is missing.
+    pub async fn open_existing(
+        storage: &StorageSettings,
+        access: &AccessSettings,
+        clock: &Clock,
+    ) -> Result<Self, PlaceError> {
+        let wanted = wanted(storage, access, clock)?;
+        let place = away(move || join(&wanted)).await?;
+        place.check(false).await?;
+        Ok(place)
+    }
+
     /// Refuses a secret that is not the one of the database.
     async fn check(&self, made: bool) -> Result<(), PlaceError> {
         if self.store.knows_hasher(&self.hasher).await? {

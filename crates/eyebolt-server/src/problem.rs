@@ -14,7 +14,7 @@ use eyebolt_types::{
 use serde_json::Value;
 
 use crate::{
-    access::AccessError,
+    access::{AccessError, KeyError},
     ingest::{IngestError, PARTS},
 };
 
@@ -332,11 +332,30 @@ impl From<AccessError> for ApiError {
             AccessError::TooManyFailures { limit, found, wait } => {
                 let mut waits =
                     refused(Code::TooManyFailedAttempts).limited("failures_per_minute", limit, found);
-                let seconds = wait.as_millis().div_euclid(1000) + 1;
-                waits.problem.retry_after = Some(u32::try_from(seconds).unwrap_or(60));
+                let seconds = (wait.as_millis() + 999) / 1000;
+                waits.problem.retry_after = Some(u32::try_from(seconds).unwrap_or(60).max(1));
                 waits
             }
+            AccessError::AdminOff => refused(Code::AdminApiOff),
+            AccessError::WrongToken => refused(Code::InvalidAdminToken),
             AccessError::Store(error) => Self::from(error).closing(),
+        }
+    }
+}
+
+impl From<KeyError> for ApiError {
+    fn from(error: KeyError) -> Self {
+        use ErrorCode as Code;
+        let refused = |code| Self::new(code, sentence(&error));
+        match error {
+            KeyError::ProjectExists => refused(Code::ProjectExists),
+            KeyError::NoProject => refused(Code::ProjectNotFound),
+            KeyError::NoKey => refused(Code::KeyNotFound),
+            KeyError::Over => refused(Code::KeyOver),
+            KeyError::Invalid { field, what } => {
+                of_fields(&[FieldError::new(format!("/{field}"), Code::InvalidParameter, what)])
+            }
+            KeyError::Store(error) => error.into(),
         }
     }
 }

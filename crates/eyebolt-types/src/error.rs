@@ -173,6 +173,18 @@ catalogue! {
         "Use a key with the scope that params.needed names.";
     TooManyFailedAttempts "too_many_failed_attempts" 429 Client retry "Too many requests with a wrong key came from this address"
         "Wait retry_after seconds, and send the right key then.";
+    InvalidAdminToken "invalid_admin_token" 401 Client never "The admin token is missing or wrong"
+        "Send the header Authorization: Bearer and the setting access.admin_token of this server.";
+    AdminApiOff "admin_api_off" 404 Client never "The admin API is off"
+        "Set access.admin_token, or use eyebolt project and eyebolt key on the server.";
+    ProjectExists "project_exists" 409 Client never "There is a project of this name already"
+        "Choose another name, or use the project that is there.";
+    ProjectNotFound "project_not_found" 404 Client never "There is no such project"
+        "GET /admin/v1/projects lists the projects.";
+    KeyNotFound "key_not_found" 404 Client never "There is no such API key"
+        "GET /admin/v1/projects/{id}/keys lists the keys of a project.";
+    KeyOver "key_over" 409 Client never "The API key has ended already"
+        "Make a new key; one that has ended can't be rotated.";
 
     // Retrying.
     IdempotencyKeyMissing "idempotency_key_missing" 400 Client never "The request needs an idempotency key"

@@ -3,7 +3,7 @@ use eyebolt_types::{
     Clock, Mode, Scope,
     id::{KeyId, ProjectId},
 };
-use jiff::{SignedDuration, Timestamp};
+use jiff::{SignedDuration, Span, SpanRelativeTo, Timestamp};
 use thiserror::Error;
 
 use crate::Place;
@@ -20,7 +20,7 @@ pub enum KeyError {
     NoKey,
     #[error("the key is revoked or its time is over, so it can't be rotated; make a new one")]
     Over,
-    #[error("{what}")]
+    #[error("{field} {what}")]
     Invalid { field: &'static str, what: String },
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -92,6 +92,14 @@ impl Keys {
         Ok(self.store.projects().await?)
     }
 
+    /// The project of this id.
+    ///
+    /// # Errors
+    /// Where there is none, or the store fails.
+    pub async fn project_by_id(&self, id: ProjectId) -> Result<Project, KeyError> {
+        self.store.project_by_id(id).await?.ok_or(KeyError::NoProject)
+    }
+
     /// The project of this id or name.
     ///
     /// # Errors
@@ -118,7 +126,7 @@ impl Keys {
     /// Where the order can't be met, or the store fails.
     pub async fn create(&self, project: ProjectId, order: KeyOrder) -> Result<Issued, KeyError> {
         let now = self.clock.now();
-        let expires_at = order.lasts.map(|lasts| ends(now, lasts, "expires")).transpose()?;
+        let expires_at = order.lasts.map(|lasts| ends(now, lasts, "expires_in")).transpose()?;
         let order = KeyOrder { name: checked_name(&order.name)?, ..order };
         let (new, secret) = self.new_key(project, order, expires_at)?;
         let id = self.store.create_key(new, now).await?;
@@ -138,7 +146,7 @@ impl Keys {
             return Err(KeyError::Over);
         }
         let lasts = key.expires_at.map(|expires_at| expires_at.duration_since(key.created_at));
-        let expires_at = lasts.map(|lasts| ends(now, lasts, "expires")).transpose()?;
+        let expires_at = lasts.map(|lasts| ends(now, lasts, "expires_in")).transpose()?;
         let order = KeyOrder { mode: key.mode, name: key.name, scopes: key.scopes, lasts };
         let (new, secret) = self.new_key(key.project, order, expires_at)?;
         // A key that ends before the overlap does keeps its end.
@@ -163,7 +171,7 @@ impl Keys {
         expires_at: Option<Timestamp>,
     ) -> Result<(NewKey, ApiSecret), KeyError> {
         if order.scopes.is_empty() {
-            return Err(invalid("scopes", "a key needs at least one scope"));
+            return Err(invalid("scopes", "names no scope; a key needs at least one"));
         }
         let mut scopes = order.scopes;
         scopes.sort_unstable();
@@ -183,6 +191,18 @@ fn invalid(field: &'static str, what: impl Into<String>) -> KeyError {
     KeyError::Invalid { field, what: what.into() }
 }
 
+/// A time such as `90d` or `24h`, where a day has 24 hours. `field` names where it stands.
+///
+/// # Errors
+/// [`KeyError::Invalid`].
+pub fn period(field: &'static str, text: &str) -> Result<SignedDuration, KeyError> {
+    let read = text.parse::<Span>().and_then(|span| {
+        let relative = SpanRelativeTo::days_are_24_hours();
+        span.to_duration(relative)
+    });
+    read.map_err(|_| invalid(field, "is no time such as 90d or 24h"))
+}
+
 /// A name that can stand in a line of a table.
 fn checked_name(name: &str) -> Result<String, KeyError> {
     let name = name.trim();
@@ -190,11 +210,11 @@ fn checked_name(name: &str) -> Result<String, KeyError> {
     if length == 0 || length > LONGEST_NAME || name.chars().any(char::is_control) {
         return Err(invalid(
             "name",
-            format!("a name has 1 to {LONGEST_NAME} characters, no control characters among them"),
+            format!("must have 1 to {LONGEST_NAME} characters, none of them a control character"),
         ));
     }
     if name.parse::<ProjectId>().is_ok() {
-        return Err(invalid("name", "a name must not look like an id"));
+        return Err(invalid("name", "must not look like an id"));
     }
     Ok(name.to_owned())
 }
@@ -202,9 +222,10 @@ fn checked_name(name: &str) -> Result<String, KeyError> {
 /// The latest end of a key: ten years.
 const LONGEST: SignedDuration = SignedDuration::from_hours(24 * 3653);
 
+/// When something ends that begins now.
 fn ends(now: Timestamp, lasts: SignedDuration, field: &'static str) -> Result<Timestamp, KeyError> {
     if lasts.is_negative() || lasts > LONGEST {
-        return Err(invalid(field, "a time from 0 to ten years"));
+        return Err(invalid(field, "must be from 0 to ten years"));
     }
     Ok(now + lasts)
 }

@@ -8,6 +8,7 @@ mod failures;
 mod generations;
 mod keys;
 mod settings;
+mod view;
 
 use std::{
     fmt,
@@ -15,6 +16,10 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
+use aws_lc_rs::{
+    constant_time::verify_slices_are_equal,
+    digest::{Digest, SHA256, digest},
+};
 use eyebolt_store::{ApiSecret, KeyHasher, Principal, Shown, Store, StoreError};
 use eyebolt_types::{Clock, Scope};
 use jiff::{SignedDuration, Timestamp};
@@ -22,8 +27,9 @@ use thiserror::Error;
 
 use self::{failures::Failures, generations::Generations};
 pub use self::{
-    keys::{Issued, KeyError, KeyOrder, Keys},
+    keys::{Issued, KeyError, KeyOrder, Keys, period},
     settings::{AccessSettings, Hidden},
+    view::{CreatedProject, IssuedView, KeyList, KeyView, ProjectList, ProjectView},
 };
 use crate::Place;
 
@@ -57,6 +63,10 @@ pub enum AccessError {
     Scope { needed: Scope, granted: Vec<Scope> },
     #[error("{found} requests with a wrong key came from this address within a minute, the limit is {limit}")]
     TooManyFailures { limit: u32, found: u32, wait: SignedDuration },
+    #[error("this server has no admin token, so that its admin API is off")]
+    AdminOff,
+    #[error("the admin token is missing or wrong: send it in the header Authorization: Bearer")]
+    WrongToken,
     #[error("the store failed: {0}")]
     Store(#[from] StoreError),
 }
@@ -69,6 +79,9 @@ struct Inner {
     store: Store,
     hasher: KeyHasher,
     clock: Clock,
+    keys: Keys,
+    /// SHA-256 of the admin token: digests of one length compare in one time.
+    admin: Option<Digest>,
     limit: u32,
     failures: Mutex<Failures>,
     known: Mutex<Generations<Vec<u8>, Known>>,
@@ -85,7 +98,10 @@ struct Known {
 impl Access {
     /// Lets in who has a key of this place's database.
     pub fn new(place: &Place, clock: Clock, settings: &AccessSettings) -> Self {
+        let token = settings.admin_token.reveal();
         Self(Arc::new(Inner {
+            keys: Keys::new(place, clock.clone()),
+            admin: (!token.is_empty()).then(|| digest(&SHA256, token.as_bytes())),
             store: place.store.clone(),
             hasher: place.hasher.clone(),
             clock,
@@ -117,6 +133,23 @@ impl Access {
             self.failures().add(address, now);
         }
         found
+    }
+
+    /// Whether the admin token was shown.
+    ///
+    /// # Errors
+    /// Where there is none, another one or none was shown, or the address has failed too often.
+    pub fn operator(&self, shown: Option<&str>, address: IpAddr) -> Result<(), AccessError> {
+        let token = self.0.admin.as_ref().ok_or(AccessError::AdminOff)?;
+        let shown = shown.ok_or(AccessError::WrongToken)?;
+        let now = self.0.clock.now();
+        self.check_failures(address, now)?;
+        let shown = digest(&SHA256, shown.as_bytes());
+        if verify_slices_are_equal(token.as_ref(), shown.as_ref()).is_ok() {
+            return Ok(());
+        }
+        self.failures().add(address, now);
+        Err(AccessError::WrongToken)
     }
 
     async fn look_up(
@@ -167,6 +200,11 @@ impl Access {
 
     fn known(&self) -> MutexGuard<'_, Generations<Vec<u8>, Known>> {
         self.0.known.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Makes and ends keys.
+    pub fn keys(&self) -> &Keys {
+        &self.0.keys
     }
 
     /// The store behind it.

@@ -33,7 +33,7 @@ pub(super) struct Arguments {
     /// Ask this server instead of this process.
     #[arg(long, value_name = "URL")]
     server: Option<String>,
-    /// An API key of the server; default: the variable EYEBOLT_KEY, which other users of this machine can't see.
+    /// An API key of the server; default: the variable `EYEBOLT_KEY`, which other users of this machine can't see.
     #[arg(long, value_name = "KEY", requires = "server")]
     key: Option<String>,
 }

@@ -1,10 +1,11 @@
 use std::{process::ExitCode, time::Instant};
 
 use bytes::Bytes;
-use eyebolt_types::{AnalyzeRequest, Feature, StepStatus, request::QualityGate};
+use eyebolt_store::StoreError;
+use eyebolt_types::{AnalyzeRequest, Clock, Feature, StepStatus, request::QualityGate};
 
 use super::quickstart::SAMPLE;
-use crate::{Declared, Runner, Settings};
+use crate::{Declared, Place, Runner, Settings, place::PlaceError};
 
 pub(super) async fn run(settings: Settings) -> anyhow::Result<ExitCode> {
     super::log_to_stderr(&crate::settings::LogSettings {
@@ -13,6 +14,7 @@ pub(super) async fn run(settings: Settings) -> anyhow::Result<ExitCode> {
     })?;
     let mut report = Report::default();
     report.line(true, "settings", "read and sound");
+    check_data(&settings, &mut report).await;
     let dir = settings.models_dir();
     let complete = eyebolt_setup::is_complete(&dir);
     let said = if complete { "complete" } else { "incomplete: run eyebolt setup" };
@@ -35,6 +37,20 @@ pub(super) async fn run(settings: Settings) -> anyhow::Result<ExitCode> {
     let said = free.as_ref().map_or_else(|error| format!("is taken: {error}"), |_| "is free".to_owned());
     report.line(free.is_ok(), "address", &format!("{} {said}", settings.http.listen));
     Ok(report.exit())
+}
+
+/// Looks at data folder and database, and changes nothing.
+async fn check_data(settings: &Settings, report: &mut Report) {
+    let (folder, database) = (settings.storage.data_dir.display(), settings.storage.database());
+    match Place::open_existing(&settings.storage, &settings.access, &Clock::system()).await {
+        Ok(_) => report.line(true, "data", &format!("{folder}; {database}, complete")),
+        Err(PlaceError::Store(StoreError::Incomplete { there, known })) => {
+            let said =
+                format!("{folder}; {database}, {there} of {known} migrations: the next start makes the rest");
+            report.line(true, "data", &said);
+        }
+        Err(error) => report.line(false, "data", &format!("{folder}; {database}: {error}")),
+    }
 }
 
 /// Asks the feature of the sample picture, in which there is something for each.

@@ -5,6 +5,8 @@ mod bench;
 mod call;
 mod check_config;
 mod doctor;
+mod key;
+mod project;
 mod quickstart;
 mod serve;
 mod setup;
@@ -47,7 +49,13 @@ enum Command {
     Serve(serve::Arguments),
     /// Say what is in images, without a server or through one.
     Analyze(analyze::Arguments),
-    /// Check settings, models, runtime library and decoders.
+    /// Make and show projects: the customers of this server.
+    #[command(subcommand)]
+    Project(project::Command),
+    /// Make, show, rotate and revoke the API keys of projects.
+    #[command(subcommand)]
+    Key(key::Command),
+    /// Check settings, data, models, runtime library and decoders.
     Doctor,
     /// Print the settings that are in force, and the variables that set them.
     CheckConfig,
@@ -88,6 +96,8 @@ fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
         Command::Setup(arguments) => setup::run(&arguments, &settings),
         Command::Serve(arguments) => in_runtime(serve::run(arguments, settings)),
         Command::Analyze(arguments) => in_runtime(analyze::run(arguments, settings)),
+        Command::Project(command) => in_runtime(project::run(command, settings)),
+        Command::Key(command) => in_runtime(key::run(command, settings)),
         Command::Doctor => in_runtime(doctor::run(settings)),
         Command::CheckConfig => check_config::run(&settings),
         Command::Openapi => {

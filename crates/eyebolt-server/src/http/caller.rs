@@ -5,7 +5,7 @@ use eyebolt_store::Principal;
 use eyebolt_types::Scope;
 use http::{HeaderMap, header, request::Parts};
 
-use super::App;
+use super::{App, accept::AcceptsJson};
 use crate::{ApiError, access};
 
 /// Where the connection comes from: an extension of each request. Headers that name another address are not believed.
@@ -30,6 +30,20 @@ impl FromRequestParts<App> for Caller {
     async fn from_request_parts(parts: &mut Parts, App(shared): &App) -> Result<Self, ApiError> {
         let shown = bearer(&parts.headers);
         Ok(Self(shared.access.principal(shown, address(parts)).await?))
+    }
+}
+
+/// Proof that the admin token was shown, by somebody who takes JSON.
+#[derive(Debug)]
+pub(super) struct Operator;
+
+impl FromRequestParts<App> for Operator {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, App(shared): &App) -> Result<Self, ApiError> {
+        shared.access.operator(bearer(&parts.headers), address(parts))?;
+        AcceptsJson::from_request_parts(parts, &()).await?;
+        Ok(Self)
     }
 }
 

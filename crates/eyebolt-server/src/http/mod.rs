@@ -1,6 +1,7 @@
 //! The edge: one list of routes, one list of layers, one accept loop.
 
 mod accept;
+mod admin;
 mod analyze;
 mod answer;
 mod caller;

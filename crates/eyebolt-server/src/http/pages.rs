@@ -63,6 +63,12 @@ pages! {
     RevokedApiKey "revoked_api_key";
     InsufficientScope "insufficient_scope";
     TooManyFailedAttempts "too_many_failed_attempts";
+    InvalidAdminToken "invalid_admin_token";
+    AdminApiOff "admin_api_off";
+    ProjectExists "project_exists";
+    ProjectNotFound "project_not_found";
+    KeyNotFound "key_not_found";
+    KeyOver "key_over";
     IdempotencyKeyMissing "idempotency_key_missing";
     IdempotencyKeyInvalid "idempotency_key_invalid";
     IdempotencyKeyInUse "idempotency_key_in_use";

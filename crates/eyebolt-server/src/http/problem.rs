@@ -57,8 +57,8 @@ fn write_headers(headers: &mut HeaderMap, problem: &Problem) {
     headers.insert(ERROR_CODE, HeaderValue::from_static(problem.code.as_str()));
     headers.insert(SHOULD_RETRY, HeaderValue::from_static(if problem.retryable { "true" } else { "false" }));
     if problem.status == 401 {
-        // RFC 6750, section 3: what to show, and, where something was shown, that it is wrong.
-        let shown = problem.code != ErrorCode::Unauthorized;
+        // RFC 6750, section 3: what to show, and, where a key was shown, that it is wrong.
+        let shown = !matches!(problem.code, ErrorCode::Unauthorized | ErrorCode::InvalidAdminToken);
         let challenge = if shown { r#"Bearer error="invalid_token""# } else { "Bearer" };
         headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static(challenge));
     }

@@ -2,14 +2,14 @@
 
 use axum::{
     Router,
-    routing::post,
     response::{IntoResponse, Response},
+    routing::post,
 };
 use eyebolt_types::ErrorCode;
 use http::{Method, StatusCode};
 use utoipa_axum::{router::OpenApiRouter, routes};
 
-use super::{App, analyze, errors, health, jobs, keys, layers, models, openapi, usage};
+use super::{App, admin, analyze, errors, health, jobs, keys, layers, models, openapi, usage};
 use crate::ApiError;
 
 /// Routes with their description.
@@ -25,6 +25,10 @@ pub(super) fn described() -> OpenApiRouter<App> {
         .routes(routes!(usage::get_usage))
         .routes(routes!(models::list_models))
         .routes(routes!(models::get_model))
+        .routes(routes!(admin::list_projects, admin::create_project))
+        .routes(routes!(admin::list_keys, admin::create_key))
+        // `:rotate` and `:revoke`; described in `openapi`.
+        .route("/admin/v1/keys/{id}", post(admin::act_on_key))
         .routes(routes!(errors::list_errors))
         .routes(routes!(errors::get_error))
         .routes(routes!(errors::explain_error))

@@ -25,6 +25,7 @@ pub(crate) use self::{
     error::IngestError,
     fields::{FIELDS, Kind},
     json::Document,
+    request::of_json,
 };
 use eyebolt_types::AnalyzeRequest;
 

@@ -42,7 +42,7 @@ pub(super) fn settle(settings: Settings, query: Fields) -> Result<AnalyzeRequest
 }
 
 /// Reads a JSON document.
-pub(super) fn of_json<'a, T: Deserialize<'a>>(text: &'a [u8]) -> Result<T, IngestError> {
+pub(crate) fn of_json<'a, T: Deserialize<'a>>(text: &'a [u8]) -> Result<T, IngestError> {
     let mut reader = serde_json::Deserializer::from_slice(text);
     let document = serde_path_to_error::deserialize(&mut reader).map_err(|error| {
         let place = pointer_to(error.path());

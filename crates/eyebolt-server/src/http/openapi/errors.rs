@@ -36,6 +36,11 @@ error_sets! {
     ModelErrors = EDGE, JSON_ONLY, [Code::UnknownModel];
     LookUpErrors = EDGE, JSON_ONLY, [Code::RouteNotFound];
     PageErrors = EDGE, [Code::RouteNotFound];
+    AdminErrors = EDGE, JSON_ONLY, OPERATOR;
+    AdminCreateErrors = EDGE, JSON_ONLY, OPERATOR, DOCUMENT, [Code::ProjectExists];
+    AdminProjectErrors = EDGE, JSON_ONLY, OPERATOR, DOCUMENT, [Code::ProjectNotFound];
+    AdminKeyErrors = EDGE, JSON_ONLY, OPERATOR, [Code::KeyNotFound];
+    AdminRotateErrors = EDGE, JSON_ONLY, OPERATOR, DOCUMENT, [Code::KeyNotFound, Code::KeyOver];
     AnalyzeErrors = EDGE, JSON_ONLY, KEY, IDEMPOTENCY, STORE, BUSY, BODY, SETTINGS, IMAGE, MODEL, ENDS;
     JobErrors = EDGE, JSON_ONLY, KEY, STORE, [Code::JobNotFound, Code::InvalidParameter, Code::StoredResponseCorrupt];
     JobListErrors = EDGE, JSON_ONLY, KEY, STORE, [Code::InvalidParameter];
@@ -50,15 +55,19 @@ const EDGE: [ErrorCode; 5] =
     [Code::InvalidRequest, Code::HeadersTooLarge, Code::Internal, Code::ShuttingDown, Code::DeadlineExceeded];
 const JSON_ONLY: [ErrorCode; 1] = [Code::NotAcceptable];
 /// What stands before every operation that needs an API key.
-const KEY: [ErrorCode; 7] = [
+const KEY: [ErrorCode; 6] = [
     Code::Unauthorized,
     Code::InvalidApiKey,
     Code::ExpiredApiKey,
     Code::RevokedApiKey,
     Code::InsufficientScope,
     Code::TooManyFailedAttempts,
-    Code::TemporaryReducedCapacity,
 ];
+/// What stands before every operation of the admin API.
+const OPERATOR: [ErrorCode; 4] =
+    [Code::AdminApiOff, Code::InvalidAdminToken, Code::TooManyFailedAttempts, Code::StorageUnavailable];
+/// Of a small JSON body.
+const DOCUMENT: [ErrorCode; 3] = [Code::InvalidJson, Code::InvalidParameter, Code::UnknownParameter];
 const STORE: [ErrorCode; 2] = [Code::StorageUnavailable, Code::StorageFull];
 const IDEMPOTENCY: [ErrorCode; 6] = [
     Code::IdempotencyKeyMissing,

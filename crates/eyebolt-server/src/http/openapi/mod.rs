@@ -22,13 +22,14 @@ use utoipa::{
 
 pub(super) use self::{
     errors::{
-        AliveErrors, AnalyzeErrors, CancelErrors, JobErrors, JobListErrors, KeyErrors, LookUpErrors, ModelErrors,
-        PageErrors, ReadErrors, ReadyErrors, RetryErrors, UsageErrors,
+        AdminCreateErrors, AdminErrors, AdminKeyErrors, AdminProjectErrors, AdminRotateErrors, AliveErrors,
+        AnalyzeErrors, CancelErrors, JobErrors, JobListErrors, KeyErrors, LookUpErrors, ModelErrors, PageErrors,
+        ReadErrors, ReadyErrors, RetryErrors, UsageErrors,
     },
     fields::SimpleFields,
     headers::RetryHeaders,
 };
-use super::{accept::AcceptsJson, jobs, router};
+use super::{accept::AcceptsJson, admin, jobs, router};
 
 #[derive(OpenApi)]
 #[openapi(
@@ -44,11 +45,12 @@ use super::{accept::AcceptsJson, jobs, router};
         (name = "analysis", description = "What is in an image."),
         (name = "jobs", description = "Where work stands, what it cost, and what to do about it."),
         (name = "models", description = "What this server can do."),
+        (name = "admin", description = "Projects and keys, for the operator."),
         (name = "errors", description = "What can go wrong, and what to do."),
         (name = "operations", description = "For supervisors, load balancers and tools."),
     ),
     // The router knows whole segments of a path alone, so these are not among its routes.
-    paths(jobs::cancel_job, jobs::retry_job),
+    paths(admin::rotate_key, admin::revoke_key, jobs::cancel_job, jobs::retry_job),
     components(schemas(Problem)),
 )]
 struct Preamble;
@@ -64,6 +66,7 @@ pub fn document() -> Document {
     body::describe(&mut document);
     if let Some(components) = &mut document.components {
         components.add_security_scheme("api_key", bearer("An API key, `eb_live_…` or `eb_test_…`."));
+        components.add_security_scheme("admin_token", bearer("The setting `access.admin_token`."));
     }
     for path in document.paths.paths.values_mut() {
         for operation in operations(path) {

@@ -1,0 +1,210 @@
+//! The admin API: projects and keys, for whoever has the admin token.
+
+use axum::{
+    Json,
+    body::Body,
+    extract::{Path, State, rejection::PathRejection},
+    response::{IntoResponse, Response},
+};
+use eyebolt_types::{
+    ErrorCode, Mode, Scope,
+    id::{KeyId, ProjectId},
+};
+use http::{HeaderValue, StatusCode, header};
+use jiff::SignedDuration;
+use serde::{Deserialize, de::DeserializeOwned};
+use utoipa::ToSchema;
+
+use super::{
+    App,
+    caller::Operator,
+    openapi::{AdminCreateErrors, AdminErrors, AdminKeyErrors, AdminProjectErrors, AdminRotateErrors},
+};
+use crate::{
+    ApiError,
+    access::{CreatedProject, IssuedView, KeyError, KeyList, KeyOrder, KeyView, ProjectList, period},
+    ingest,
+};
+
+/// Bodies of the admin API, bytes.
+const MAX_BODY: usize = 64 << 10;
+
+/// How long an old key works on where nothing else is said.
+const OVERLAP: SignedDuration = SignedDuration::from_hours(24);
+
+type Named = Result<Path<String>, PathRejection>;
+
+/// A project to be made.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct ProjectRequest {
+    /// 1 to 64 characters, unique.
+    name: String,
+    /// Of its first key; `live` where it is left out.
+    mode: Option<Mode>,
+}
+
+/// A key to be made.
+#[derive(Debug, Default, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct KeyRequest {
+    /// What people call it, 1 to 64 characters; `key` where it is left out.
+    name: Option<String>,
+    /// `live` where it is left out.
+    mode: Option<Mode>,
+    /// All where it is left out.
+    scopes: Option<Vec<Scope>>,
+    /// How long it lasts, such as `90d` or `12h`; without end where it is left out.
+    expires_in: Option<String>,
+}
+
+/// How a key is rotated.
+#[derive(Debug, Default, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct RotateRequest {
+    /// How long the old key works on, such as `24h`, which it is where it is left out.
+    overlap: Option<String>,
+}
+
+/// Which projects are there?
+#[utoipa::path(
+    get, path = "/admin/v1/projects", tag = "admin", operation_id = "listProjects", security(("admin_token" = [])),
+    responses((status = 200, description = "All projects.", body = ProjectList), AdminErrors)
+)]
+pub(super) async fn list_projects(
+    _: Operator,
+    State(App(shared)): State<App>,
+) -> Result<Json<ProjectList>, ApiError> {
+    let data = shared.access.keys().projects().await?.into_iter().map(Into::into).collect();
+    Ok(Json(ProjectList { object: "list".to_owned(), data }))
+}
+
+/// Make a project
+///
+/// It comes with a first key. The key's secret is in this answer and nowhere else.
+#[utoipa::path(
+    post, path = "/admin/v1/projects", tag = "admin", operation_id = "createProject",
+    security(("admin_token" = [])), request_body = ProjectRequest,
+    responses((status = 201, description = "The project and its first key.", body = CreatedProject), AdminCreateErrors)
+)]
+pub(super) async fn create_project(
+    _: Operator,
+    State(App(shared)): State<App>,
+    body: Body,
+) -> Result<Response, ApiError> {
+    let wanted: ProjectRequest = read(body).await?;
+    let mode = wanted.mode.unwrap_or(Mode::Live);
+    let (project, key) = shared.access.keys().create_project(&wanted.name, mode).await?;
+    Ok(secret(StatusCode::CREATED, CreatedProject { project: project.into(), key: key.into() }))
+}
+
+/// Which keys does this project have?
+#[utoipa::path(
+    get, path = "/admin/v1/projects/{id}/keys", tag = "admin", operation_id = "listKeys",
+    security(("admin_token" = [])), params(("id" = ProjectId, Path, description = "The project.")),
+    responses((status = 200, description = "All keys of the project.", body = KeyList), AdminProjectErrors)
+)]
+pub(super) async fn list_keys(
+    _: Operator,
+    State(App(shared)): State<App>,
+    id: Named,
+) -> Result<Json<KeyList>, ApiError> {
+    let keys = shared.access.keys();
+    let project = keys.project_by_id(project_named(id)?).await?;
+    let data = keys.list(project.id).await?.into_iter().map(Into::into).collect();
+    Ok(Json(KeyList { object: "list".to_owned(), data }))
+}
+
+/// Make a key
+///
+/// Its secret is in this answer and nowhere else.
+#[utoipa::path(
+    post, path = "/admin/v1/projects/{id}/keys", tag = "admin", operation_id = "createKey",
+    security(("admin_token" = [])), params(("id" = ProjectId, Path, description = "The project.")),
+    request_body = KeyRequest,
+    responses((status = 201, description = "The key with its secret.", body = IssuedView), AdminProjectErrors)
+)]
+pub(super) async fn create_key(
+    _: Operator,
+    State(App(shared)): State<App>,
+    id: Named,
+    body: Body,
+) -> Result<Response, ApiError> {
+    let wanted: KeyRequest = read(body).await?;
+    let keys = shared.access.keys();
+    let project = keys.project_by_id(project_named(id)?).await?;
+    let mode = wanted.mode.unwrap_or(Mode::Live);
+    let mut order = KeyOrder::new(mode, wanted.name.as_deref().unwrap_or("key"));
+    order.lasts = wanted.expires_in.map(|text| period("expires_in", &text)).transpose()?;
+    order.scopes = wanted.scopes.unwrap_or(order.scopes);
+    Ok(secret(StatusCode::CREATED, IssuedView::from(keys.create(project.id, order).await?)))
+}
+
+/// Make a key in this one's place
+///
+/// The old key works on for the overlap, so that clients change over without a gap. The new one has the same scopes and
+/// lasts as long as the old one was made for. Its secret is in this answer and nowhere else.
+#[utoipa::path(
+    post, path = "/admin/v1/keys/{id}:rotate", tag = "admin", operation_id = "rotateKey",
+    security(("admin_token" = [])), params(("id" = KeyId, Path, description = "The old key.")),
+    request_body = RotateRequest,
+    responses((status = 201, description = "The new key with its secret.", body = IssuedView), AdminRotateErrors)
+)]
+pub(super) async fn rotate_key(app: App, id: KeyId, body: Body) -> Result<Response, ApiError> {
+    let wanted: RotateRequest = read(body).await?;
+    let overlap = wanted.overlap.map_or(Ok(OVERLAP), |text| period("overlap", &text))?;
+    let issued = app.0.access.keys().rotate(id, overlap).await?;
+    Ok(secret(StatusCode::CREATED, IssuedView::from(issued)))
+}
+
+/// End this key
+///
+/// Servers notice within a second. A key that was revoked before stays so.
+#[utoipa::path(
+    post, path = "/admin/v1/keys/{id}:revoke", tag = "admin", operation_id = "revokeKey",
+    security(("admin_token" = [])), params(("id" = KeyId, Path, description = "The key.")),
+    responses((status = 200, description = "The key, revoked.", body = KeyView), AdminKeyErrors)
+)]
+pub(super) async fn revoke_key(app: App, id: KeyId) -> Result<Response, ApiError> {
+    Ok(Json(KeyView::from(app.0.access.keys().revoke(id).await?)).into_response())
+}
+
+/// `POST /admin/v1/keys/{id}:rotate` and `:revoke`: the router knows whole segments alone.
+pub(super) async fn act_on_key(
+    _: Operator,
+    State(app): State<App>,
+    action: Named,
+    body: Body,
+) -> Result<Response, ApiError> {
+    let action = action.map(|Path(action)| action).unwrap_or_default();
+    let key = |id: &str| id.parse().map_err(|_| ApiError::from(KeyError::NoKey).closing());
+    match action.split_once(':') {
+        Some((id, "rotate")) => rotate_key(app, key(id)?, body).await,
+        Some((id, "revoke")) => revoke_key(app, key(id)?).await,
+        _ => {
+            let detail = "A key can be sent `:rotate` and `:revoke`, as in POST /admin/v1/keys/{id}:revoke.";
+            Err(ApiError::new(ErrorCode::RouteNotFound, detail).closing())
+        }
+    }
+}
+
+fn project_named(id: Named) -> Result<ProjectId, ApiError> {
+    // What is no id names no project.
+    id.ok().and_then(|Path(id)| id.parse().ok()).ok_or_else(|| KeyError::NoProject.into())
+}
+
+/// Reads a JSON body. None at all is an empty object.
+async fn read<T: DeserializeOwned>(body: Body) -> Result<T, ApiError> {
+    let text = axum::body::to_bytes(body, MAX_BODY).await.map_err(|_| {
+        let detail = format!("The body broke off or has more than {MAX_BODY} bytes.");
+        ApiError::new(ErrorCode::InvalidRequest, detail).closing()
+    })?;
+    let text = if text.is_empty() { &b"{}"[..] } else { &text };
+    Ok(ingest::of_json(text)?)
+}
+
+/// An answer that holds a secret: no cache may keep it.
+fn secret(status: StatusCode, answer: impl serde::Serialize) -> Response {
+    let no_store = [(header::CACHE_CONTROL, HeaderValue::from_static("no-store"))];
+    (status, no_store, Json(answer)).into_response()
+}
