@@ -5,6 +5,7 @@
 //! the store: a caller that goes away neither undoes nor doubles it.
 
 mod acceptance;
+mod content;
 mod database;
 mod error;
 mod key;
@@ -21,6 +22,7 @@ use std::path::Path;
 use jiff::Timestamp;
 
 pub use acceptance::{Acceptance, Claimed, Idempotency, NewJob, NewStep, Record, StoredAnswer};
+pub use content::{ContentKey, NearEntry, NearSought, Search, Seen, Sought};
 use database::Database;
 pub use database::Location;
 pub use error::StoreError;

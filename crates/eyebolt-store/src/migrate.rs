@@ -20,7 +20,8 @@ macro_rules! migrations {
     };
 }
 
-const MIGRATIONS: &[Migration] = migrations![1 "0001_projects_and_keys", 2 "0002_jobs", 3 "0003_ledger"];
+const MIGRATIONS: &[Migration] =
+    migrations![1 "0001_projects_and_keys", 2 "0002_jobs", 3 "0003_ledger", 4 "0004_content"];
 
 const LIST: &str = "SELECT version, name, checksum FROM schema_migrations ORDER BY version";
 
