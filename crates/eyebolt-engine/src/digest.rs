@@ -1,11 +1,19 @@
 //! Digests: of bytes, of pixels, and one that near-duplicates share nearly all bits of.
 
+mod content;
+mod perceptual;
+mod spectrum;
+
 use aws_lc_rs::digest::{Context, SHA256, digest};
 use fast_image_resize::{
     FilterType, PixelType, ResizeAlg, ResizeOptions, Resizer,
     images::{Image, ImageRef},
 };
 
+pub use self::{
+    content::{ContentDigests, content_digests},
+    perceptual::{PerceptualDigest, perceptual_distance},
+};
 use crate::{Picture, luma};
 
 /// SHA-256 of bytes.

@@ -20,6 +20,7 @@ use crate::{
         self, DecodePlan,
         pool::{DecodePool, PoolSettings},
     },
+    digest::{self, ContentDigests},
     features::run_task,
     memory::{self, MemoryBudget},
     models::{Lent, Model, Models, Phases},
@@ -89,6 +90,8 @@ pub struct Findings {
     pub verdicts: Vec<QualityVerdict>,
     /// Answers of the steps that succeeded.
     pub results: Results,
+    /// What the picture is known by when it comes again.
+    pub content: ContentDigests,
     /// One for each feature, in the order asked.
     pub steps: Vec<StepReport>,
     /// Bytes to pixels.
@@ -296,6 +299,7 @@ impl Work<'_> {
         let decoded = begun.elapsed();
         let verdicts = self.judge(&picture)?;
         let gate = begun.elapsed().saturating_sub(decoded);
+        let content = digest::content_digests(&picture);
         let mut results = Results::default();
         let mut steps = Vec::with_capacity(self.plan.tasks.len());
         for task in &self.plan.tasks {
@@ -309,7 +313,8 @@ impl Work<'_> {
             steps.push(report);
         }
         let elapsed = begun.elapsed();
-        Ok(Findings { header: self.header, verdicts, results, steps, decode: decoded, gate, elapsed })
+        let Self { header, .. } = self;
+        Ok(Findings { header, verdicts, results, content, steps, decode: decoded, gate, elapsed })
     }
 
     fn judge(&self, picture: &Picture) -> Result<Vec<QualityVerdict>, EngineError> {

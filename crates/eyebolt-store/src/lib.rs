@@ -8,6 +8,7 @@ mod acceptance;
 mod blobs;
 mod closing;
 mod control;
+mod content;
 mod database;
 #[cfg(feature = "torture")]
 mod defect;
@@ -35,6 +36,7 @@ pub use acceptance::{Acceptance, Idempotency, Lease, NewImage, NewJob, NewStep};
 pub use blobs::Blobs;
 pub use closing::{Answer, Charging, Closing};
 pub use control::{Cancellation, Retry};
+pub use content::{ContentKey, NearEntry, NearSought, Search, Seen, Sought};
 use database::Database;
 pub use database::Location;
 pub use error::StoreError;

@@ -231,34 +231,43 @@ pub struct Warning {
 }
 
 /// Whether the image was seen before.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Dedup {
-    /// What was found.
+    /// What came of looking.
     pub status: DedupStatus,
-    /// The job that had it.
+    /// The oldest job that had it.
     pub of: Option<JobId>,
-    /// What both have in common.
+    /// In what the two are alike.
     pub kind: Option<DuplicateKind>,
 }
 
-/// What a look for earlier images found.
+impl Dedup {
+    /// Nothing was looked for.
+    pub fn none() -> Self {
+        Self { status: DedupStatus::None, of: None, kind: None }
+    }
+}
+
+/// What came of looking for an image among those before it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum DedupStatus {
-    /// Nobody looked.
+    /// Nothing was looked for.
     None,
-    /// No earlier image is like it.
+    /// It was not seen before.
     Unique,
-    /// An earlier one is; this one was processed all the same.
+    /// It was seen before, and was analysed all the same.
     Duplicate,
-    /// An earlier one is the same, and its answer was taken.
+    /// It was seen before, and the answer is that of the job that had it.
     Reused,
-    /// Nobody looked, since the request said `reprocess`.
+    /// The request asked for the image to be analysed whatever was seen before.
     Bypassed,
 }
 
 impl DedupStatus {
-    /// The name in answers.
+    const ALL: [Self; 5] = [Self::None, Self::Unique, Self::Duplicate, Self::Reused, Self::Bypassed];
+
+    /// The name in answers and headers.
     pub fn name(self) -> &'static str {
         match self {
             Self::None => "none",
@@ -270,23 +279,30 @@ impl DedupStatus {
     }
 }
 
-/// What two images have in common.
+impl FromStr for DedupStatus {
+    type Err = UnknownName;
+
+    fn from_str(name: &str) -> Result<Self, UnknownName> {
+        Self::ALL.into_iter().find(|status| status.name() == name).ok_or(UnknownName)
+    }
+}
+
+/// In what two images are alike.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum DuplicateKind {
-    /// Every byte.
+    /// They are the same file.
     Bytes,
-    /// Every pixel; encoding or metadata differ.
+    /// They have the same pixels; encoding or metadata differ.
     Pixels,
-    /// What a person sees.
+    /// A person takes them for the same picture.
     Perceptual,
 }
 
 impl DuplicateKind {
-    /// All of them, the strictest first.
-    pub const ALL: [Self; 3] = [Self::Bytes, Self::Pixels, Self::Perceptual];
+    const ALL: [Self; 3] = [Self::Bytes, Self::Pixels, Self::Perceptual];
 
-    /// The name in answers and rows.
+    /// The name in answers and headers.
     pub fn name(self) -> &'static str {
         match self {
             Self::Bytes => "bytes",
@@ -301,18 +317,6 @@ impl FromStr for DuplicateKind {
 
     fn from_str(name: &str) -> Result<Self, UnknownName> {
         Self::ALL.into_iter().find(|kind| kind.name() == name).ok_or(UnknownName)
-    }
-}
-
-impl Dedup {
-    /// Nothing was looked for.
-    pub fn none() -> Self {
-        Self::found(DedupStatus::None)
-    }
-
-    /// Without another job.
-    pub fn found(status: DedupStatus) -> Self {
-        Self { status, of: None, kind: None }
     }
 }
 
@@ -388,6 +392,14 @@ mod tests {
         for mode in [Mode::Live, Mode::Test] {
             assert_eq!(serde_json::to_string(&mode).unwrap(), format!("{:?}", mode.name()));
             assert_eq!(mode.name().parse(), Ok(mode));
+        }
+        for status in DedupStatus::ALL {
+            assert_eq!(serde_json::to_string(&status).unwrap(), format!("{:?}", status.name()));
+            assert_eq!(status.name().parse(), Ok(status));
+        }
+        for kind in DuplicateKind::ALL {
+            assert_eq!(serde_json::to_string(&kind).unwrap(), format!("{:?}", kind.name()));
+            assert_eq!(kind.name().parse(), Ok(kind));
         }
     }
 }

@@ -6,6 +6,7 @@
 #![allow(clippy::unwrap_used, reason = "a test that can not go on fails")]
 
 mod acceptance;
+mod content;
 mod ledger;
 mod place;
 mod projects;
