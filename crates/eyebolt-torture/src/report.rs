@@ -1,6 +1,10 @@
 //! The verdict for people and for files.
 
-use std::{collections::BTreeMap, path::Path};
+use std::{
+    collections::BTreeMap,
+    fmt::{self, Write},
+    path::Path,
+};
 
 use anyhow::Context;
 
@@ -20,26 +24,31 @@ pub(crate) fn write(folder: &Path, verdict: &Verdict) -> anyhow::Result<()> {
 /// As a table and a list.
 pub(crate) fn text(verdict: &Verdict) -> String {
     let mut text = String::new();
+    render(verdict, &mut text).expect("strings take everything");
+    text
+}
+
+fn render(verdict: &Verdict, out: &mut String) -> fmt::Result {
     for (name, count) in &verdict.counts {
-        text.push_str(&format!("{name:<44}{count:>10}\n"));
+        writeln!(out, "{name:<44}{count:>10}")?;
     }
     let mut by_invariant: BTreeMap<Invariant, Vec<_>> = BTreeMap::new();
     for violation in &verdict.violations {
         by_invariant.entry(violation.invariant).or_default().push(violation);
     }
     for (invariant, violations) in &by_invariant {
-        text.push_str(&format!("\n{invariant}: {} violations\n", violations.len()));
+        writeln!(out, "\n{invariant}: {} violations", violations.len())?;
         for violation in violations.iter().take(SHOWN) {
-            text.push_str(&format!("  {}\n", violation.what));
+            writeln!(out, "  {}", violation.what)?;
             for line in violation.evidence.iter().take(EVIDENCE) {
-                text.push_str(&format!("    {line}\n"));
+                writeln!(out, "    {line}")?;
             }
         }
     }
     if verdict.violations.is_empty() {
-        text.push_str("\nno violations\n");
+        writeln!(out, "\nno violations")?;
     }
-    text
+    Ok(())
 }
 
 #[cfg(test)]

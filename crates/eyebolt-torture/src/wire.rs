@@ -45,7 +45,8 @@ impl Call {
         let mut path = "/v1/jobs?limit=100".to_owned();
         for (name, value) in [("status", status), ("cursor", cursor)] {
             if let Some(value) = value {
-                path.push_str(&format!("&{name}={}", utf8_percent_encode(value, NON_ALPHANUMERIC)));
+                path.extend(["&", name, "="]);
+                path.extend(utf8_percent_encode(value, NON_ALPHANUMERIC));
             }
         }
         Self::get(path)
@@ -109,9 +110,9 @@ impl Call {
         let mut stream = TcpStream::connect(server).await?;
         let mut head = format!("{} {} HTTP/1.1\r\nhost: {server}\r\n", self.method, self.path);
         for (name, value) in &self.headers {
-            head.push_str(&format!("{name}: {value}\r\n"));
+            head.extend([name, ": ", value, "\r\n"]);
         }
-        head.push_str(&format!("content-length: {}\r\n\r\n", self.body.len()));
+        head.extend(["content-length: ", &self.body.len().to_string(), "\r\n\r\n"]);
         stream.write_all(head.as_bytes()).await?;
         stream.write_all(&self.body[..self.body.len() / 2]).await?;
         stream.shutdown().await

@@ -1,11 +1,14 @@
 //! Promises about what really ran: I2 (a step runs again only where a crash came between) and I8 (fencing).
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::{Invariant, Record, Violation, jobs, operations::Operations};
+use super::{
+    Invariant, Record, Violation, jobs,
+    operations::{Operation, Operations},
+};
 use crate::{
     history::{Action, Fault},
     observed::JobView,
@@ -28,7 +31,7 @@ pub(crate) struct Effect {
     pub(crate) at_us: i64,
 }
 
-/// Runs of a flaky step that need no reason.
+/// Runs of a flaky step that need no reason; as many again for each fault.
 const FLAKY_RUNS: usize = 5;
 
 pub(super) fn check(operations: &Operations<'_>, record: &Record, setup: &Setup) -> Vec<Violation> {
@@ -36,7 +39,7 @@ pub(super) fn check(operations: &Operations<'_>, record: &Record, setup: &Setup)
     let mut violations = Vec::new();
     for ((job, step), runs) in by_step(record) {
         if flaky.contains(&job) {
-            violations.extend(too_flaky((job, step), &runs, operations));
+            violations.extend(too_flaky((job, step), &runs, (operations, setup)));
         } else {
             violations.extend(again_without_reason((job, step), &runs, (operations, setup)));
         }
@@ -73,11 +76,11 @@ pub(super) fn starved(operations: &Operations<'_>, record: &Record, setup: &Setu
     starved.count() as u64
 }
 
-fn flaky<'a>(operations: &Operations<'a>) -> std::collections::BTreeSet<&'a str> {
+fn flaky<'a>(operations: &Operations<'a>) -> BTreeSet<&'a str> {
     let of_flaky = operations.all.iter().filter(
         |operation| matches!(operation.action, Action::Submit(submission) if submission.kind == Kind::Flaky),
     );
-    of_flaky.filter_map(|operation| operation.job_of_key()).collect()
+    of_flaky.filter_map(Operation::job_of_key).collect()
 }
 
 fn again_without_reason(
@@ -98,28 +101,39 @@ fn again_without_reason(
     Some(Violation::new(Invariant::I2, what, runs.iter().map(|run| format!("{run:?}")).collect()))
 }
 
-fn too_flaky((job, step): (&str, &str), runs: &[&Effect], operations: &Operations<'_>) -> Option<Violation> {
+/// A flaky step is retried under one lease or under a new one; a fault lets it begin again.
+fn too_flaky(
+    (job, step): (&str, &str),
+    runs: &[&Effect],
+    (operations, setup): (&Operations<'_>, &Setup),
+) -> Option<Violation> {
     let (first, last) = (runs.first()?, runs.last()?);
     let faults = operations.faults.iter().filter(|(at, fault)| {
         matches!(fault, Fault::Kill { .. } | Fault::Hit { .. } | Fault::Continue { .. })
-            && (first.at_us..=last.at_us).contains(at)
+            && (first.at_us - reach(setup)..=last.at_us).contains(at)
     });
-    let allowed = FLAKY_RUNS + faults.count();
+    let allowed = FLAKY_RUNS * (1 + faults.count());
     (runs.len() > allowed).then(|| {
         let what = format!("{job} {step}: it ran {} times, more than {allowed}", runs.len());
         Violation::new(Invariant::I2, what, runs.iter().map(|run| format!("{run:?}")).collect())
     })
 }
 
+/// How long a stop has consequences after its end, microseconds.
+fn reach(setup: &Setup) -> i64 {
+    (setup.lease_ms + setup.heartbeat_ms) as i64 * 1000
+}
+
 /// Whether a fault explains that a step ran a second time. A kill does if it lies between. A stop reaches further: after
 /// it, the old holder may run a step once more before it learns that it lost its lease.
 fn fault_between((first, second): (&Effect, &Effect), operations: &Operations<'_>, setup: &Setup) -> bool {
-    let reach = (setup.lease_ms + setup.heartbeat_ms) as i64 * 1000;
     operations.faults.iter().any(|(at, fault)| match fault {
         Fault::Kill { .. } | Fault::Hit { .. } | Fault::Exit { .. } => {
             (first.at_us..=second.at_us).contains(at)
         }
-        Fault::Stop { .. } | Fault::Continue { .. } => (first.at_us - reach..=second.at_us).contains(at),
+        Fault::Stop { .. } | Fault::Continue { .. } => {
+            (first.at_us - reach(setup)..=second.at_us).contains(at)
+        }
         _ => false,
     })
 }
@@ -137,7 +151,7 @@ fn unfenced(operations: &Operations<'_>, record: &Record) -> Vec<Violation> {
         *token = effect.token.max(*token);
     }
     let shown = jobs::shown(record);
-    let ended = |effect: &Effect| shown.get(effect.job.as_str()).and_then(|job| ended_by_worker(job));
+    let ended = |effect: &Effect| shown.get(effect.job.as_str()).copied().and_then(ended_by_worker);
     let succeeded = succeeded(operations);
     let mut violations = Vec::new();
     for effect in record.effects.iter().filter(|effect| greatest[effect.job.as_str()] == effect.token) {

@@ -6,7 +6,11 @@ use super::{
     Invariant, Violation,
     operations::{Keyed, Operation, Operations},
 };
-use crate::{history::Purpose, observed::Standing, settle::FinalState};
+use crate::{
+    history::Purpose,
+    observed::{Answer, Standing},
+    settle::FinalState,
+};
 
 /// One key with all its requests.
 struct Key<'a, 'b> {
@@ -65,7 +69,7 @@ impl<'a, 'b> Key<'a, 'b> {
     fn one_payload(&self) -> Option<Violation> {
         let mut accepted = BTreeMap::new();
         for (operation, submission) in self.requests {
-            if operation.answer().is_some_and(|answer| answer.is_success()) {
+            if operation.answer().is_some_and(Answer::is_success) {
                 accepted.entry(submission.fingerprint.as_str()).or_insert(*operation);
             }
         }

@@ -81,12 +81,11 @@ impl Made {
             Some(answer) => What::Fail { op, answer },
         };
         let answered = Event { at_us: self.now + SECOND, process: "client-1".to_owned(), what };
-        match &mut self.at_once {
-            Some(later) => later.push(answered),
-            None => {
-                self.record.events.push(answered);
-                self.now += 2 * SECOND;
-            }
+        if let Some(later) = &mut self.at_once {
+            later.push(answered);
+        } else {
+            self.record.events.push(answered);
+            self.now += 2 * SECOND;
         }
     }
 

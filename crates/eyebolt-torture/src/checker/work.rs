@@ -133,7 +133,7 @@ impl Counts {
                 Fault::Stop { .. } => self.stops += 1,
                 Fault::ClientCrash { .. } => self.client_crashes += 1,
                 Fault::Healthy { after_ms, .. } => {
-                    self.slowest_start_ms = self.slowest_start_ms.max(*after_ms)
+                    self.slowest_start_ms = self.slowest_start_ms.max(*after_ms);
                 }
                 Fault::Start { .. }
                 | Fault::Continue { .. }

@@ -53,7 +53,7 @@ pub(crate) struct Deck {
 }
 
 impl Failpoint {
-    fn new(place: &'static str, action: &'static str) -> Card {
+    fn card(place: &'static str, action: &'static str) -> Card {
         Card::Failpoint(Self { place, action, missed: 0 })
     }
 
@@ -86,18 +86,18 @@ impl Deck {
     }
 
     /// Puts a failpoint that was not reached back, to be drawn soon, unless that was tried often.
-    pub(crate) fn again(&mut self, failpoint: Failpoint) {
+    pub(crate) fn again(&mut self, failpoint: &Failpoint) {
         let missed = failpoint.missed + 1;
         if missed < TRIES {
             let place = self.cards.len().min(2);
-            self.cards.insert(place, Card::Failpoint(Failpoint { missed, ..failpoint }));
+            self.cards.insert(place, Card::Failpoint(Failpoint { missed, ..failpoint.clone() }));
         }
     }
 }
 
 fn first() -> Vec<Card> {
-    let mut cards: Vec<Card> = PLACES.iter().map(|place| Failpoint::new(place, "kill")).collect();
-    cards.extend(STOPS.iter().map(|place| Failpoint::new(place, "stop")));
+    let mut cards: Vec<Card> = PLACES.iter().map(|place| Failpoint::card(place, "kill")).collect();
+    cards.extend(STOPS.iter().map(|place| Failpoint::card(place, "stop")));
     for (card, count) in [
         (Card::Kill, 4),
         (Card::EarlyKill, 3),
@@ -125,7 +125,7 @@ mod tests {
         assert_eq!(draw(3), draw(3));
         assert_ne!(draw(3), draw(4));
         for place in PLACES {
-            assert!(draw(3).contains(&Failpoint::new(place, "kill")), "{place} is missing");
+            assert!(draw(3).contains(&Failpoint::card(place, "kill")), "{place} is missing");
         }
     }
 
@@ -133,12 +133,12 @@ mod tests {
     fn a_failpoint_that_was_missed_comes_again_at_its_first_passing_but_not_for_ever() {
         let mut deck = Deck::new(StdRng::seed_from_u64(3));
         let missed = |missed| Failpoint { place: "after_blob", action: "kill", missed };
-        deck.again(missed(0));
+        deck.again(&missed(0));
         let drawn: Vec<Card> = (0..3).map(|_| deck.draw()).collect();
         assert!(drawn.contains(&Card::Failpoint(missed(1))), "{drawn:?}");
         assert_eq!(missed(1).armed(&mut StdRng::seed_from_u64(3)), "after_blob:1:kill");
         let before = deck.cards.len();
-        deck.again(missed(TRIES - 1));
+        deck.again(&missed(TRIES - 1));
         assert_eq!(deck.cards.len(), before);
     }
 }

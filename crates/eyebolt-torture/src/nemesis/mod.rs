@@ -141,7 +141,7 @@ impl Nemesis {
         let healthy = self.servers[index].healthy(START).await? == Condition::Running;
         if healthy && !self.servers[index].leaves(ARMED).await? {
             self.note(Fault::Missed { server: index, failpoint: armed });
-            self.deck.again(failpoint);
+            self.deck.again(&failpoint);
             self.kill(index)?;
             return self.start_clean(index).await;
         }
