@@ -46,10 +46,11 @@ async fn judge(arguments: &Arguments) -> anyhow::Result<bool> {
         Some(folder) => (folder, None),
         None => (&arguments.run_folder, run::run(arguments).await?),
     };
-    let verdict = checker::check(&run::load(folder)?);
+    let record = run::load(folder)?;
+    let verdict = checker::check(&record);
     report::write(folder, &verdict)?;
     print!("{}", report::text(&verdict));
-    println!("run folder: {}, seed: {}", folder.display(), arguments.seed);
+    println!("run folder: {}, seed: {}", folder.display(), checker::setup(&record.events).seed);
     if let Some(schema) = schema {
         remove(schema, &verdict).await?;
     }

@@ -120,7 +120,7 @@ impl Defect {
     pub(crate) fn violates(self) -> &'static [Invariant] {
         match self {
             Self::None => &[],
-            Self::NoFence => &[Invariant::I2, Invariant::I3, Invariant::I5, Invariant::I8, Invariant::I9],
+            Self::NoFence => &[Invariant::I3, Invariant::I5, Invariant::I8, Invariant::I9],
             Self::LateKey => &[Invariant::I2],
         }
     }

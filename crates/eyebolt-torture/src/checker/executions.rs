@@ -109,8 +109,11 @@ fn too_flaky(
 ) -> Option<Violation> {
     let (first, last) = (runs.first()?, runs.last()?);
     let faults = operations.faults.iter().filter(|(at, fault)| {
-        matches!(fault, Fault::Kill { .. } | Fault::Hit { .. } | Fault::Continue { .. })
-            && (first.at_us - reach(setup)..=last.at_us).contains(at)
+        let counts = matches!(
+            fault,
+            Fault::Kill { .. } | Fault::Hit { .. } | Fault::Stop { .. } | Fault::Continue { .. }
+        );
+        counts && (first.at_us - reach(setup)..=last.at_us).contains(at)
     });
     let allowed = FLAKY_RUNS * (1 + faults.count());
     (runs.len() > allowed).then(|| {
@@ -153,22 +156,22 @@ fn unfenced(operations: &Operations<'_>, record: &Record) -> Vec<Violation> {
     let shown = jobs::shown(record);
     let ended = |effect: &Effect| shown.get(effect.job.as_str()).copied().and_then(ended_by_worker);
     let succeeded = succeeded(operations);
-    let mut violations = Vec::new();
+    let mut violations = BTreeMap::new();
     for effect in record.effects.iter().filter(|effect| greatest[effect.job.as_str()] == effect.token) {
         let known = succeeded.get(&(effect.job.as_str(), effect.step.as_str())).copied();
         if let Some(at) = known.into_iter().chain(ended(effect)).min().filter(|at| effect.at_us > *at) {
-            let (job, step, token) = (&effect.job, &effect.step, effect.token);
-            let what =
-                format!("{job} {step}: run under the greatest token {token}, after it was done at {at}");
-            let all = record.effects.iter().filter(|other| other.job == *job);
-            violations.push(Violation::new(
-                Invariant::I8,
-                what,
-                all.map(|effect| format!("{effect:?}")).collect(),
-            ));
+            // One a job: the rest follows from the first.
+            violations.entry(&effect.job).or_insert_with(|| late(effect, at, record));
         }
     }
-    violations
+    violations.into_values().collect()
+}
+
+fn late(effect: &Effect, done_at: i64, record: &Record) -> Violation {
+    let Effect { job, step, token, .. } = effect;
+    let what = format!("{job} {step}: run under the greatest token {token}, after it was done at {done_at}");
+    let all = record.effects.iter().filter(|other| other.job == *job);
+    Violation::new(Invariant::I8, what, all.map(|effect| format!("{effect:?}")).collect())
 }
 
 /// When each step was seen to have succeeded, at the latest.
@@ -271,6 +274,9 @@ mod tests {
         assert_eq!(found(&made), []);
         made.effect("job_1", 1);
         assert_eq!(found(&made), [Invariant::I2]);
+        made.fault(Fault::Stop { server: 0, ms: 3000 });
+        made.effect("job_1", 2);
+        assert_eq!(found(&made), [], "another server began again");
     }
 
     #[test]

@@ -109,7 +109,8 @@ pub(crate) fn check(record: &Record) -> Verdict {
     Verdict { violations, counts: counts.table() }
 }
 
-fn setup(events: &[Event]) -> Setup {
+/// What the run was like.
+pub(crate) fn setup(events: &[Event]) -> Setup {
     let setup = events.iter().find_map(|event| match &event.what {
         What::Run(setup) => Some(setup.clone()),
         _ => None,
