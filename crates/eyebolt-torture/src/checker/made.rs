@@ -1,0 +1,178 @@
+//! Made histories for the checker's tests.
+
+use super::{Effect, Record};
+use crate::{
+    history::{Action, Event, Fault, Purpose, Submission, What},
+    observed::{Answer, JobView, StepView, Usage},
+    payload::Kind,
+    profile::Setup,
+    settle::ProjectState,
+};
+
+/// A history under construction. Each request takes a second, and they follow each other.
+pub(crate) struct Made {
+    record: Record,
+    now: i64,
+    op: u64,
+    purpose: Purpose,
+    kind: Kind,
+    /// Requests of one moment: their answers come after the last of them was sent.
+    at_once: Option<Vec<Event>>,
+}
+
+pub(crate) const SECOND: i64 = 1_000_000;
+
+impl Made {
+    pub(crate) fn new() -> Self {
+        let mut record = Record::default();
+        let setup = Setup { lease_ms: 1500, heartbeat_ms: 400, settle_seconds: 60, ..Setup::default() };
+        record.events.push(Event { at_us: 0, process: "nemesis".to_owned(), what: What::Run(setup) });
+        record.state.audit = serde_json::json!({ "sound": true });
+        for name in ["torture", "neighbour"] {
+            record.state.projects.push(ProjectState { name: name.to_owned(), ..ProjectState::default() });
+        }
+        Self { record, now: SECOND, op: 0, purpose: Purpose::Fresh, kind: Kind::Sound, at_once: None }
+    }
+
+    pub(crate) fn record(&self) -> Record {
+        self.record.clone()
+    }
+
+    pub(crate) fn edit(&mut self) -> &mut Record {
+        &mut self.record
+    }
+
+    pub(crate) fn now(&self) -> i64 {
+        self.now
+    }
+
+    pub(crate) fn with_purpose(&mut self, purpose: Purpose) -> &mut Self {
+        self.purpose = purpose;
+        self
+    }
+
+    pub(crate) fn with_kind(&mut self, kind: Kind) -> &mut Self {
+        self.kind = kind;
+        self
+    }
+
+    pub(crate) fn submit(&mut self, key: &str, payload: &str, answer: Option<Answer>) {
+        let action = Action::Submit(Submission {
+            key: key.to_owned(),
+            fingerprint: payload.to_owned(),
+            kind: self.kind,
+            purpose: self.purpose,
+        });
+        self.request(action, answer);
+    }
+
+    pub(crate) fn read(&mut self, answer: Answer) {
+        let job = answer.job_id().unwrap_or_default().to_owned();
+        self.request(Action::Read { job, foreign: false }, Some(answer));
+    }
+
+    pub(crate) fn request(&mut self, action: Action, answer: Option<Answer>) {
+        self.op += 1;
+        let op = self.op;
+        self.push(What::Invoke { op, project: "torture".to_owned(), action });
+        let what = match answer {
+            None => What::Info { op, reason: "reset".to_owned() },
+            Some(answer) if answer.is_success() => What::Ok { op, answer },
+            Some(answer) => What::Fail { op, answer },
+        };
+        let answered = Event { at_us: self.now + SECOND, process: "client-1".to_owned(), what };
+        if let Some(later) = &mut self.at_once {
+            later.push(answered);
+        } else {
+            self.record.events.push(answered);
+            self.now += 2 * SECOND;
+        }
+    }
+
+    pub(crate) fn at_once(&mut self, requests: impl FnOnce(&mut Self)) {
+        self.at_once = Some(Vec::new());
+        requests(self);
+        self.record.events.extend(self.at_once.take().unwrap());
+        self.now += 2 * SECOND;
+    }
+
+    pub(crate) fn fault(&mut self, fault: Fault) {
+        self.push(What::Nemesis(fault));
+        self.now += SECOND;
+    }
+
+    /// The fake backend ran a step now.
+    pub(crate) fn effect(&mut self, job: &str, token: i64) {
+        let (job, step) = (job.to_owned(), "text".to_owned());
+        self.record.effects.push(Effect { job, step, token, attempt: 1, at_us: self.now });
+        self.now += SECOND;
+    }
+
+    /// What the server shows in the end; its units are charged.
+    pub(crate) fn final_job(&mut self, answer: Answer) {
+        let job = answer.job.unwrap();
+        let project = &mut self.record.state.projects[0];
+        project.usage.units += job.units.unwrap_or_default() as i64;
+        project.jobs.push(job);
+    }
+
+    fn push(&mut self, what: What) {
+        self.record.events.push(Event { at_us: self.now, process: "client-1".to_owned(), what });
+    }
+}
+
+fn job(id: &str, status: &str) -> Answer {
+    let done = u64::from(status == "succeeded");
+    let terminal = !matches!(status, "pending" | "processing");
+    let step = StepView { feature: "text".to_owned(), status: status.to_owned(), attempt: done };
+    let job = JobView {
+        id: id.to_owned(),
+        status: status.to_owned(),
+        finished_at: terminal.then(|| "1970-01-02T00:00:00Z".to_owned()),
+        units: Some(done),
+        steps: vec![step],
+        ..JobView::default()
+    };
+    Answer { status: 200, body_sha256: format!("{id} {status}"), job: Some(job), ..Answer::default() }
+}
+
+pub(crate) fn succeeded(id: &str) -> Answer {
+    job(id, "succeeded")
+}
+
+pub(crate) fn canceled(id: &str) -> Answer {
+    job(id, "canceled")
+}
+
+pub(crate) fn processing(id: &str) -> Answer {
+    job(id, "processing")
+}
+
+pub(crate) fn interim(id: &str) -> Answer {
+    Answer { status: 202, ..processing(id) }
+}
+
+pub(crate) fn replayed(id: &str) -> Answer {
+    Answer { replayed: true, ..succeeded(id) }
+}
+
+pub(crate) fn corrupt(id: &str) -> Answer {
+    let (location, code) = (Some(id.to_owned()), Some("corrupt_image".to_owned()));
+    Answer { status: 422, body_sha256: format!("{id} corrupt"), location, code, ..Answer::default() }
+}
+
+pub(crate) fn reused() -> Answer {
+    Answer { status: 422, code: Some("idempotency_key_reused".to_owned()), ..Answer::default() }
+}
+
+pub(crate) fn unavailable() -> Answer {
+    Answer { status: 503, ..Answer::default() }
+}
+
+pub(crate) fn missing() -> Answer {
+    Answer { status: 404, ..Answer::default() }
+}
+
+pub(crate) fn usage(units: i64) -> Answer {
+    Answer { status: 200, usage: Some(Usage { units, reserved: 0 }), ..Answer::default() }
+}

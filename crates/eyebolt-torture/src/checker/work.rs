@@ -1,0 +1,287 @@
+//! I16: the run did enough to mean something. A server that refuses everything breaks no other promise.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt,
+};
+
+use super::{Invariant, Record, Violation, executions, operations::Operations};
+use crate::{
+    history::{Action, Fault, Purpose},
+    nemesis::PLACES,
+    observed::Standing,
+    payload::Kind,
+    profile::Setup,
+};
+
+/// What was done and seen.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub(crate) struct Counts {
+    operations: u64,
+    unknown: u64,
+    purposes: BTreeMap<String, u64>,
+    statuses: BTreeMap<u16, u64>,
+    replays: u64,
+    refused_as_reused: u64,
+    /// Keys that clients wanted an outcome for, and those whose outcome is the one that the payload must have.
+    wanted: u64,
+    right: u64,
+    kills: u64,
+    stops: u64,
+    client_crashes: u64,
+    missed: u64,
+    hits: BTreeMap<String, u64>,
+    jobs: BTreeMap<String, u64>,
+    runs: u64,
+    runs_again: u64,
+    starved: u64,
+    fenced: u64,
+    slowest_start_ms: u64,
+    quiet_after_ms: u64,
+}
+
+/// Of keyed operations, this many in a hundred must have the outcome that their payload has.
+const RIGHT_PERCENT: u64 = 95;
+const MIN_STOPS: u64 = 3;
+const MIN_REPLAYS: u64 = 50;
+
+impl Counts {
+    pub(super) fn of(operations: &Operations<'_>, record: &Record) -> Self {
+        let setup = super::setup(&record.events);
+        let mut counts = Self { fenced: record.state.fenced, ..Self::default() };
+        counts.count_requests(operations);
+        counts.count_outcomes(operations);
+        counts.count_faults(operations);
+        for job in record.state.projects.iter().flat_map(|project| &project.jobs) {
+            let state = match &job.error {
+                Some(code) => format!("{} ({code})", job.status),
+                None => job.status.clone(),
+            };
+            *counts.jobs.entry(state).or_default() += 1;
+        }
+        counts.runs = record.effects.len() as u64;
+        counts.runs_again = counts.runs - executions::by_step(record).len() as u64;
+        counts.starved = executions::starved(operations, record, &setup);
+        let heal = operations.healed_at().zip(operations.quiet_at());
+        counts.quiet_after_ms = heal.map_or(0, |(healed, quiet)| (quiet - healed) as u64 / 1000);
+        counts
+    }
+
+    fn count_requests(&mut self, operations: &Operations<'_>) {
+        self.operations = operations.all.len() as u64;
+        for operation in &operations.all {
+            match operation.answer() {
+                None => self.unknown += 1,
+                Some(answer) => {
+                    *self.statuses.entry(answer.status).or_default() += 1;
+                    self.replays += u64::from(answer.replayed);
+                }
+            }
+            self.refused_as_reused += u64::from(operation.standing() == Standing::Reused);
+            let purpose = match operation.action {
+                Action::Submit(submission) => format!("submit, {}", name(submission.purpose)),
+                Action::Read { foreign: true, .. } => "read a foreign job".to_owned(),
+                Action::Read { .. } => "read a job".to_owned(),
+                Action::Cancel { .. } => "cancel".to_owned(),
+                Action::List => "list jobs".to_owned(),
+                Action::Usage => "usage".to_owned(),
+            };
+            *self.purposes.entry(purpose).or_default() += 1;
+        }
+    }
+
+    fn count_outcomes(&mut self, operations: &Operations<'_>) {
+        let canceled = operations.all.iter().filter_map(|operation| match operation.action {
+            Action::Cancel { job } => Some(job.as_str()),
+            _ => None,
+        });
+        let canceled: BTreeSet<_> = canceled.collect();
+        for requests in operations.by_key().into_values() {
+            let wanted = requests.iter().filter(|(_, submission)| {
+                !matches!(submission.purpose, Purpose::Replay | Purpose::OtherPayload)
+            });
+            let kinds: BTreeMap<_, _> =
+                wanted.map(|(_, submission)| (submission.fingerprint.as_str(), submission.kind)).collect();
+            // Of several payloads that race for a key, one wins.
+            self.wanted += 1;
+            self.right += u64::from(requests.iter().any(|(operation, submission)| {
+                let Some(answer) = operation.answer() else { return false };
+                let Some(kind) = kinds.get(submission.fingerprint.as_str()) else { return false };
+                let end = answer.job.as_ref().map(|job| job.status.as_str());
+                let by_cancel = answer.job_id().is_some_and(|job| canceled.contains(job));
+                operation.standing() == Standing::Final
+                    && match kind {
+                        Kind::Corrupt => answer.code.as_deref() == Some("corrupt_image") || by_cancel,
+                        Kind::Sound | Kind::Flaky => end == Some("succeeded") || by_cancel,
+                    }
+            }));
+        }
+    }
+
+    fn count_faults(&mut self, operations: &Operations<'_>) {
+        for (_, fault) in &operations.faults {
+            match fault {
+                Fault::Kill { .. } => self.kills += 1,
+                Fault::Hit { failpoint, .. } => {
+                    self.kills += u64::from(failpoint.ends_with(":kill"));
+                    let mut parts = failpoint.split(':');
+                    let (place, action) =
+                        (parts.next().unwrap_or_default(), parts.next_back().unwrap_or_default());
+                    *self.hits.entry(format!("{place}, {action}")).or_default() += 1;
+                }
+                Fault::Missed { .. } => self.missed += 1,
+                Fault::Stop { .. } => self.stops += 1,
+                Fault::ClientCrash { .. } => self.client_crashes += 1,
+                Fault::Healthy { after_ms, .. } => {
+                    self.slowest_start_ms = self.slowest_start_ms.max(*after_ms);
+                }
+                Fault::Start { .. }
+                | Fault::Continue { .. }
+                | Fault::Exit { .. }
+                | Fault::Heal
+                | Fault::Quiet => {}
+            }
+        }
+    }
+
+    pub(super) fn check(&self, setup: &Setup) -> Vec<Violation> {
+        let succeeded = self.jobs.get("succeeded").copied().unwrap_or_default();
+        let minimums = [
+            ("operations", self.operations, setup.minimums.operations),
+            ("kills", self.kills, setup.minimums.kills),
+            ("stops", self.stops, MIN_STOPS),
+            ("client crashes", self.client_crashes, 1),
+            ("requests whose outcome was unknown", self.unknown, 1),
+            ("replays", self.replays, MIN_REPLAYS),
+            ("other payloads refused", self.refused_as_reused, 1),
+            ("keys with the right outcome", self.right, (self.wanted * RIGHT_PERCENT).div_ceil(100).max(1)),
+            ("jobs that succeeded", succeeded, 1),
+            ("runs of a step", self.runs, 1),
+        ];
+        let few = minimums.into_iter().filter(|(_, found, least)| found < least);
+        let mut wrong: Vec<_> =
+            few.map(|(name, found, least)| format!("{name}: {found}, at least {least} are needed")).collect();
+        let missed = PLACES.iter().filter(|place| !self.hits.contains_key(&format!("{place}, kill")));
+        wrong.extend(missed.map(|place| format!("failpoint {place} was never reached")));
+        wrong.into_iter().map(|what| Violation::new(Invariant::I16, what, Vec::new())).collect()
+    }
+
+    /// For people, in an order that tells the story.
+    pub(super) fn table(&self) -> Vec<(String, u64)> {
+        let mut table = vec![("requests".to_owned(), self.operations)];
+        let indented = |name: &dyn fmt::Display, count: &u64| (format!("  {name}"), *count);
+        table.extend(self.purposes.iter().map(|(name, count)| indented(name, count)));
+        table.push(("outcome unknown".to_owned(), self.unknown));
+        table.extend(
+            self.statuses.iter().map(|(status, count)| indented(&format!("answered {status}"), count)),
+        );
+        for (name, count) in [
+            ("replays compared", self.replays),
+            ("refused as reused", self.refused_as_reused),
+            ("keys", self.wanted),
+            ("keys with the right outcome", self.right),
+            ("servers killed", self.kills),
+            ("servers stopped", self.stops),
+            ("clients crashed", self.client_crashes),
+        ] {
+            table.push((name.to_owned(), count));
+        }
+        table.extend(self.hits.iter().map(|(place, count)| indented(&format!("failpoint {place}"), count)));
+        table.push(("failpoints not reached in time".to_owned(), self.missed));
+        table.extend(self.jobs.iter().map(|(state, count)| (format!("jobs {state}"), *count)));
+        for (name, count) in [
+            ("steps run", self.runs),
+            ("steps run again", self.runs_again),
+            ("  without a fault: the lease ran out", self.starved),
+            ("writes refused by the fence", self.fenced),
+            ("slowest start, ms", self.slowest_start_ms),
+            ("quiet after the last fault, ms", self.quiet_after_ms),
+        ] {
+            table.push((name.to_owned(), count));
+        }
+        table
+    }
+}
+
+fn name(purpose: Purpose) -> &'static str {
+    match purpose {
+        Purpose::Fresh => "fresh",
+        Purpose::HangUp => "then hung up",
+        Purpose::HalfUpload => "half a body",
+        Purpose::Twin => "twin",
+        Purpose::Race => "race of two payloads",
+        Purpose::Retry => "retry",
+        Purpose::Replay => "replay",
+        Purpose::OtherPayload => "other payload",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::checker::made::{Made, corrupt, replayed, reused, succeeded, unavailable};
+
+    fn found(made: &Made) -> Vec<String> {
+        let record = made.record();
+        let operations = Operations::of(&record.events);
+        let setup = crate::checker::setup(&record.events);
+        let violations = Counts::of(&operations, &record).check(&setup);
+        assert!(violations.iter().all(|violation| violation.invariant == Invariant::I16));
+        violations.into_iter().map(|violation| violation.what).collect()
+    }
+
+    fn busy() -> Made {
+        let mut made = Made::new();
+        made.submit("k", "p", None);
+        made.submit("k", "p", Some(succeeded("job_1")));
+        made.with_kind(Kind::Corrupt).submit("c", "q", Some(corrupt("job_2")));
+        made.with_kind(Kind::Sound).with_purpose(Purpose::OtherPayload).submit("k", "r", Some(reused()));
+        for _ in 0..MIN_REPLAYS {
+            made.with_purpose(Purpose::Replay).submit("k", "p", Some(replayed("job_1")));
+        }
+        for place in PLACES {
+            made.fault(Fault::Hit { server: 0, failpoint: format!("{place}:1:kill") });
+        }
+        for _ in 0..MIN_STOPS {
+            made.fault(Fault::Stop { server: 0, ms: 3000 });
+        }
+        made.fault(Fault::ClientCrash { client: 1 });
+        made.effect("job_1", 1);
+        made.final_job(succeeded("job_1"));
+        made
+    }
+
+    #[test]
+    fn a_busy_run_is_enough() {
+        assert_eq!(found(&busy()), [] as [String; 0]);
+    }
+
+    #[test]
+    fn i16_a_server_that_refuses_everything() {
+        let mut made = Made::new();
+        for key in 0..100 {
+            made.submit(&key.to_string(), "p", Some(unavailable()));
+        }
+        let found = found(&made);
+        assert!(found.iter().any(|what| what.starts_with("keys with the right outcome: 0,")), "{found:?}");
+        assert!(found.iter().any(|what| what.starts_with("kills") || what.starts_with("stops")), "{found:?}");
+    }
+
+    #[test]
+    fn i16_a_failpoint_that_is_never_reached() {
+        let mut made = busy();
+        let first = format!("{}:1:kill", PLACES[0]);
+        let is_first = |event: &crate::history::Event| matches!(&event.what, crate::history::What::Nemesis(Fault::Hit { failpoint, .. }) if *failpoint == first);
+        made.edit().events.retain(|event| !is_first(event));
+        assert_eq!(found(&made), [format!("failpoint {} was never reached", PLACES[0])]);
+    }
+
+    #[test]
+    fn i16_a_corrupt_image_that_succeeds_is_no_right_outcome() {
+        let mut made = busy();
+        made.with_kind(Kind::Corrupt).with_purpose(Purpose::Fresh).submit("d", "s", Some(succeeded("job_3")));
+        let found = found(&made);
+        assert_eq!(found.len(), 1, "{found:?}");
+        assert!(found[0].starts_with("keys with the right outcome: 2, at least 3"), "{found:?}");
+    }
+}

@@ -1,0 +1,167 @@
+//! Requests that leave a trace in the history.
+
+use std::{
+    net::SocketAddr,
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+
+use tokio::sync::watch;
+
+use crate::{
+    history::{Action, History, Purpose, Submission, What},
+    journal::Intent,
+    observed::Answer,
+    wire::Call,
+};
+
+/// A customer of the server.
+#[derive(Debug, Clone)]
+pub(crate) struct Project {
+    pub(crate) name: String,
+    pub(crate) secret: String,
+}
+
+/// Where a run stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Phase {
+    /// New work, under faults.
+    Storm,
+    /// No new work, no faults: what is open is brought to its end.
+    Drain,
+    /// Whoever still waits gives up.
+    Over,
+}
+
+/// An intent whose final answer is known.
+#[derive(Debug, Clone)]
+pub(crate) struct Finished {
+    pub(crate) project: String,
+    pub(crate) intent: Intent,
+    pub(crate) job: Option<String>,
+}
+
+/// What all clients share.
+pub(crate) struct Field {
+    pub(crate) history: History,
+    pub(crate) servers: Vec<SocketAddr>,
+    pub(crate) projects: Vec<Project>,
+    pub(crate) finished: Mutex<Vec<Arc<Finished>>>,
+    pub(crate) phase: watch::Receiver<Phase>,
+}
+
+/// How a request with a key is sent.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Manner {
+    /// Waits for the job, this many seconds.
+    Wait(u64),
+    /// Does not wait.
+    Async,
+    /// Would wait, but hangs up after this many milliseconds.
+    HangUp(u64),
+    /// Hangs up before the body's end.
+    Half,
+}
+
+/// Somebody who sends requests.
+#[derive(Clone)]
+pub(crate) struct Caller {
+    pub(crate) process: String,
+    pub(crate) project: Project,
+    pub(crate) field: Arc<Field>,
+}
+
+/// A stopped server takes connections and says nothing: this is when a polite client gives up.
+const PATIENCE: Duration = Duration::from_secs(8);
+
+impl Field {
+    pub(crate) fn phase(&self) -> Phase {
+        *self.phase.borrow()
+    }
+
+    /// What is finished, of a project or of all.
+    pub(crate) fn finished(&self, project: Option<&str>) -> Vec<Arc<Finished>> {
+        let finished = self.finished.lock().expect("no holder panics");
+        finished.iter().filter(|one| project.is_none_or(|name| one.project == name)).cloned().collect()
+    }
+}
+
+impl Caller {
+    /// Sends an intent. `None` where the outcome is unknown.
+    pub(crate) async fn submit(&self, intent: &Intent, purpose: Purpose, manner: Manner) -> Option<Answer> {
+        let action = Action::Submit(Submission {
+            key: intent.key.clone(),
+            fingerprint: intent.payload.fingerprint(),
+            kind: intent.payload.kind,
+            purpose,
+        });
+        let prefer = match manner {
+            Manner::Async => "respond-async".to_owned(),
+            Manner::Wait(seconds) => format!("wait={seconds}"),
+            Manner::HangUp(_) | Manner::Half => "wait=10".to_owned(),
+        };
+        let call = Call::analyze(intent, &prefer);
+        match manner {
+            Manner::Half => self.half(action, call).await,
+            Manner::HangUp(ms) => self.call(action, call, Duration::from_millis(ms)).await,
+            Manner::Wait(seconds) => self.call(action, call, PATIENCE + Duration::from_secs(seconds)).await,
+            Manner::Async => self.call(action, call, PATIENCE).await,
+        }
+    }
+
+    pub(crate) async fn read(&self, job: &str, foreign: bool) -> Option<Answer> {
+        let call = Call::get(format!("/v1/jobs/{job}"));
+        self.call(Action::Read { job: job.to_owned(), foreign }, call, PATIENCE).await
+    }
+
+    pub(crate) async fn cancel(&self, job: &str) -> Option<Answer> {
+        self.call(Action::Cancel { job: job.to_owned() }, Call::cancel(job), PATIENCE).await
+    }
+
+    pub(crate) async fn list(&self) -> Option<Answer> {
+        self.call(Action::List, Call::list(None, None), PATIENCE).await
+    }
+
+    pub(crate) async fn usage(&self) -> Option<Answer> {
+        self.call(Action::Usage, Call::get("/v1/usage"), PATIENCE).await
+    }
+
+    async fn call(&self, action: Action, call: Call, limit: Duration) -> Option<Answer> {
+        let op = self.invoke(action);
+        let reply = match call.by(&self.project.secret).send(self.server(op), limit).await {
+            Ok(reply) => reply,
+            Err(reason) => {
+                self.field.history.write(&self.process, What::Info { op, reason });
+                return None;
+            }
+        };
+        let answer = Answer::of(reply.status, &reply.headers, &reply.body);
+        let what = if answer.is_success() {
+            What::Ok { op, answer: answer.clone() }
+        } else {
+            What::Fail { op, answer: answer.clone() }
+        };
+        self.field.history.write(&self.process, what);
+        Some(answer)
+    }
+
+    async fn half(&self, action: Action, call: Call) -> Option<Answer> {
+        let op = self.invoke(action);
+        let sent = call.by(&self.project.secret).send_half(self.server(op)).await;
+        let reason = sent.map_or_else(|error| error.to_string(), |()| "hung up in the body".to_owned());
+        self.field.history.write(&self.process, What::Info { op, reason });
+        None
+    }
+
+    fn invoke(&self, action: Action) -> u64 {
+        let op = self.field.history.op();
+        let project = self.project.name.clone();
+        self.field.history.write(&self.process, What::Invoke { op, project, action });
+        op
+    }
+
+    /// In turns, so that a retry, or a twin, meets another server.
+    fn server(&self, op: u64) -> SocketAddr {
+        self.field.servers[op as usize % self.field.servers.len()]
+    }
+}

@@ -1,0 +1,219 @@
+//! What an answer says, as far as the checker asks.
+
+use http::HeaderMap;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use crate::payload::sha256;
+
+/// An answer of the server.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub(crate) struct Answer {
+    /// HTTP status.
+    pub(crate) status: u16,
+    /// Digest of the body's bytes.
+    pub(crate) body_sha256: String,
+    /// As sent.
+    pub(crate) content_type: String,
+    /// The problem's code.
+    pub(crate) code: Option<String>,
+    /// The job that `Location` names.
+    pub(crate) location: Option<String>,
+    /// Whether it says that it is a replay.
+    pub(crate) replayed: bool,
+    /// The job in the body.
+    pub(crate) job: Option<JobView>,
+    /// The totals in the body.
+    pub(crate) usage: Option<Usage>,
+}
+
+/// What an answer means for the key that was sent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Standing {
+    /// The stored answer: the same for ever.
+    Final,
+    /// The job runs.
+    Interim,
+    /// The key stands for another payload.
+    Reused,
+    /// Not accepted, and no retry will be.
+    Refused,
+    /// Unknown or for now: to be sent again.
+    Again,
+}
+
+/// A job, at one moment.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub(crate) struct JobView {
+    /// Its id.
+    pub(crate) id: String,
+    /// Its state's name.
+    pub(crate) status: String,
+    /// As printed.
+    pub(crate) finished_at: Option<String>,
+    /// What it costs.
+    pub(crate) units: Option<u64>,
+    /// The code of its problem.
+    pub(crate) error: Option<String>,
+    /// Digest of its results.
+    pub(crate) results_sha256: Option<String>,
+    /// One for each feature.
+    pub(crate) steps: Vec<StepView>,
+}
+
+/// A step, at one moment.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub(crate) struct StepView {
+    /// What is asked.
+    pub(crate) feature: String,
+    /// Its state's name.
+    pub(crate) status: String,
+    /// Which attempt this is.
+    pub(crate) attempt: u64,
+}
+
+/// Units of a project.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub(crate) struct Usage {
+    /// Charged.
+    pub(crate) units: i64,
+    /// Held for jobs that run.
+    pub(crate) reserved: i64,
+}
+
+impl Answer {
+    pub(crate) fn of(status: u16, headers: &HeaderMap, body: &[u8]) -> Self {
+        let header = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
+        let json: Value = serde_json::from_slice(body).unwrap_or_default();
+        Self {
+            status,
+            body_sha256: sha256(body),
+            content_type: header("content-type").unwrap_or_default().to_owned(),
+            code: text(&json, "code"),
+            location: header("location").and_then(|place| place.rsplit('/').next()).map(str::to_owned),
+            replayed: header("idempotent-replayed") == Some("true"),
+            job: JobView::read(&json),
+            usage: usage(&json),
+        }
+    }
+
+    /// The job that it is about.
+    pub(crate) fn job_id(&self) -> Option<&str> {
+        self.job.as_ref().map(|job| job.id.as_str()).or(self.location.as_deref())
+    }
+
+    pub(crate) fn is_success(&self) -> bool {
+        (200..300).contains(&self.status)
+    }
+
+    pub(crate) fn standing(&self) -> Standing {
+        let code = self.code.as_deref().unwrap_or_default();
+        match self.status {
+            202 => Standing::Interim,
+            409 if code == "idempotency_key_in_use" => Standing::Interim,
+            422 if code == "idempotency_key_reused" => Standing::Reused,
+            _ if self.is_success() || self.replayed => Standing::Final,
+            408 | 425 | 429 | 500.. => Standing::Again,
+            400..500 if self.location.is_some() => Standing::Final,
+            409 => Standing::Again,
+            400..500 => Standing::Refused,
+            _ => Standing::Again,
+        }
+    }
+}
+
+impl JobView {
+    /// From a job's JSON; `None` for anything else.
+    pub(crate) fn read(json: &Value) -> Option<Self> {
+        let id = text(json, "id").filter(|id| id.starts_with("job_"))?;
+        let steps = json["steps"].as_array().map(Vec::as_slice).unwrap_or_default();
+        let results = json.get("results").filter(|results| !results.is_null());
+        Some(Self {
+            id,
+            status: text(json, "status")?,
+            finished_at: text(json, "finished_at"),
+            units: json["usage"]["units"].as_u64(),
+            error: text(&json["error"], "code"),
+            results_sha256: results.map(|results| sha256(results.to_string().as_bytes())),
+            steps: steps.iter().map(StepView::read).collect(),
+        })
+    }
+
+    pub(crate) fn is_terminal(&self) -> bool {
+        !matches!(self.status.as_str(), "pending" | "processing")
+    }
+
+    pub(crate) fn step(&self, feature: &str) -> Option<&StepView> {
+        self.steps.iter().find(|step| step.feature == feature)
+    }
+}
+
+impl StepView {
+    fn read(json: &Value) -> Self {
+        Self {
+            feature: text(json, "feature").unwrap_or_default(),
+            status: text(json, "status").unwrap_or_default(),
+            attempt: json["attempt"].as_u64().unwrap_or_default(),
+        }
+    }
+
+    pub(crate) fn succeeded(&self) -> bool {
+        self.status == "succeeded"
+    }
+}
+
+fn usage(json: &Value) -> Option<Usage> {
+    if json["object"] != "usage" {
+        return None;
+    }
+    let total = |name: &str| json[name].as_i64();
+    Some(Usage { units: total("units")?, reserved: total("reserved").unwrap_or_default() })
+}
+
+fn text(json: &Value, name: &str) -> Option<String> {
+    json[name].as_str().map(str::to_owned)
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn answer(status: u16, headers: &[(&'static str, &'static str)], body: &Value) -> Answer {
+        let headers = headers.iter().map(|(name, value)| (name.parse().unwrap(), value.parse().unwrap()));
+        Answer::of(status, &headers.collect(), body.to_string().as_bytes())
+    }
+
+    #[test]
+    fn a_job_is_read_from_its_answer() {
+        let body = json!({
+            "id": "job_1", "object": "job", "status": "succeeded", "finished_at": "2026-01-01T00:00:00Z",
+            "usage": {"units": 2}, "results": {"text": {}}, "error": null,
+            "steps": [{"feature": "text", "status": "succeeded", "attempt": 2}],
+        });
+        let found = answer(200, &[("idempotent-replayed", "true")], &body);
+        let job = found.job.as_ref().unwrap();
+        assert_eq!((job.units, job.steps[0].attempt, job.is_terminal()), (Some(2), 2, true));
+        assert!(found.replayed && found.standing() == Standing::Final);
+        assert_eq!(found.job_id(), Some("job_1"));
+    }
+
+    #[test]
+    fn what_an_answer_means_for_its_key() {
+        let place = [("location", "/v1/jobs/job_7")];
+        let code = |code: &str| json!({ "code": code });
+        let standing = |status, headers: &[(&'static str, &'static str)], name: &str| {
+            answer(status, headers, &code(name)).standing()
+        };
+        assert_eq!(standing(202, &place, ""), Standing::Interim);
+        assert_eq!(standing(409, &place, "idempotency_key_in_use"), Standing::Interim);
+        assert_eq!(standing(422, &[], "idempotency_key_reused"), Standing::Reused);
+        assert_eq!(standing(422, &place, "corrupt_image"), Standing::Final);
+        assert_eq!(standing(415, &[], "unsupported_format"), Standing::Refused);
+        assert_eq!(standing(503, &place, "shutting_down"), Standing::Again);
+        assert_eq!(standing(429, &[], "rate_limited"), Standing::Again);
+        assert_eq!(standing(500, &[("idempotent-replayed", "true")], "worker_died"), Standing::Final);
+        assert_eq!(answer(422, &place, &code("corrupt_image")).job_id(), Some("job_7"));
+    }
+}

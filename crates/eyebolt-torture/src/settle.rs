@@ -1,0 +1,120 @@
+//! After the last fault: waits until all jobs have ended, then reads everything that the server shows.
+
+use std::{
+    net::SocketAddr,
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context, ensure};
+use futures_util::{StreamExt, TryStreamExt, stream};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use crate::{
+    client::Project,
+    observed::{Answer, JobView, Usage},
+    wire::{Call, Reply},
+};
+
+/// What the server shows in the end.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+pub(crate) struct FinalState {
+    /// One for each project.
+    pub(crate) projects: Vec<ProjectState>,
+    /// What the server's own audit of its ledger says.
+    pub(crate) audit: Value,
+    /// Lines of the servers' logs that tell of a refused write with an old lease.
+    pub(crate) fenced: u64,
+}
+
+/// What a project sees in the end.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub(crate) struct ProjectState {
+    /// Its name.
+    pub(crate) name: String,
+    /// All jobs of its list, each as `GET /v1/jobs/{id}` shows it.
+    pub(crate) jobs: Vec<JobView>,
+    /// Jobs of its list that can't be read, with the status that came instead.
+    pub(crate) unreadable: Vec<(String, u16)>,
+    /// Its totals.
+    pub(crate) usage: Usage,
+}
+
+/// Asks a server that nobody harms any more.
+pub(crate) struct Reader<'a> {
+    pub(crate) server: SocketAddr,
+    pub(crate) project: &'a Project,
+}
+
+const PATIENCE: Duration = Duration::from_secs(20);
+/// Between two looks at what has not ended.
+const LOOK: Duration = Duration::from_millis(100);
+const READERS: usize = 8;
+
+/// Whether all jobs of all projects ended within `limit`.
+pub(crate) async fn quiet(readers: &[Reader<'_>], limit: Duration) -> anyhow::Result<bool> {
+    let end = Instant::now() + limit;
+    loop {
+        let mut open = 0;
+        for reader in readers {
+            for status in ["pending", "processing"] {
+                open += reader.list(Some(status)).await?.len();
+            }
+        }
+        if open == 0 {
+            return Ok(true);
+        }
+        if Instant::now() >= end {
+            return Ok(false);
+        }
+        tokio::time::sleep(LOOK).await;
+    }
+}
+
+impl Reader<'_> {
+    pub(crate) async fn state(&self) -> anyhow::Result<ProjectState> {
+        let listed = self.list(None).await?;
+        let read: Vec<_> =
+            stream::iter(&listed).map(|job| self.job(job)).buffered(READERS).try_collect().await?;
+        let mut state = ProjectState { name: self.project.name.clone(), ..ProjectState::default() };
+        for (id, answer) in listed.into_iter().zip(read) {
+            match answer.job.filter(|job| job.id == id) {
+                Some(job) => state.jobs.push(job),
+                None => state.unreadable.push((id, answer.status)),
+            }
+        }
+        let reply = self.ask(Call::get("/v1/usage")).await?;
+        state.usage = answer(&reply).usage.context("GET /v1/usage has no totals")?;
+        Ok(state)
+    }
+
+    /// Ids of all jobs, or of those in one state.
+    async fn list(&self, status: Option<&str>) -> anyhow::Result<Vec<String>> {
+        let (mut ids, mut cursor) = (Vec::new(), None);
+        loop {
+            let reply = self.ask(Call::list(status, cursor.as_deref())).await?;
+            ensure!(reply.status == 200, "GET /v1/jobs answers {}: {:?}", reply.status, reply.body);
+            let page: Value = serde_json::from_slice(&reply.body)?;
+            let data = page["data"].as_array().context("the list of jobs has no data")?;
+            ids.extend(data.iter().filter_map(|job| job["id"].as_str()).map(str::to_owned));
+            if page["has_more"] != true {
+                return Ok(ids);
+            }
+            let next = page["next_cursor"].as_str().context("a list with more has no cursor")?.to_owned();
+            ensure!(cursor.as_ref() != Some(&next), "the list of jobs stands still at {next}");
+            cursor = Some(next);
+        }
+    }
+
+    async fn job(&self, id: &str) -> anyhow::Result<Answer> {
+        Ok(answer(&self.ask(Call::get(format!("/v1/jobs/{id}"))).await?))
+    }
+
+    async fn ask(&self, call: Call) -> anyhow::Result<Reply> {
+        call.by(&self.project.secret).send(self.server, PATIENCE).await.map_err(anyhow::Error::msg)
+    }
+}
+
+fn answer(reply: &Reply) -> Answer {
+    Answer::of(reply.status, &reply.headers, &reply.body)
+}

@@ -1,0 +1,120 @@
+//! One request on a connection of its own, so that dropping it hangs up.
+
+use std::{net::SocketAddr, time::Duration};
+
+use bytes::Bytes;
+use http::{HeaderMap, Method, Request};
+use http_body_util::{BodyExt, Full};
+use hyper_util::rt::TokioIo;
+use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
+use tokio::{io::AsyncWriteExt, net::TcpStream};
+use tokio_util::task::AbortOnDropHandle;
+
+use crate::journal::Intent;
+
+/// A request.
+#[derive(Debug, Clone)]
+pub(crate) struct Call {
+    method: Method,
+    path: String,
+    headers: Vec<(&'static str, String)>,
+    body: Bytes,
+}
+
+/// An answer.
+#[derive(Debug)]
+pub(crate) struct Reply {
+    pub(crate) status: u16,
+    pub(crate) headers: HeaderMap,
+    pub(crate) body: Bytes,
+}
+
+const EDGE: &str = "eyebolt-5f0c1d9e77";
+
+impl Call {
+    pub(crate) fn get(path: impl Into<String>) -> Self {
+        Self { method: Method::GET, path: path.into(), headers: Vec::new(), body: Bytes::new() }
+    }
+
+    pub(crate) fn cancel(job: &str) -> Self {
+        Self { method: Method::POST, ..Self::get(format!("/v1/jobs/{job}:cancel")) }
+    }
+
+    /// A page of jobs: all, or those of one state.
+    pub(crate) fn list(status: Option<&str>, cursor: Option<&str>) -> Self {
+        let mut path = "/v1/jobs?limit=100".to_owned();
+        for (name, value) in [("status", status), ("cursor", cursor)] {
+            if let Some(value) = value {
+                path.extend(["&", name, "="]);
+                path.extend(utf8_percent_encode(value, NON_ALPHANUMERIC));
+            }
+        }
+        Self::get(path)
+    }
+
+    pub(crate) fn analyze(intent: &Intent, prefer: &str) -> Self {
+        let head = "Content-Disposition: form-data; name=\"image\"; filename=\"image\"";
+        let body = format!("--{EDGE}\r\n{head}\r\n\r\n{}\r\n--{EDGE}--\r\n", intent.payload.text);
+        let features = utf8_percent_encode(&intent.payload.features, NON_ALPHANUMERIC);
+        Self {
+            method: Method::POST,
+            path: format!("/v1/analyze?features={features}"),
+            headers: vec![
+                ("content-type", format!("multipart/form-data; boundary={EDGE}")),
+                ("idempotency-key", format!("\"{}\"", intent.key)),
+                ("prefer", prefer.to_owned()),
+            ],
+            body: body.into(),
+        }
+    }
+
+    /// As the holder of this secret.
+    pub(crate) fn by(mut self, secret: &str) -> Self {
+        self.headers.push(("authorization", format!("Bearer {secret}")));
+        self
+    }
+
+    /// Sends it and reads the whole answer; hangs up after `limit`.
+    ///
+    /// # Errors
+    /// What came instead of an answer. The request may have been served all the same.
+    pub(crate) async fn send(&self, server: SocketAddr, limit: Duration) -> Result<Reply, String> {
+        match tokio::time::timeout(limit, self.exchange(server)).await {
+            Ok(Ok(reply)) => Ok(reply),
+            Ok(Err(error)) => Err(error.to_string()),
+            Err(_) => Err(format!("hung up after {} ms", limit.as_millis())),
+        }
+    }
+
+    async fn exchange(&self, server: SocketAddr) -> anyhow::Result<Reply> {
+        let stream = TcpStream::connect(server).await?;
+        stream.set_nodelay(true)?;
+        let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
+        let _connection = AbortOnDropHandle::new(tokio::spawn(connection));
+        let mut request =
+            Request::builder().method(&self.method).uri(&self.path).header("host", server.to_string());
+        for (name, value) in &self.headers {
+            request = request.header(*name, value);
+        }
+        let answer = sender.send_request(request.body(Full::new(self.body.clone()))?).await?;
+        let (head, body) = answer.into_parts();
+        Ok(Reply {
+            status: head.status.as_u16(),
+            headers: head.headers,
+            body: body.collect().await?.to_bytes(),
+        })
+    }
+
+    /// Sends the head and the first half of the body, then hangs up. An HTTP client would not do so.
+    pub(crate) async fn send_half(&self, server: SocketAddr) -> std::io::Result<()> {
+        let mut stream = TcpStream::connect(server).await?;
+        let mut head = format!("{} {} HTTP/1.1\r\nhost: {server}\r\n", self.method, self.path);
+        for (name, value) in &self.headers {
+            head.extend([name, ": ", value, "\r\n"]);
+        }
+        head.extend(["content-length: ", &self.body.len().to_string(), "\r\n\r\n"]);
+        stream.write_all(head.as_bytes()).await?;
+        stream.write_all(&self.body[..self.body.len() / 2]).await?;
+        stream.shutdown().await
+    }
+}
