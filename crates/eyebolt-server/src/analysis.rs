@@ -3,6 +3,7 @@
 use std::{fmt, future::Future, sync::Arc};
 
 use bytes::Bytes;
+use eyebolt_engine::digest::ContentDigests;
 use eyebolt_types::{
     AnalyzeRequest, Feature, ImageFormat, ImageLimits, Input, ModelId, Problem, Results, Warning, id::JobId,
 };
@@ -77,6 +78,8 @@ pub struct StepEnd {
 pub struct Remarks {
     /// What was taken all the same.
     pub warnings: Vec<Warning>,
+    /// What the pixels are known by when they come again.
+    pub content: Option<ContentDigests>,
 }
 
 /// What this server can do: the answer of `GET /v1/models`.

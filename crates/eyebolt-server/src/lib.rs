@@ -18,6 +18,8 @@ mod prefer;
 pub mod problem;
 pub mod run;
 pub mod settings;
+#[cfg(feature = "torture")]
+mod torture;
 
 pub use access::Access;
 pub use analysis::Analyzer;

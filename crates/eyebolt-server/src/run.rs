@@ -138,7 +138,7 @@ impl Runner {
             _ = ended.send(step_end(report, results, clock.now()));
         };
         let findings = self.engine.analyze_by_step(file, (header, plan), tell).await?;
-        Ok(remarks(&findings))
+        Ok(remarks(findings))
     }
 }
 
@@ -160,8 +160,9 @@ fn step_end(report: &StepReport, results: &Results, now: Timestamp) -> StepEnd {
     }
 }
 
-fn remarks(findings: &Findings) -> Remarks {
-    Remarks { warnings: findings.verdicts.iter().filter_map(quality_warning).collect() }
+fn remarks(findings: Findings) -> Remarks {
+    let warnings = findings.verdicts.iter().filter_map(quality_warning).collect();
+    Remarks { warnings, content: Some(findings.content) }
 }
 
 /// The header of the file.

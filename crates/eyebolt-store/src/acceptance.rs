@@ -8,7 +8,7 @@ use eyebolt_types::{
 use jiff::Timestamp;
 
 use crate::{
-    Closing, Store, StoreError, closing,
+    Closing, ContentKey, Store, StoreError, closing, content,
     database::Transaction,
     ledger,
     record::{self, Known},
@@ -36,6 +36,8 @@ pub struct NewJob {
     pub image: NewImage,
     /// Whether the image was seen before, as JSON.
     pub dedup: String,
+    /// Digest of what is asked, where the image is to be known when it comes again.
+    pub operation: Option<[u8; 32]>,
     /// What is to be done, in this order. Each costs a unit, reserved now.
     pub steps: Vec<NewStep>,
     /// When it ends at the latest.
@@ -157,6 +159,10 @@ fn accept(
     let image = insert_image(transaction, job, now)?;
     insert_job(transaction, job, (image, now))?;
     insert_steps(transaction, job)?;
+    if let Some(operation) = job.operation {
+        let key = ContentKey { project: job.project, mode: job.mode, operation, job: job.id };
+        content::remember_bytes(transaction, &key, &job.image.sha256, now)?;
+    }
     ledger::reserve(transaction, (job.id, job.steps.len() as u64), now)?;
     Ok(Acceptance::Accepted(image))
 }

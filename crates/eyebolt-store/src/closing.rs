@@ -4,7 +4,8 @@ use eyebolt_types::{JobStatus, id::JobId};
 use jiff::Timestamp;
 
 use crate::{
-    Document, Fenced, StepOutcome, Store, StoreError, database::Transaction, ledger, run::write_step, times,
+    Document, Fenced, NearEntry, StepOutcome, Store, StoreError, content, database::Transaction, ledger,
+    run::write_step, times,
 };
 
 /// How a job ends.
@@ -26,6 +27,8 @@ pub struct Closing {
     pub retryable_until: Option<Timestamp>,
     /// What it costs.
     pub charge: Charging,
+    /// What its image is known by when it comes again: pixels, and what near pictures share.
+    pub content: Option<([u8; 32], NearEntry)>,
 }
 
 /// What an ended job costs.
@@ -112,6 +115,9 @@ pub(crate) fn close(
     #[cfg(feature = "torture")]
     crate::defect::write_key(transaction, job, now)?;
     end_steps(transaction, job, (closing, now))?;
+    if let Some((pixels, near)) = &closing.content {
+        content::remember_pixels(transaction, job, pixels, Some(near))?;
+    }
     transaction.execute(EXPIRE, &[times::micros(closing.expires_at).into(), job.to_string().into()])?;
     match closing.charge {
         Charging::Steps => ledger::charge(transaction, job, now)?,

@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use eyebolt_store::{Answer, Charging, Closing, Document, LeasedJob, MAX_INLINE_DOCUMENT, StepOutcome, StoredJob};
-use eyebolt_types::{Dedup, ErrorCode, Job, JobStatus, Problem, Step, Results, StepStatus};
+use eyebolt_types::{Dedup, ErrorCode, Job, JobStatus, Problem, Results, Step, StepStatus, id::JobId};
 use jiff::Timestamp;
 
 use super::{
@@ -26,10 +26,6 @@ pub(super) enum End {
 }
 
 impl End {
-    pub(super) fn failed(error: ApiError) -> Self {
-        Self::Failed(Box::new(error.into()))
-    }
-
     fn status(&self) -> JobStatus {
         match self {
             Self::Succeeded => JobStatus::Succeeded,
@@ -87,6 +83,9 @@ impl Room {
             retryable_until,
             charging: charge,
         };
+        let succeeded = matches!(end, End::Succeeded);
+        let content = found.remarks.content.as_ref().filter(|_| succeeded);
+        let content = content.and_then(|content| self.remember(content));
         let outcomes = found.ends.iter().filter_map(|end| outcome(job, end, true)).collect();
         let whole = assemble(job, found, state)?;
         let (told, answer) = answer(&whole);
@@ -94,11 +93,12 @@ impl Room {
             status: whole.status,
             error: whole.error.as_ref().map(document::write),
             steps: outcomes,
-            document: self.keep_document(leased, &whole, &told).await?,
+            document: self.keep_document(job.id, &whole, &told).await?,
             answer: Some(answer),
             expires_at: now + signed(self.rules.idempotency.retention),
             retryable_until,
             charge,
+            content,
         };
         crate::failpoint::hit("before_close");
         let lease = (job.id, leased.token);
@@ -116,7 +116,7 @@ impl Room {
     /// The document, or the name of the blob that holds it.
     pub(super) async fn keep_document(
         &self,
-        leased: &LeasedJob,
+        id: JobId,
         job: &Job,
         told: &Ended,
     ) -> Result<Document, ApiError> {
@@ -125,7 +125,7 @@ impl Room {
             return Ok(Document::Inline(body.to_vec()));
         }
         let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, &body);
-        let name = format!("documents/{}/{}", leased.job.id, hex::encode(digest));
+        let name = format!("documents/{id}/{}", hex::encode(digest));
         self.persistently(|| self.tools.blobs.put(&name, body.clone())).await?;
         Ok(Document::Blob(name))
     }

@@ -9,6 +9,7 @@ mod dedup;
 pub(crate) mod document;
 mod end;
 mod retry_policy;
+mod reuse;
 mod settings;
 mod submit;
 mod waiting;

@@ -92,10 +92,12 @@ impl Jobs {
         let room = &self.0;
         let image = room.keep_image(caller, &submission).await?;
         let frozen = submission.request.clone().with_models(&checked.snapshots);
-        let dedup = room.seen(caller, &submission, &frozen).await?;
-        let slot = room.free_slot();
+        let id = JobId::new();
+        let seen = room.seen((caller, id), submission.sha256, &frozen).await?;
+        let (dedup, reused) = room.reusable(caller, seen).await?;
+        let slot = room.free_slot().filter(|_| reused.is_none());
         let mut job = NewJob {
-            id: JobId::new(),
+            id,
             project: caller.project,
             mode: caller.mode,
             key: Some(caller.key),
@@ -107,12 +109,17 @@ impl Jobs {
             steps: new_steps(checked.snapshots),
             deadline: room.now() + signed(room.rules.jobs.deadline),
             idempotency,
-            lease: slot.is_some().then(|| room.lease()),
+            operation: room.remembers().then(|| idempotency::operation(&frozen)),
+            lease: (slot.is_some() || reused.is_some()).then(|| room.lease()),
         };
         // Before it can end: the end must not be missed.
         let waiter = room.waiters.register(job.id);
         let now = room.now();
-        match room.tools.store.accept(job.clone(), now).await? {
+        let accepted = match &reused {
+            None => room.tools.store.accept(job.clone(), now).await?,
+            Some(earlier) => room.accept_answered(&job, earlier, (dedup, now)).await?,
+        };
+        match accepted {
             Acceptance::Known(known) => {
                 drop(slot);
                 let Some(idempotency) = job.idempotency.take() else { return Err(twice()) };
@@ -122,6 +129,7 @@ impl Jobs {
                 crate::failpoint::hit("after_accept");
                 let Submission { bytes, sha256, memory, .. } = submission;
                 match slot {
+                    _ if reused.is_some() => {}
                     Some(slot) => room.run_now((job, image, now), (bytes, sha256, memory), slot),
                     None => room.wake(),
                 }
@@ -266,7 +274,7 @@ fn new_steps(snapshots: Vec<(eyebolt_types::Feature, Option<String>)>) -> Vec<Ne
 }
 
 /// What a look at the database would find.
-fn just_accepted(job: NewJob, image: ImageId, now: Timestamp) -> StoredJob {
+pub(super) fn just_accepted(job: NewJob, image: ImageId, now: Timestamp) -> StoredJob {
     let step = |(position, step): (usize, NewStep)| StoredStep {
         position: position as u32,
         id: step.id,

@@ -208,6 +208,8 @@ impl Room {
     async fn sweep_rows(&self) -> Result<(), StoreError> {
         let now = self.now();
         while self.tools.store.sweep_records(SWEEP_ROWS, now).await? >= u64::from(SWEEP_ROWS) {}
+        let since = self.dedup_since();
+        while self.tools.store.sweep_contents(since, SWEEP_ROWS).await? >= u64::from(SWEEP_ROWS) {}
         Ok(())
     }
 }

@@ -1,0 +1,145 @@
+//! The engine of crash tests: it looks at nothing, answers the same for the same bytes, takes a known time, and writes
+//! down each real execution outside the data folder.
+//!
+//! `EYEBOLT_TORTURE_EFFECTS` names the file and switches it on; `EYEBOLT_TORTURE_DELAY_MS=low..high` is the time a step
+//! takes, by the content. A file that begins with `FAKE corrupt` is refused, one with `FAKE flaky` fails at first.
+
+use std::{
+    fs::{File, OpenOptions},
+    io::Write,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use bytes::Bytes;
+use eyebolt_engine::ImageError;
+use eyebolt_types::{
+    AnalyzeRequest, Clock, ErrorCode, Feature, ImageFormat, ImageLimits, Input, Problem, Results,
+    id::{ImageId, JobId},
+    result::{Label, Labels},
+};
+use tokio::time::sleep;
+
+use crate::{
+    Analyzer, ApiError, Declared,
+    analysis::{Attempt, Capabilities, Checked, Remarks, StepEnd},
+};
+
+/// The fake engine, where this process is told to use it.
+pub(crate) fn analyzer(clock: &Clock) -> Option<Analyzer> {
+    let path = std::env::var("EYEBOLT_TORTURE_EFFECTS").ok()?;
+    let file = OpenOptions::new().create(true).append(true).open(&path).expect("the effects file can be written");
+    let fake = Arc::new(Fake { effects: Mutex::new(file), delay: delay(), clock: clock.clone() });
+    let run = move |attempt| {
+        let fake = Arc::clone(&fake);
+        async move { fake.run(attempt).await }
+    };
+    Some(Analyzer::new(
+        |bytes, sha256, request, _: Declared| async move { check(&bytes, sha256, &request) },
+        run,
+        capabilities,
+    ))
+}
+
+struct Fake {
+    effects: Mutex<File>,
+    delay: (u64, u64),
+    clock: Clock,
+}
+
+impl Fake {
+    async fn run(&self, attempt: Attempt) -> Result<Remarks, ApiError> {
+        let Attempt { job, token, bytes, request, ended, .. } = attempt;
+        if bytes.starts_with(b"FAKE corrupt") {
+            let what = "as the test wants it".to_owned();
+            return Err(ImageError::Corrupt { format: ImageFormat::Png, what }.into());
+        }
+        for feature in request.features {
+            let started_at = self.clock.now();
+            sleep(self.pause(&bytes, feature)).await;
+            let seen = self.note(job, token, feature);
+            let flaky = bytes.starts_with(b"FAKE flaky") && seen <= 1;
+            let result = if flaky {
+                Err(Problem::new(ErrorCode::ModelFailed, "As the test wants it."))
+            } else {
+                Ok(found(&bytes, feature))
+            };
+            let end = StepEnd {
+                feature,
+                model: Some("fake@1".to_owned()),
+                result,
+                started_at,
+                finished_at: self.clock.now(),
+            };
+            _ = ended.send(end);
+        }
+        Ok(Remarks::default())
+    }
+
+    /// Writes an execution down, in one write; which one it is of this step, as far as this token tells.
+    fn note(&self, job: JobId, token: i64, feature: Feature) -> i64 {
+        let at = self.clock.now().as_microsecond();
+        let line = format!(
+            "{{\"job\":\"{job}\",\"step\":\"{feature}\",\"token\":{token},\"attempt\":{token},\"at_us\":{at}}}\n"
+        );
+        let mut effects = self.effects.lock().unwrap_or_else(PoisonError::into_inner);
+        effects.write_all(line.as_bytes()).expect("the effects file can be written");
+        token
+    }
+
+    fn pause(&self, bytes: &[u8], feature: Feature) -> Duration {
+        let (low, high) = self.delay;
+        let seed = u64::from(crc(bytes)) + feature as u64 * 7919;
+        Duration::from_millis(low + seed % (high - low + 1))
+    }
+}
+
+fn crc(bytes: &[u8]) -> u32 {
+    bytes.iter().fold(17, |sum: u32, byte| sum.wrapping_mul(31).wrapping_add(u32::from(*byte)))
+}
+
+fn delay() -> (u64, u64) {
+    let told = std::env::var("EYEBOLT_TORTURE_DELAY_MS").unwrap_or_default();
+    let range = told.split_once("..").and_then(|(low, high)| Some((low.parse().ok()?, high.parse().ok()?)));
+    range.filter(|(low, high)| low <= high).unwrap_or((0, 0))
+}
+
+fn check(bytes: &Bytes, sha256: [u8; 32], request: &AnalyzeRequest) -> Result<Checked, ApiError> {
+    if !bytes.starts_with(b"FAKE") {
+        return Err(ImageError::UnsupportedFormat { found: "no fake".to_owned() }.into());
+    }
+    let input = Input {
+        image_id: ImageId::new(),
+        sha256: hex::encode(sha256),
+        bytes: bytes.len() as u64,
+        format: ImageFormat::Png,
+        width: 64,
+        height: 64,
+        megapixels: 0.004,
+        frames: 1,
+    };
+    let snapshot = |feature: &Feature| (*feature, Some("fake@1".to_owned()));
+    Ok(Checked { input, warnings: Vec::new(), snapshots: request.features.iter().map(snapshot).collect() })
+}
+
+/// Whatever is asked, the answer says what the bytes were.
+fn found(bytes: &[u8], feature: Feature) -> Results {
+    let model = "fake@1".to_owned();
+    let label = Label {
+        label: format!("{feature}-{:08x}", crc(bytes)),
+        confidence: 1.0,
+        confidence_band: eyebolt_types::result::ConfidenceBand::High,
+    };
+    let labels = Labels { model, confidence_guide: String::new(), items: vec![label] };
+    Results { labels: Some(labels), ..Results::default() }
+}
+
+fn capabilities() -> Capabilities {
+    Capabilities {
+        object: "list".to_owned(),
+        data: Vec::new(),
+        features: Feature::ALL.to_vec(),
+        formats: vec![ImageFormat::Png],
+        limits: ImageLimits::default(),
+    }
+}
