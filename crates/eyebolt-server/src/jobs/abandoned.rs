@@ -32,7 +32,7 @@ impl Drop for Abandoned {
     fn drop(&mut self) {
         let Some(job) = self.job.take() else { return };
         let (jobs, caller) = (self.jobs.clone(), self.caller.clone());
-        self.jobs.0.tasks.spawn(async move {
+        self.jobs.0.spawn(async move {
             // One that has ended meanwhile needs no canceling.
             if let Err(error) = jobs.cancel(&caller, job).await {
                 tracing::debug!(%job, %error, "an abandoned job was not canceled");

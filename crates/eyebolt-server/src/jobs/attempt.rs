@@ -1,11 +1,12 @@
 //! One attempt at a job: what is still to be done is done, each step is committed as it ends, and the job ends or waits
 //! for its next attempt.
 
-use std::{future::Future, sync::Arc, time::Duration};
+use std::{future::Future, panic::AssertUnwindSafe, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use eyebolt_store::{LeasedJob, MAX_CRASHES, StepOutcome, StoreError, StoredStep, image_blob};
 use eyebolt_types::{AnalyzeRequest, ErrorCode, Problem, id::JobId};
+use futures_util::FutureExt;
 use tokio::{
     sync::{OwnedSemaphorePermit, mpsc, watch},
     time::sleep,
@@ -52,7 +53,7 @@ impl Room {
         slot: OwnedSemaphorePermit,
     ) {
         let room = Arc::clone(self);
-        self.tasks.spawn(async move {
+        self.spawn(async move {
             let job = leased.job.id;
             if let Err(error) = room.attempt(leased, upload).await {
                 // The lease runs out, and the job is claimed again.
@@ -137,7 +138,8 @@ impl Room {
         let request = AnalyzeRequest { features: unfinished, ..request };
         let (ended, mut ends) = mpsc::unbounded_channel();
         let attempt = Attempt { job: job.id, token: leased.token, bytes, memory, request, ended };
-        let running = self.tools.analyzer.run(attempt);
+        // A panic is a failed attempt like any other.
+        let running = AssertUnwindSafe(self.tools.analyzer.run(attempt)).catch_unwind();
         tokio::pin!(running);
         let left = job.deadline.duration_since(self.now());
         let overdue = sleep(Duration::try_from(left).unwrap_or_default());
@@ -150,7 +152,7 @@ impl Room {
                     while let Ok(end) = ends.try_recv() {
                         found.ends.push(end);
                     }
-                    return Ok(Outcome::Done(done));
+                    return Ok(Outcome::Done(done.unwrap_or_else(|_| Err(panicked()))));
                 }
                 stop = told(stopped) => return Ok(Outcome::Stopped(stop)),
                 () = &mut overdue => return Ok(Outcome::Overdue),
@@ -258,6 +260,10 @@ impl Room {
             }
         }
     }
+}
+
+fn panicked() -> ApiError {
+    ApiError::new(ErrorCode::Internal, "The engine made a mistake; it has been logged.")
 }
 
 /// Resolves once somebody wants the attempt to stop.

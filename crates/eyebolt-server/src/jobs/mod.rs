@@ -87,6 +87,8 @@ struct Room {
     stopping: CancellationToken,
     /// Jobs that run are given back.
     halting: CancellationToken,
+    /// Every task ends where it stands.
+    abandoned: CancellationToken,
     tasks: TaskTracker,
 }
 
@@ -123,6 +125,7 @@ impl Jobs {
             replays: Mutex::default(),
             stopping: CancellationToken::new(),
             halting: CancellationToken::new(),
+            abandoned: CancellationToken::new(),
             tasks: TaskTracker::new(),
         }))
     }
@@ -159,6 +162,13 @@ impl Jobs {
         }
     }
 
+    /// Drops everything where it stands, as a crash does: leases stay.
+    pub fn abandon(&self) {
+        self.0.stopping.cancel();
+        self.0.abandoned.cancel();
+        self.0.waiters.dismiss();
+    }
+
     /// Gives back the jobs that still run, and ends every task of the room. They are claimed again by whoever is there.
     pub async fn halt(&self) {
         self.0.stopping.cancel();
@@ -171,6 +181,17 @@ impl Jobs {
 }
 
 impl Room {
+    /// Runs a task of the room.
+    fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
+        let abandoned = self.abandoned.clone();
+        self.tasks.spawn(async move {
+            tokio::select! {
+                () = task => {}
+                () = abandoned.cancelled() => {}
+            }
+        });
+    }
+
     fn running(&self) -> std::sync::MutexGuard<'_, HashMap<JobId, Running>> {
         self.running.lock().unwrap_or_else(PoisonError::into_inner)
     }

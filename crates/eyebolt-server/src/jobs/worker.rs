@@ -43,9 +43,9 @@ impl Jobs {
         if reaped > 0 {
             tracing::info!(jobs = reaped, "took back the jobs of an earlier run");
         }
-        room.tasks.spawn(Arc::clone(room).claim_jobs());
-        room.tasks.spawn(Arc::clone(room).keep_leases());
-        room.tasks.spawn(Arc::clone(room).sweep());
+        room.spawn(Arc::clone(room).claim_jobs());
+        room.spawn(Arc::clone(room).keep_leases());
+        room.spawn(Arc::clone(room).sweep());
         Ok(())
     }
 }
@@ -170,7 +170,7 @@ impl Room {
             for leased in reaped.yours {
                 // Nothing is computed for them: they need no slot, but the same care.
                 let room = Arc::clone(self);
-                self.tasks.spawn(async move {
+                self.spawn(async move {
                     let job = leased.job.id;
                     if let Err(error) = room.attempt(leased, None).await {
                         tracing::error!(%job, %error, "a job could not be ended");

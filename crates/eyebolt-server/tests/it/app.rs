@@ -2,22 +2,27 @@
 
 use std::{
     net::SocketAddr,
-    sync::{Arc, LazyLock, Mutex},
+    sync::{
+        Arc, LazyLock, Mutex,
+        atomic::{AtomicBool, Ordering},
+    },
 };
 
+use bytes::Bytes;
 use eyebolt_engine::{EngineError, ImageError};
 use eyebolt_server::{
-    Access, Analyzer, ApiError, App, HttpSettings, Place, Server,
+    Access, Analyzer, ApiError, App, Declared, HttpSettings, Place, Server,
     access::{AccessSettings, Keys},
-    analysis::{Capabilities, ConfidenceGuide, ModelInfo, Submission},
+    analysis::{Attempt, Capabilities, Checked, ConfidenceGuide, ModelInfo, Remarks, StepEnd},
     http::Stopped,
+    jobs::{IdempotencySettings, JobSettings, Jobs, Rules, Tools},
     place::StorageSettings,
 };
 use eyebolt_store::{ApiSecret, DataLock, NewKey, Store};
 use eyebolt_types::{
-    BoundingBox, Clock, Dedup, ErrorCode, Feature, ImageFormat, ImageLimits, Input, Job, JobStatus, Links,
-    Mode, Results, Scope, Step, StepStatus, Usage,
-    id::{ImageId, JobId, KeyId, ProjectId, StepId},
+    AnalyzeRequest, BoundingBox, Clock, ErrorCode, Feature, ImageFormat, ImageLimits, Input, Mode, Problem, Results,
+    Scope,
+    id::{ImageId, KeyId, ProjectId},
     result::{ConfidenceBand, Object, Objects},
 };
 use jiff::{SignedDuration, Timestamp};
@@ -32,9 +37,39 @@ use crate::wire::{Answer, Wire, request};
 /// Small, so that tests can cross it.
 pub(crate) const MAX_FILE_BYTES: u64 = 64 << 10;
 
+/// What an app looked at before it promised anything.
+#[derive(Debug)]
+pub(crate) struct Looked {
+    pub(crate) bytes: Bytes,
+    pub(crate) request: AnalyzeRequest,
+    pub(crate) declared: Declared,
+}
+
+/// How an app is set up.
+pub(crate) struct Setup {
+    pub(crate) http: HttpSettings,
+    pub(crate) access: AccessSettings,
+    pub(crate) rules: Rules,
+    /// The data folder of an app that was stopped.
+    pub(crate) folder: Option<TempDir>,
+}
+
+impl Default for Setup {
+    /// Keys may be left out, and nothing is tried twice: the time stands still.
+    fn default() -> Self {
+        let rules = Rules {
+            jobs: JobSettings { max_attempts: 1, ..JobSettings::default() },
+            idempotency: IdempotencySettings { required: false, ..IdempotencySettings::default() },
+            ..Rules::default()
+        };
+        Self { http: HttpSettings::default(), access: AccessSettings::default(), rules, folder: None }
+    }
+}
+
 /// What the engine does with an image, by its first bytes.
 ///
-/// `wait` waits for [`TestApp::release`], `panic` panics, `empty` and `dark` are refused, anything else shows a cat.
+/// `empty` is refused before it is a job, `dark` after. `wait` waits for [`TestApp::release`], `panic` panics, `fail`
+/// fails for a passing reason until [`TestApp::mend`]: of several features all but the first. Anything else shows a cat.
 pub(crate) struct TestApp {
     pub(crate) address: SocketAddr,
     pub(crate) store: Store,
@@ -47,11 +82,13 @@ pub(crate) struct TestApp {
     pub(crate) clock: TestClock,
     /// The data folder; the server holds its lock.
     pub(crate) folder: TempDir,
-    _lock: DataLock,
+    pub(crate) jobs: Jobs,
+    lock: DataLock,
     /// One item when an analysis begins (true), and one when it ends or is dropped (false).
     pub(crate) running: mpsc::UnboundedReceiver<bool>,
-    pub(crate) seen: mpsc::UnboundedReceiver<Submission>,
+    pub(crate) seen: mpsc::UnboundedReceiver<Looked>,
     release: Arc<Notify>,
+    broken: Arc<AtomicBool>,
     stop: Option<oneshot::Sender<()>>,
     server: JoinHandle<Stopped>,
 }
@@ -88,6 +125,10 @@ async fn place(folder: &TempDir, clock: &TestClock) -> (Place, DataLock, Project
     let storage = StorageSettings { data_dir: folder.path().to_owned(), ..StorageSettings::default() };
     let opened = Place::open(&storage, &AccessSettings::default(), &clock.clock()).await;
     let (place, lock) = opened.expect("a new place");
+    if let Some(project) = place.store.project("acme").await.expect("a store") {
+        let key = place.store.keys(project.id).await.expect("a store")[0].id;
+        return (place, lock, project.id, key);
+    }
     let project =
         place.store.create_project("acme", clock.now()).await.expect("a store").expect("a new name").id;
     let key = NewKey {
@@ -117,44 +158,47 @@ impl TestApp {
     }
 
     pub(crate) async fn with(settings: HttpSettings) -> Self {
-        Self::under(settings, AccessSettings::default()).await
+        Self::set_up(Setup { http: settings, ..Setup::default() }).await
     }
 
     pub(crate) async fn under(settings: HttpSettings, access: AccessSettings) -> Self {
+        Self::set_up(Setup { http: settings, access, ..Setup::default() }).await
+    }
+
+    pub(crate) async fn set_up(setup: Setup) -> Self {
         let (began, running) = mpsc::unbounded_channel();
-        let (submitted, seen) = mpsc::unbounded_channel();
-        let release = Arc::new(Notify::new());
+        let (looked, seen) = mpsc::unbounded_channel();
+        let (release, broken) = (Arc::new(Notify::new()), Arc::new(AtomicBool::new(true)));
         let clock = TestClock::new();
-        let folder = tempfile::tempdir().expect("a folder");
+        let folder = setup.folder.unwrap_or_else(|| tempfile::tempdir().expect("a folder"));
         let (place, lock, project, key) = place(&folder, &clock).await;
-        let time = clock.clock();
-        let gate = release.clone();
-        let analyze = move |submission: Submission| {
-            let (began, gate, submitted, clock) =
-                (began.clone(), gate.clone(), submitted.clone(), time.clone());
-            async move {
-                _ = began.send(true);
-                let _running = Running(began);
-                let job = match submission.bytes.get(..4) {
-                    Some(b"wait") => {
-                        gate.notified().await;
-                        Ok(job(&submission, &clock))
-                    }
-                    Some(b"pani") => panic!("as the test wants it"),
-                    Some(b"empt") => Err(EngineError::Image(ImageError::Empty).into()),
-                    Some(b"dark") => {
-                        Err(ApiError::new(ErrorCode::TooDark, "The mean brightness is 3 of 255."))
-                    }
-                    _ => Ok(job(&submission, &clock)),
-                };
-                _ = submitted.send(submission);
-                job
-            }
+        let script = Script {
+            began,
+            gate: Arc::clone(&release),
+            broken: Arc::clone(&broken),
+            clock: clock.clock(),
         };
-        let analyzer = Analyzer::new(analyze, capabilities, || async { Ok(()) });
-        let settings = HttpSettings { listen: SocketAddr::from(([127, 0, 0, 1], 0)), ..settings };
-        let access = Access::new(&place, clock.clock(), &access);
-        let server = Server::bind(App::new(analyzer, access, settings)).await.expect("a free port");
+        let analyzer = Analyzer::new(
+            move |bytes: Bytes, sha256, request, declared| {
+                let checked = check(&bytes, sha256, &request);
+                _ = looked.send(Looked { bytes, request, declared });
+                async move { checked }
+            },
+            move |attempt| {
+                let script = script.clone();
+                async move { script.run(attempt).await }
+            },
+            capabilities,
+        );
+        let blobs = place.blobs().expect("a folder of blobs");
+        let store = place.store.clone();
+        let tools = Tools { store, blobs, analyzer: analyzer.clone(), clock: clock.clock() };
+        let jobs = Jobs::new(tools, setup.rules, (&place.instance().expect("a name"), 2));
+        jobs.start().await.expect("a store");
+        let settings = HttpSettings { listen: SocketAddr::from(([127, 0, 0, 1], 0)), ..setup.http };
+        let access = Access::new(&place, clock.clock(), &setup.access);
+        let app = App::new(analyzer, (access, jobs.clone()), settings);
+        let server = Server::bind(app).await.expect("a free port");
         let address = server.local_addr().expect("an address");
         let (stop, stopped) = oneshot::channel();
         let server = tokio::spawn(server.run(async { _ = stopped.await }));
@@ -166,10 +210,12 @@ impl TestApp {
             key,
             clock,
             folder,
-            _lock: lock,
+            jobs,
+            lock,
             running,
             seen,
             release,
+            broken,
             stop: Some(stop),
             server,
         }
@@ -189,6 +235,20 @@ impl TestApp {
     /// Lets every waiting analysis finish.
     pub(crate) fn release(&self) {
         self.release.notify_waiters();
+    }
+
+    /// What failed for a passing reason works from now on.
+    pub(crate) fn mend(&self) {
+        self.broken.store(false, Ordering::SeqCst);
+    }
+
+    /// Dies without a word to anybody, and starts again in the same folder.
+    pub(crate) async fn crash_and_restart(self, setup: Setup) -> Self {
+        self.server.abort();
+        self.jobs.abandon();
+        drop(self.lock);
+        drop(self.store);
+        Self::set_up(Setup { folder: Some(self.folder), ..setup }).await
     }
 
     /// Asks the server to stop.
@@ -226,58 +286,70 @@ pub(crate) fn capabilities() -> Capabilities {
     }
 }
 
-fn job(submission: &Submission, clock: &Clock) -> Job {
-    let now = clock.now();
+#[derive(Clone)]
+struct Script {
+    began: mpsc::UnboundedSender<bool>,
+    gate: Arc<Notify>,
+    broken: Arc<AtomicBool>,
+    clock: Clock,
+}
+
+impl Script {
+    async fn run(&self, attempt: Attempt) -> Result<Remarks, ApiError> {
+        _ = self.began.send(true);
+        let _running = Running(self.began.clone());
+        let Attempt { bytes, request, ended, .. } = attempt;
+        match bytes.get(..4) {
+            Some(b"wait") => self.gate.notified().await,
+            Some(b"pani") => panic!("as the test wants it"),
+            Some(b"dark") => return Err(ApiError::new(ErrorCode::TooDark, "The mean brightness is 3 of 255.")),
+            _ => {}
+        }
+        let fails = bytes.starts_with(b"fail") && self.broken.load(Ordering::SeqCst);
+        for (index, feature) in request.features.iter().enumerate() {
+            let failed = fails && (index > 0 || request.features.len() == 1);
+            let problem = || Problem::new(ErrorCode::ModelFailed, "The model cats@1 failed.");
+            _ = ended.send(StepEnd {
+                feature: *feature,
+                model: Some("cats@1".to_owned()),
+                result: if failed { Err(problem()) } else { Ok(cat()) },
+                started_at: self.clock.now(),
+                finished_at: self.clock.now(),
+            });
+        }
+        Ok(Remarks::default())
+    }
+}
+
+fn check(bytes: &[u8], sha256: [u8; 32], request: &AnalyzeRequest) -> Result<Checked, ApiError> {
+    if bytes.starts_with(b"empt") {
+        return Err(EngineError::Image(ImageError::Empty).into());
+    }
+    let input = Input {
+        image_id: ImageId::new(),
+        sha256: hex::encode(sha256),
+        bytes: bytes.len() as u64,
+        format: ImageFormat::Jpeg,
+        width: 640,
+        height: 480,
+        megapixels: 0.3072,
+        frames: 1,
+    };
+    let snapshots = request.features.iter().map(|feature| (*feature, Some("cats@1".to_owned()))).collect();
+    Ok(Checked { input, warnings: Vec::new(), snapshots })
+}
+
+fn cat() -> Results {
     let cat = Object {
         label: "cat".to_owned(),
         confidence: 0.75,
         confidence_band: ConfidenceBand::High,
         bounds: BoundingBox { x: 1.0, y: 2.0, width: 3.0, height: 4.0 },
     };
-    let step = |feature| Step {
-        id: StepId::new(),
-        feature,
-        status: StepStatus::Succeeded,
-        attempt: 1,
-        model: Some("cats@1".to_owned()),
-        started_at: Some(now),
-        finished_at: Some(now),
-        error: None,
+    let objects = Objects {
+        model: "cats@1".to_owned(),
+        confidence_guide: "/v1/models/cats@1#confidence".to_owned(),
+        items: vec![cat],
     };
-    Job {
-        id: JobId::new(),
-        object: "job".to_owned(),
-        status: JobStatus::Succeeded,
-        created_at: now,
-        started_at: Some(now),
-        finished_at: Some(now),
-        mode: Mode::Test,
-        api_version: "v1".to_owned(),
-        input: Input {
-            image_id: ImageId::new(),
-            sha256: "00".repeat(32),
-            bytes: submission.bytes.len() as u64,
-            format: ImageFormat::Jpeg,
-            width: 640,
-            height: 480,
-            megapixels: 0.3072,
-            frames: 1,
-        },
-        steps: submission.request.features.iter().copied().map(step).collect(),
-        results: Results {
-            objects: Some(Objects {
-                model: "cats@1".to_owned(),
-                confidence_guide: "/v1/models/cats@1#confidence".to_owned(),
-                items: vec![cat],
-            }),
-            ..Results::default()
-        },
-        warnings: Vec::new(),
-        dedup: Dedup::none(),
-        degraded: false,
-        usage: Usage { units: 1 },
-        error: None,
-        retryable_until: None,
-        links: Links { models: "/v1/models".to_owned(), errors: "/v1/errors".to_owned() },
-    }
+    Results { objects: Some(objects), ..Results::default() }
 }

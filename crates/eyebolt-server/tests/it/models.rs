@@ -34,7 +34,7 @@ fn runner(backend: &str) -> Runner {
 }
 
 async fn ask(runner: &Runner, image: &'static [u8], request: &AnalyzeRequest) -> Result<Job, ApiError> {
-    runner.run((Bytes::from_static(image), None), request, &Declared::default()).await
+    runner.run(Bytes::from_static(image), request, &Declared::default()).await
 }
 
 fn labels(objects: &Objects) -> Vec<&str> {
