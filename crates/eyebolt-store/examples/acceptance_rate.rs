@@ -4,7 +4,8 @@
 use std::time::{Duration, Instant};
 
 use eyebolt_store::{
-    Acceptance, Claim, Closing, Idempotency, Location, NewJob, NewStep, Store, StoredAnswer,
+    Acceptance, Answer, Charging, Closing, Document, Idempotency, Lease, Location, NewImage, NewJob, NewStep,
+    StepOutcome, Store,
 };
 use eyebolt_types::{
     Clock, Feature, JobStatus, Mode,
@@ -13,6 +14,9 @@ use eyebolt_types::{
 use jiff::SignedDuration;
 
 const SECONDS: u64 = 5;
+
+/// Size of an image, bytes: small enough to be kept in its row.
+const IMAGE: usize = 4 << 10;
 
 fn main() {
     let folder = tempfile::tempdir().expect("a folder for the file");
@@ -59,20 +63,25 @@ async fn accept(store: &Store, clock: &Clock, project: ProjectId) -> u64 {
     while Instant::now() < end {
         let id = JobId::new();
         let key_hash = id.to_string().into_bytes();
+        let sha256 = std::array::from_fn(|index| key_hash[key_hash.len() - 32 + index]);
         let job = NewJob {
             id,
             project,
             mode: Mode::Live,
             key: None,
+            request_id: "req".to_owned(),
             request: r#"{"features":["objects"]}"#.to_owned(),
             input: "{}".to_owned(),
-            steps: vec![NewStep { id: StepId::new(), feature: Feature::Objects }],
-            units: 1,
+            image: NewImage { sha256, bytes: IMAGE as u64, content: Some(vec![b'x'; IMAGE]) },
+            dedup: "{}".to_owned(),
+            operation: None,
+            steps: vec![NewStep { id: StepId::new(), feature: Feature::Objects, model: None }],
             deadline: clock.now() + SignedDuration::from_mins(10),
             idempotency: Some(Idempotency { fingerprint: key_hash.clone(), key_hash }),
+            lease: None,
         };
         let done = store.accept(job, clock.now()).await.expect("the database accepts");
-        assert_eq!(done, Acceptance::Accepted);
+        assert!(matches!(done, Acceptance::Accepted(_)), "the key is new");
         accepted += 1;
     }
     accepted
@@ -82,19 +91,33 @@ async fn accept(store: &Store, clock: &Clock, project: ProjectId) -> u64 {
 async fn close(store: &Store, clock: &Clock) -> u64 {
     let mut closed = 0;
     loop {
-        let lease_until = clock.now() + SignedDuration::from_secs(10);
-        let claim = Claim { owner: "bench".to_owned(), limit: 8, lease_until };
-        let leased = store.claim(claim, clock.now()).await.expect("the database answers");
+        let lease = Lease { owner: "bench".to_owned(), until: clock.now() + SignedDuration::from_secs(10) };
+        let leased = store.claim(lease, 8, clock.now()).await.expect("the database answers");
         if leased.is_empty() {
             return closed;
         }
-        for job in leased {
-            let answer = StoredAnswer { status: 200, headers: "{}".to_owned(), body: vec![b'x'; 450] };
-            let expires_at = clock.now() + SignedDuration::from_hours(24);
-            let closing = Closing { status: JobStatus::Succeeded, error: None, used: 1, answer, expires_at };
-            let done = store.close((job.id, job.token), closing, clock.now()).await;
+        for leased in leased {
+            let done = store.close((leased.job.id, leased.token), succeeded(clock), clock.now()).await;
             done.expect("the database answers").expect("the lease holds");
             closed += 1;
         }
+    }
+}
+
+fn succeeded(clock: &Clock) -> Closing {
+    let now = clock.now();
+    let result = Ok(vec![b'x'; 100]);
+    let step =
+        StepOutcome { position: 0, model: None, result, last: true, started_at: now, finished_at: now };
+    Closing {
+        status: JobStatus::Succeeded,
+        error: None,
+        steps: vec![step],
+        document: Document::Inline(vec![b'x'; 450]),
+        answer: Some(Answer { status: 200, body: None }),
+        expires_at: now + SignedDuration::from_hours(24),
+        retryable_until: None,
+        charge: Charging::Steps,
+        content: None,
     }
 }

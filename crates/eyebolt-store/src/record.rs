@@ -93,7 +93,8 @@ impl Store {
     /// # Errors
     /// Where the database fails.
     pub async fn answer(&self, job: JobId) -> Result<Option<StoredAnswer>, StoreError> {
-        let row = self.database.read(move |transaction| transaction.query_one(ANSWER, &[job.to_string().into()]));
+        let row =
+            self.database.read(move |transaction| transaction.query_one(ANSWER, &[job.to_string().into()]));
         row.await?.map_or(Ok(None), |row| answer(&row, 0))
     }
 
@@ -140,15 +141,17 @@ pub(crate) fn reserve(
     }
 }
 
-/// `None`: so long expired that it is as good as forgotten.
+/// `None`: so long expired that it is as good as forgotten. A record without a fingerprint was swept by somebody whose
+/// clock is ahead: it is over, since nobody could tell any more whether the same was asked.
 fn known(row: &Row, now: Timestamp) -> Result<Option<Known>, StoreError> {
+    let fingerprint = row.blob(1)?;
     let expires_at = times::optional(row.optional_integer(3)?)?;
     match expires_at {
         Some(expired) if expired + TOMBSTONE <= now => Ok(None),
-        Some(expired) if expired <= now => Ok(Some(Known::Expired(expired))),
+        Some(expired) if expired <= now || fingerprint.is_empty() => Ok(Some(Known::Expired(expired))),
         _ => Ok(Some(Known::Record(Record {
             job: row.parsed(0)?,
-            fingerprint: row.blob(1)?,
+            fingerprint,
             created_at: times::timestamp(row.integer(2)?)?,
             expires_at,
             status: row.parsed(4)?,

@@ -3,12 +3,7 @@
 
 use jiff::Timestamp;
 
-use crate::{
-    Lease, LeasedJob, Store, StoreError,
-    job::columns,
-    run::leased,
-    times,
-};
+use crate::{Lease, LeasedJob, Store, StoreError, job::columns, run::leased, times};
 
 /// Crashes of its worker after which a job is quarantined.
 pub const MAX_CRASHES: u32 = 3;
@@ -28,13 +23,30 @@ pub struct Reaped {
     pub more: bool,
 }
 
-const LOST: &str = "UPDATE jobs SET status = 'pending', crashes = crashes + 1, not_before = $1, lease_owner = NULL, \
-                    lease_until = NULL WHERE id IN (SELECT id FROM jobs WHERE status = 'processing' AND crashes < $2 \
-                    AND (lease_until < $1 OR lease_owner LIKE $3) LIMIT $4 FOR UPDATE SKIP LOCKED) RETURNING id";
+/// Jobs whose lease is over, or whose owner's name begins with `$3`; never the caller's own. No `LIKE`: names are no
+/// patterns, and SQLite's knows no case.
+macro_rules! lost {
+    ($crashes:literal) => {
+        concat!(
+            "(SELECT id FROM jobs WHERE status = 'processing' AND crashes ",
+            $crashes,
+            " $2 AND (lease_until < $1 OR ($3 <> '' AND lease_owner <> $5 \
+             AND substr(lease_owner, 1, length($3)) = $3)) LIMIT $4 FOR UPDATE SKIP LOCKED)"
+        )
+    };
+}
+
+const LOST: &str = concat!(
+    "UPDATE jobs SET status = 'pending', crashes = crashes + 1, not_before = $1, lease_owner = NULL, \
+     lease_until = NULL WHERE id IN ",
+    lost!("<"),
+    " RETURNING id"
+);
 const POISON: &str = concat!(
     "UPDATE jobs SET crashes = crashes + 1, lease_owner = $5, lease_until = $6, lease_token = lease_token + 1 \
-     WHERE id IN (SELECT id FROM jobs WHERE status = 'processing' AND crashes >= $2 \
-     AND (lease_until < $1 OR lease_owner LIKE $3) LIMIT $4 FOR UPDATE SKIP LOCKED) RETURNING ",
+     WHERE id IN ",
+    lost!(">="),
+    " RETURNING ",
     columns!()
 );
 const OVERDUE: &str = concat!(
@@ -45,8 +57,8 @@ const OVERDUE: &str = concat!(
 );
 
 impl Store {
-    /// Gives jobs back whose lease is over, or whose owner's name begins with `gone`; takes those over that must end:
-    /// for `lease`.
+    /// Gives jobs back whose lease is over, or whose owner's name begins with `gone` and is not the caller's; takes
+    /// those over that must end: for `lease`.
     ///
     /// # Errors
     /// Where the database fails.
@@ -58,16 +70,13 @@ impl Store {
     ) -> Result<Reaped, StoreError> {
         self.database
             .write(move |transaction| {
-                // An owner's name is never empty, so that this matches nobody.
-                let gone = gone.as_ref().map_or_else(String::new, |prefix| format!("{prefix}%"));
                 let (now, until) = (times::micros(now), times::micros(lease.until));
                 let lost = || {
-                    [now.into(), i64::from(MAX_CRASHES - 1).into(), gone.as_str().into(), BATCH.into()]
+                    let crashes = i64::from(MAX_CRASHES - 1);
+                    let gone = gone.as_deref().unwrap_or_default();
+                    [now.into(), crashes.into(), gone.into(), BATCH.into(), lease.owner.as_str().into()]
                 };
-                let poison: Vec<_> = lost()
-                    .into_iter()
-                    .chain([lease.owner.as_str().into(), until.into()])
-                    .collect();
+                let poison: Vec<_> = lost().into_iter().chain([until.into()]).collect();
                 let mut rows = transaction.query(POISON, &poison)?;
                 let overdue = [now.into(), lease.owner.as_str().into(), until.into(), BATCH.into()];
                 rows.extend(transaction.query(OVERDUE, &overdue)?);
@@ -79,4 +88,3 @@ impl Store {
             .await
     }
 }
-

@@ -75,7 +75,8 @@ pub struct Replays {
     pub key: KeyId,
 }
 
-const USED: &str = "SELECT created_at / 86400000000, key_id, feature, model, CASE WHEN transfer LIKE 'duplicate/%' THEN 1 ELSE 0 END, COUNT(*), \
+const USED: &str = "SELECT created_at / 86400000000, key_id, feature, model, \
+                    CAST(CASE WHEN transfer LIKE 'duplicate/%' THEN 1 ELSE 0 END AS BIGINT), COUNT(*), \
                     CAST(SUM(units) AS BIGINT) FROM ledger_transfers WHERE project_id = $1 AND mode = $2 \
                     AND created_at >= $3 AND created_at < $4 AND to_account = 'used' GROUP BY 1, 2, 3, 4, 5 \
                     ORDER BY 1, 3, 4, 2, 5";
@@ -84,7 +85,7 @@ const REPLAYED: &str = "SELECT day, key_id, count FROM replays WHERE project_id 
 const REPLAY: &str = "INSERT INTO replays (project_id, mode, key_id, day, count) VALUES ($1, $2, $3, $4, $5) \
                       ON CONFLICT (project_id, mode, key_id, day) DO UPDATE SET count = replays.count + $5";
 const CHARGES: &str = "SELECT job_id, transfer, project_id, mode, key_id, feature, model, units, created_at \
-                       FROM ledger_transfers WHERE to_account = 'used' AND created_at <= $4 \
+                       FROM ledger_transfers WHERE to_account = 'used' AND units > 0 AND created_at <= $4 \
                        AND (created_at > $1 OR (created_at = $1 AND job_id || '/' || transfer > $2)) \
                        ORDER BY created_at, job_id || '/' || transfer LIMIT $3";
 

@@ -2,6 +2,7 @@
 
 use anyhow::Context;
 use bytes::Bytes;
+use eyebolt_types::id::RequestId;
 use http::{Request, Uri};
 use http_body_util::{BodyExt, Full};
 use hyper_util::rt::TokioIo;
@@ -50,6 +51,9 @@ impl Connection {
         body.extend_from_slice(format!("\r\n--{EDGE}--\r\n").as_bytes());
         let mut request = Request::post(format!("/v1/analyze?{query}"))
             .header("host", &self.authority)
+            // Each call is an intent of its own.
+            .header("idempotency-key", RequestId::new().to_string())
+            .header("prefer", "wait=600")
             .header("content-type", format!("multipart/form-data; boundary={EDGE}"));
         if let Some(key) = key {
             request = request.header("authorization", format!("Bearer {key}"));

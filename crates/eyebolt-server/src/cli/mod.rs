@@ -1,6 +1,7 @@
 //! The command line: one module a subcommand.
 
 mod analyze;
+mod audit;
 mod bench;
 mod call;
 mod check_config;
@@ -11,6 +12,7 @@ mod quickstart;
 mod serve;
 mod setup;
 mod table;
+mod usage;
 
 use std::{env, io::IsTerminal, path::PathBuf, process::ExitCode, sync::Arc};
 
@@ -55,6 +57,11 @@ enum Command {
     /// Make, show, rotate and revoke the API keys of projects.
     #[command(subcommand)]
     Key(key::Command),
+    /// Say whether the ledger is sound: every job reserved, charged once, and settled.
+    Audit(audit::Arguments),
+    /// What was charged, for a billing system.
+    #[command(subcommand)]
+    Usage(usage::Command),
     /// Check settings, data, models, runtime library and decoders.
     Doctor,
     /// Print the settings that are in force, and the variables that set them.
@@ -98,6 +105,8 @@ fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
         Command::Analyze(arguments) => in_runtime(analyze::run(arguments, settings)),
         Command::Project(command) => in_runtime(project::run(command, settings)),
         Command::Key(command) => in_runtime(key::run(command, settings)),
+        Command::Audit(arguments) => in_runtime(audit::run(arguments, settings)),
+        Command::Usage(command) => in_runtime(usage::run(command, settings)),
         Command::Doctor => in_runtime(doctor::run(settings)),
         Command::CheckConfig => check_config::run(&settings),
         Command::Openapi => {

@@ -2,7 +2,7 @@
 
 use eyebolt_store::{Charging, StoredJob, StoredStep};
 use eyebolt_types::{
-    Dedup, DedupStatus, Input, Job, JobStatus, Links, Mode, Problem, Results, Step, StepStatus, Usage, Warning,
+    Dedup, DedupStatus, ErrorCode, Input, Job, JobStatus, Links, Mode, Problem, Results, Step, StepStatus, Usage, Warning,
     id::{JobId, StepId},
 };
 use jiff::Timestamp;
@@ -108,16 +108,27 @@ pub(crate) fn so_far(job: &StoredJob) -> Result<Job, ApiError> {
         finished_at: job.finished_at,
         error: job.error.as_deref().map(read).transpose()?,
         retryable_until: job.retryable_until,
-        charging: match job.status {
-            JobStatus::Canceled | JobStatus::Expired => Charging::Nothing,
-            _ => Charging::Steps,
-        },
+        charging: Charging::Steps,
     };
-    let outline = Outline::of(job)?;
-    if outline.dedup.status == DedupStatus::Reused {
-        return Ok(outline.job(steps, State { charging: Charging::Duplicate, ..state }));
+    let (outline, code) = (Outline::of(job)?, state.error.as_ref().map(|problem| problem.code));
+    let charging = charging(job, (job.status, code), outline.dedup.status);
+    Ok(outline.job(steps, State { charging, ..state }))
+}
+
+/// What a job costs that stands so. One that nobody got an answer from costs nothing; but what was charged before, when
+/// it failed and was then run again, stays charged.
+pub(crate) fn charging(
+    job: &StoredJob,
+    (status, code): (JobStatus, Option<ErrorCode>),
+    dedup: DedupStatus,
+) -> Charging {
+    let fruitless = matches!(status, JobStatus::Canceled | JobStatus::Expired)
+        || code == Some(ErrorCode::WorkerDied);
+    match dedup {
+        DedupStatus::Reused => Charging::Duplicate,
+        _ if fruitless && job.round == 1 => Charging::Nothing,
+        _ => Charging::Steps,
     }
-    Ok(outline.job(steps, state))
 }
 
 /// A step as it is stored, with what it found.
@@ -180,5 +191,5 @@ pub(crate) fn write(value: &impl Serialize) -> String {
 
 fn unreadable(error: &serde_json::Error) -> ApiError {
     tracing::error!(%error, "a stored job can't be read");
-    ApiError::new(eyebolt_types::ErrorCode::Internal, "A stored job can't be read.")
+    ApiError::new(ErrorCode::Internal, "A stored job can't be read.")
 }

@@ -1,8 +1,8 @@
 //! How a job ends, and what whoever asked is answered.
 
 use bytes::Bytes;
-use eyebolt_store::{Answer, Charging, Closing, Document, LeasedJob, MAX_INLINE_DOCUMENT, StepOutcome, StoredJob};
-use eyebolt_types::{Dedup, ErrorCode, Job, JobStatus, Problem, Results, Step, StepStatus, id::JobId};
+use eyebolt_store::{Answer, Closing, Document, LeasedJob, MAX_INLINE_DOCUMENT, StepOutcome, StoredJob};
+use eyebolt_types::{Dedup, DedupStatus, ErrorCode, Job, JobStatus, Problem, Results, Step, StepStatus, id::JobId};
 use jiff::Timestamp;
 
 use super::{
@@ -72,14 +72,13 @@ impl Room {
         let (job, now) = (&leased.job, self.now());
         let retryable = matches!(&end, End::Failed(problem) if problem.retryable);
         let retryable_until = retryable.then(|| now + signed(self.rules.jobs.retryable));
-        let charge = match end {
-            End::Succeeded | End::Failed(_) => Charging::Steps,
-            End::Canceled | End::Expired => Charging::Nothing,
-        };
+        let problem = end.problem(job);
+        let code = problem.as_ref().map(|problem| problem.code);
+        let charge = document::charging(job, (end.status(), code), DedupStatus::None);
         let state = State {
             status: end.status(),
             finished_at: Some(now),
-            error: end.problem(job),
+            error: problem,
             retryable_until,
             charging: charge,
         };
@@ -138,7 +137,8 @@ fn assemble(job: &StoredJob, found: Found, state: State) -> Result<Job, ApiError
         outline.dedup = dedup;
     }
     let ends: Vec<_> = found.committed.iter().chain(&found.ends).collect();
-    let unfinished = if state.charging == Charging::Nothing { StepStatus::Canceled } else { StepStatus::Failed };
+    let given_up = matches!(state.status, JobStatus::Canceled | JobStatus::Expired);
+    let unfinished = if given_up { StepStatus::Canceled } else { StepStatus::Failed };
     let steps = job.steps.iter().map(|step| {
         let end = ends.iter().find(|end| end.feature == step.feature && step.finished_at.is_none());
         let (mut shown, found): (Step, Option<Results>) = match end {

@@ -162,8 +162,16 @@ impl Jobs {
         if record.status == JobStatus::Failed && again {
             // It failed for a reason that may have passed: what is not finished runs again.
             let waiter = room.waiters.register(record.job);
-            self.retry(caller, record.job).await?;
-            return Ok(Submitted::Joined(waiter));
+            match self.retry(caller, record.job).await {
+                Ok(_) => return Ok(Submitted::Joined(waiter)),
+                // A twin ran it to its end meanwhile.
+                Err(error) if error.problem().code == ErrorCode::JobNotRetryable => {}
+                Err(error) => return Err(error),
+            }
+            let Some(answer) = room.answer_of(caller, record.job).await? else {
+                return Ok(Submitted::Joined(waiter));
+            };
+            return self.replay(caller, record.job, answer).await;
         }
         self.answered(caller, record).await
     }

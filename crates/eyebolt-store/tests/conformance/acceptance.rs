@@ -1,85 +1,118 @@
-use eyebolt_store::{Acceptance, Claimed, Idempotency, NewJob};
-use eyebolt_types::{JobStatus, Mode};
+use eyebolt_store::{Acceptance, Heartbeat, NewImage, NewJob, NewStep, StoreError, image_blob};
+use eyebolt_types::{Feature, JobStatus, Mode, StepStatus, id::KeyId};
 
-use crate::place::{Place, accepted, at, claim, closing, job, on_both, project};
+use crate::{
+    place::{Place, at, on_both, project},
+    sample::{accept, accepted, closing, image, job, lease, running, stored},
+};
 
 on_both! {
-    // Matrix row 2: of a hundred at once, one is accepted, and all others learn of its job.
-    async fn one_of_a_hundred_twins_is_accepted(place: Place) {
-        let project = project(&place.store).await.id;
-        let twins = (0..100).map(|_| {
-            let (store, job) = (place.store.clone(), job(project, "twin"));
-            tokio::spawn(async move { (job.id, store.accept(job, at(1)).await.unwrap()) })
-        });
-        let mut winners = Vec::new();
-        let mut learned = Vec::new();
-        for twin in twins.collect::<Vec<_>>() {
-            match twin.await.unwrap() {
-                (id, Acceptance::Accepted) => winners.push(id),
-                (_, Acceptance::Known(record)) => learned.push(record.job),
-            }
-        }
-        assert_eq!((winners.len(), learned.len()), (1, 99));
-        assert!(learned.iter().all(|job| *job == winners[0]));
-        assert_eq!(place.store.balance(project, Mode::Live).await.unwrap().reserved, 2, "reserved once");
-    }
-
-    // Matrix row 3: the same from two processes.
-    async fn twins_in_two_processes_are_accepted_once(place: Place) {
-        let (project, other) = (project(&place.store).await.id, place.again());
-        for round in 0..20 {
-            let key = round.to_string();
-            let (one, two) = tokio::join!(
-                place.store.accept(job(project, &key), at(1)),
-                other.accept(job(project, &key), at(1)),
-            );
-            let accepted = [one, two].iter().filter(|one| **one == Ok(Acceptance::Accepted)).count();
-            assert_eq!(accepted, 1, "round {round}");
-        }
-    }
-
-    // Matrix rows 4, 9: the record tells what was asked, so that another request is told apart; and it is the
-    // project's and the mode's own.
-    async fn a_key_belongs_to_its_project_and_mode(place: Place) {
-        let store = &place.store;
-        let acme = project(store).await.id;
-        let other = store.create_project("other", at(0)).await.unwrap().unwrap().id;
-        let first = accepted(store, acme, "same").await;
-        accepted(store, other, "same").await;
-        let sandbox = NewJob { mode: Mode::Test, ..job(acme, "same") };
-        assert_eq!(store.accept(sandbox, at(1)).await, Ok(Acceptance::Accepted));
-
-        let different = Idempotency { key_hash: b"same".to_vec(), fingerprint: b"other".to_vec() };
-        let again = NewJob { idempotency: Some(different), ..job(acme, "same") };
-        let Ok(Acceptance::Known(record)) = store.accept(again, at(2)).await else {
-            panic!("the key is known")
-        };
-        assert_eq!((record.job, record.fingerprint.as_slice()), (first, b"what".as_slice()));
-        assert_eq!((record.created_at, record.expires_at, record.answer), (at(1), None, None));
-    }
-
-    // Matrix row 27: until the very end the answer is given again, and then the key is free.
-    async fn a_key_is_kept_from_its_jobs_end_for_its_time(place: Place) {
+    async fn a_job_is_read_as_it_was_accepted(place: &Place) {
         let store = &place.store;
         let project = project(store).await.id;
-        let id = accepted(store, project, "kept").await;
-        let look = |now| store.idempotency_record((project, Mode::Live), b"kept".to_vec(), at(now));
-        assert!(matches!(look(1_000_000).await, Ok(Claimed::By(_))), "a running job's key never expires");
-
-        let lease = store.claim(claim("w", 20), at(2)).await.unwrap();
-        store.close((id, lease[0].token), closing(JobStatus::Succeeded, 2), at(3)).await.unwrap().unwrap();
-        let Ok(Claimed::By(record)) = look(999).await else { panic!("kept") };
-        assert_eq!((record.job, record.answer.unwrap().body), (id, b"answer".to_vec()));
-        assert_eq!(look(1000).await, Ok(Claimed::Free));
-        let again = NewJob { deadline: at(2000), ..job(project, "kept") };
-        assert!(matches!(store.accept(again.clone(), at(999)).await, Ok(Acceptance::Known(_))));
-        assert_eq!(store.accept(again, at(1000)).await, Ok(Acceptance::Accepted));
+        let new = NewJob { key: Some(KeyId::new()), ..job(project, "k") };
+        let Ok(Acceptance::Accepted(image)) = store.accept(new.clone(), at(1)).await else {
+            panic!("it is new")
+        };
+        let read = stored(store, project, new.id).await;
+        assert_eq!((read.id, read.project, read.mode, read.key), (new.id, project, Mode::Live, new.key));
+        assert_eq!((read.status, read.crashes, read.round), (JobStatus::Pending, 0, 1));
+        let texts = [&read.request_id, &read.request, &read.input, &read.dedup];
+        assert_eq!(texts, [&new.request_id, &new.request, &new.input, &new.dedup]);
+        assert_eq!((read.image, read.deadline, read.created_at), (image, at(600), at(1)));
+        assert_eq!((read.started_at, read.finished_at, read.retryable_until), (None, None, None));
+        assert_eq!((read.error, read.cancel_requested), (None, false));
+        for (position, (step, asked)) in read.steps.iter().zip(&new.steps).enumerate() {
+            assert_eq!(step.position as usize, position);
+            assert_eq!((step.id, step.feature, &step.model), (asked.id, asked.feature, &asked.model));
+            assert_eq!((step.status, step.attempts, &step.result), (StepStatus::Pending, 0, &None));
+        }
+        assert_eq!(read.steps.len(), 2);
+        assert_eq!(store.document(new.id).await, Ok(None));
+        assert_eq!(store.answer(new.id).await, Ok(None));
     }
 
-    async fn what_was_accepted_is_there_after_opening_again(place: Place) {
+    async fn what_was_accepted_is_there_after_opening_again(place: &Place) {
         let project = project(&place.store).await.id;
         let id = accepted(&place.store, project, "durable").await;
         let other = place.again();
-        assert_eq!(other.claim(claim("w", 20), at(2)).await.unwrap()[0].id, id);
+        assert_eq!(other.claim(lease("w", 20), 10, at(2)).await.unwrap()[0].job.id, id);
+    }
+
+    async fn a_job_with_a_lease_runs_at_once_and_is_nobody_elses(place: &Place) {
+        let store = &place.store;
+        let project = project(store).await.id;
+        let mine = running(store, project, "mine").await;
+        let job = stored(store, project, mine.0).await;
+        assert_eq!((job.status, job.started_at), (JobStatus::Processing, Some(at(1))));
+        assert_eq!(store.claim(lease("other", 20), 10, at(2)).await, Ok(vec![]));
+        assert_eq!(store.next_claim().await, Ok(None));
+        assert_eq!(store.heartbeat(vec![mine], at(20)).await, Ok(vec![Heartbeat::Held]), "under token 1");
+
+        assert_eq!(store.reap(None, lease("other", 60), at(21)).await.unwrap().given_back, 1);
+        let heir = store.claim(lease("other", 60), 10, at(21)).await.unwrap().remove(0);
+        assert_eq!((heir.job.id, heir.token, heir.job.crashes), (mine.0, 2, 1));
+        assert_eq!(heir.job.started_at, Some(at(1)), "when work first began");
+    }
+
+    async fn an_image_is_kept_once_for_each_project_and_mode(place: &Place) {
+        let store = &place.store;
+        let acme = project(store).await.id;
+        let other = store.create_project("other", at(0)).await.unwrap().unwrap().id;
+        let take = async |job: NewJob| match store.accept(job, at(1)).await.unwrap() {
+            Acceptance::Accepted(image) => image,
+            Acceptance::Known(known) => panic!("{known:?}"),
+        };
+        let first = take(job(acme, "a")).await;
+        assert_eq!(take(job(acme, "b")).await, first);
+        let apart = [
+            take(NewJob { mode: Mode::Test, ..job(acme, "a") }).await,
+            take(job(other, "a")).await,
+            take(NewJob { image: image(8), ..job(acme, "c") }).await,
+        ];
+        assert!(!apart.contains(&first), "another mode, project or content");
+        assert_eq!(take(NewJob { mode: Mode::Test, ..job(acme, "b") }).await, apart[0]);
+    }
+
+    async fn a_small_image_comes_with_its_lease_and_a_large_one_by_its_digest(place: &Place) {
+        let store = &place.store;
+        let project = project(store).await.id;
+        let large = NewImage { sha256: [9; 32], bytes: 1 << 20, content: None };
+        accept(store, NewJob { image: image(8), ..job(project, "small") }).await;
+        accept(store, NewJob { image: large, ..job(project, "large") }).await;
+        let leased = store.claim(lease("w", 20), 10, at(2)).await.unwrap();
+        let images: Vec<_> =
+            leased.iter().map(|leased| (&leased.sha256[..], leased.content.as_deref())).collect();
+        assert_eq!(images, [(&[8; 32][..], Some(&[8; 3][..])), (&[9; 32][..], None)]);
+    }
+
+    // A name that is taken already fails after the key and the image were written: both go with it.
+    async fn a_job_is_accepted_whole_or_not_at_all(place: &Place) {
+        let store = &place.store;
+        let project = project(store).await.id;
+        let taken = accepted(store, project, "first").await;
+        let second = NewJob { id: taken, image: image(8), ..job(project, "second") };
+        let refused = store.accept(second.clone(), at(2)).await;
+        assert!(matches!(refused, Err(StoreError::Database { .. })), "{refused:?}");
+        let key = store.idempotency_record((project, Mode::Live), b"second".to_vec(), at(2)).await;
+        assert_eq!(key, Ok(None), "the key is free");
+        assert_eq!(store.balance(project, Mode::Live).await.unwrap().reserved, 2, "nothing more");
+        let blob = image_blob((project, Mode::Live), &[8; 32]);
+        assert_eq!(store.unknown_blobs(vec![blob.clone()]).await, Ok(vec![blob]), "no row has its image");
+    }
+
+    async fn every_step_is_reserved_and_a_job_without_steps_costs_nothing(place: &Place) {
+        let store = &place.store;
+        let project = project(store).await.id;
+        let mut three = job(project, "three");
+        let faces = NewStep { feature: Feature::Faces, model: None, ..three.steps[0].clone() };
+        three.steps.push(faces);
+        accept(store, three).await;
+        assert_eq!(store.balance(project, Mode::Live).await.unwrap().reserved, 3);
+        let none = NewJob { steps: vec![], lease: Some(lease("w", 20)), ..job(project, "none") };
+        accept(store, none.clone()).await;
+        assert_eq!(store.balance(project, Mode::Live).await.unwrap().reserved, 3);
+        store.close((none.id, 1), closing(JobStatus::Succeeded), at(3)).await.unwrap().unwrap();
+        assert_eq!(store.balance(project, Mode::Live).await.unwrap().used, 0);
     }
 }

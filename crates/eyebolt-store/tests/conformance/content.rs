@@ -1,10 +1,13 @@
-use eyebolt_store::{ContentKey, NearEntry, NearSought, Search, Seen, Sought, Store};
+use eyebolt_store::{Closing, ContentKey, NearEntry, NearSought, NewJob, Search, Seen, Sought, Store};
 use eyebolt_types::{
     DuplicateKind, JobStatus, Mode,
     id::{JobId, ProjectId},
 };
 
-use crate::place::{Place, accepted, at, claim, closing, on_both, project};
+use crate::{
+    place::{Place, at, on_both, project},
+    sample::{accept, accepted, closing, job, lease},
+};
 
 const ASKED: [u8; 32] = [1; 32];
 
@@ -60,13 +63,13 @@ async fn find(store: &Store, key: ContentKey, sought: Sought) -> Option<Seen> {
 }
 
 async fn end(store: &Store, job: JobId, status: JobStatus) {
-    let leases = store.claim(claim("w", 20), at(5)).await.unwrap();
-    let token = leases.iter().find(|lease| lease.id == job).expect("the job waits").token;
-    store.close((job, token), closing(status, 0), at(6)).await.unwrap().unwrap();
+    let leases = store.claim(lease("w", 20), 10, at(5)).await.unwrap();
+    let token = leases.iter().find(|lease| lease.job.id == job).expect("the job waits").token;
+    store.close((job, token), closing(status), at(6)).await.unwrap().unwrap();
 }
 
 on_both! {
-    async fn bytes_go_before_pixels_before_near_pictures_and_each_tells_its_distance(place: Place) {
+    async fn bytes_go_before_pixels_before_near_pictures_and_each_tells_its_distance(place: &Place) {
         let store = &place.store;
         let project = project(store).await.id;
         let near = carried(store, project, ("near", 51, 1)).await;
@@ -86,7 +89,7 @@ on_both! {
         assert_eq!(find(store, asking, sought).await, None, "no band in common");
     }
 
-    async fn the_oldest_inside_the_window_is_found_and_nobody_finds_himself_or_a_later_one(place: Place) {
+    async fn the_oldest_inside_the_window_is_found_and_nobody_finds_himself_or_a_later_one(place: &Place) {
         let store = &place.store;
         let project = project(store).await.id;
         let first = carried(store, project, ("first", 50, 10)).await;
@@ -106,7 +109,7 @@ on_both! {
         }
     }
 
-    async fn a_dead_job_is_never_joined_and_a_later_one_that_lives_is(place: Place) {
+    async fn a_dead_job_is_never_joined_and_a_later_one_that_lives_is(place: &Place) {
         let store = &place.store;
         let project = project(store).await.id;
         for (content, status) in [(40, JobStatus::Failed), (50, JobStatus::Canceled), (60, JobStatus::Expired)] {
@@ -130,7 +133,7 @@ on_both! {
         }
     }
 
-    async fn content_of_another_project_or_mode_is_never_seen(place: Place) {
+    async fn content_of_another_project_or_mode_is_never_seen(place: &Place) {
         let store = &place.store;
         let project = project(store).await.id;
         let other = store.create_project("other", at(0)).await.unwrap().unwrap().id;
@@ -144,7 +147,7 @@ on_both! {
         }
     }
 
-    async fn only_a_success_of_the_same_operation_is_reused_and_never_a_near_picture(place: Place) {
+    async fn only_a_success_of_the_same_operation_is_reused_and_never_a_near_picture(place: &Place) {
         let store = &place.store;
         let project = project(store).await.id;
         let job = carried(store, project, ("first", 50, 1)).await;
@@ -163,7 +166,7 @@ on_both! {
         assert!(find(store, flagged, sought(DuplicateKind::Bytes, 50)).await.is_some());
     }
 
-    async fn old_entries_are_swept_in_batches_and_their_bands_are_free_again(place: Place) {
+    async fn old_entries_are_swept_in_batches_and_their_bands_are_free_again(place: &Place) {
         let store = &place.store;
         let project = project(store).await.id;
         for second in 1..=5 {
@@ -187,13 +190,34 @@ on_both! {
         assert_eq!(oldest().await, [true, true]);
     }
 
-    async fn what_is_forgotten_is_not_found(place: Place) {
+    async fn what_is_forgotten_is_not_found(place: &Place) {
         let store = &place.store;
         let project = project(store).await.id;
         let job = carried(store, project, ("first", 50, 1)).await;
         store.forget_content(job).await.unwrap();
         for kind in KINDS {
             assert_eq!(find(store, key(project, JobId::new()), sought(kind, 50)).await, None);
+        }
+    }
+
+    async fn a_job_that_is_accepted_and_ends_leaves_what_it_carried(place: &Place) {
+        let store = &place.store;
+        let project = project(store).await.id;
+        let new = NewJob { operation: Some(ASKED), lease: Some(lease("w", 20)), ..job(project, "first") };
+        accept(store, new.clone()).await;
+        let unasked = NewJob { lease: Some(lease("w", 20)), ..job(project, "unasked") };
+        accept(store, unasked).await;
+        // The sample's image has bytes of sevens; its pixels are known at the end only.
+        let asking = key(project, JobId::new());
+        let bytes = find(store, asking, sought(DuplicateKind::Bytes, 7)).await;
+        assert_eq!(bytes.map(|seen| seen.job), Some(new.id));
+        assert_eq!(find(store, asking, sought(DuplicateKind::Pixels, 50)).await, None);
+        let near = NearEntry { digest: vec![50], bands: bands(50).into() };
+        let end = Closing { content: Some(([50; 32], near)), ..closing(JobStatus::Succeeded) };
+        store.close((new.id, 1), end, at(3)).await.unwrap().unwrap();
+        for kind in [DuplicateKind::Pixels, DuplicateKind::Perceptual] {
+            let found = find(store, asking, sought(kind, 50)).await;
+            assert_eq!(found.map(|seen| (seen.job, seen.kind)), Some((new.id, kind)));
         }
     }
 }

@@ -1,34 +1,78 @@
-use eyebolt_store::{Audit, Balance, NewJob};
+use eyebolt_store::{Audit, Balance};
 use eyebolt_types::{JobStatus, Mode};
 
-use crate::place::{Place, accepted, at, claim, closing, job, on_both, project};
+use crate::{
+    place::{Place, at, on_both, project},
+    sample::{accepted, closing, ended, half_failed, running},
+};
 
 on_both! {
-    async fn a_price_is_reserved_and_then_used_or_released(place: Place) {
+    async fn a_price_is_reserved_and_then_used_or_released(place: &Place) {
         let store = &place.store;
         let project = project(store).await.id;
-        let (full, part, none) =
-            (accepted(store, project, "a").await, accepted(store, project, "b").await, accepted(store, project, "c").await);
+        let mut leases = Vec::new();
+        for key in ["full", "part", "none"] {
+            leases.push(running(store, project, key).await);
+        }
         let balance = || store.balance(project, Mode::Live);
         assert_eq!(balance().await, Ok(Balance { reserved: 6, used: 0 }));
-        let leased = store.claim(claim("w", 20), at(2)).await.unwrap();
-        for (id, used) in [(full, 2), (part, 1), (none, 0)] {
-            let token = leased.iter().find(|job| job.id == id).unwrap().token;
-            store.close((id, token), closing(JobStatus::Succeeded, used), at(3)).await.unwrap().unwrap();
+        let ends = [closing(JobStatus::Succeeded), half_failed(), closing(JobStatus::Failed)];
+        let expected = [(4, 2), (2, 3), (0, 3)];
+        for ((lease, end), (reserved, used)) in leases.into_iter().zip(ends).zip(expected) {
+            store.close(lease, end, at(3)).await.unwrap().unwrap();
+            assert_eq!(balance().await, Ok(Balance { reserved, used }));
         }
-        assert_eq!(balance().await, Ok(Balance { reserved: 0, used: 3 }));
         assert_eq!(store.balance(project, Mode::Test).await, Ok(Balance::default()));
-        assert_eq!(store.audit().await, Ok(Audit::default()));
     }
 
-    async fn no_more_is_charged_than_was_reserved(place: Place) {
+    async fn a_project_pays_for_itself_alone(place: &Place) {
         let store = &place.store;
-        let project = project(store).await.id;
-        let free = NewJob { units: 0, ..job(project, "free") };
-        store.accept(free.clone(), at(1)).await.unwrap();
-        let lease = store.claim(claim("w", 20), at(2)).await.unwrap().remove(0);
-        store.close((free.id, lease.token), closing(JobStatus::Succeeded, 7), at(3)).await.unwrap().unwrap();
-        assert_eq!(store.balance(project, Mode::Live).await, Ok(Balance::default()));
-        assert_eq!(store.audit().await, Ok(Audit::default()));
+        let acme = project(store).await.id;
+        let other = store.create_project("other", at(0)).await.unwrap().unwrap().id;
+        ended(store, acme, ("k", closing(JobStatus::Succeeded))).await;
+        accepted(store, other, "k").await;
+        assert_eq!(store.balance(acme, Mode::Live).await, Ok(Balance { reserved: 0, used: 2 }));
+        assert_eq!(store.balance(other, Mode::Live).await, Ok(Balance { reserved: 2, used: 0 }));
+    }
+
+    async fn the_audit_names_a_job_that_kept_its_reservation(place: &Place) {
+        let (store, project) = (&place.store, project(&place.store).await.id);
+        let id = ended(store, project, ("k", closing(JobStatus::Canceled))).await;
+        place.check_ledger().await;
+        place.tamper("DELETE FROM ledger_transfers WHERE transfer = 'release/1'");
+        let found = store.audit().await.unwrap();
+        assert!(!found.is_sound());
+        assert_eq!(found, Audit { unsettled: vec![id.to_string()], ..Audit::default() });
+    }
+
+    async fn the_audit_names_a_job_without_a_reservation(place: &Place) {
+        let (store, project) = (&place.store, project(&place.store).await.id);
+        let id = accepted(store, project, "k").await;
+        place.check_ledger().await;
+        place.tamper("DELETE FROM ledger_transfers");
+        let found = store.audit().await.unwrap();
+        assert!(!found.is_sound());
+        assert_eq!(found, Audit { unreserved: vec![id.to_string()], ..Audit::default() });
+    }
+
+    async fn the_audit_names_a_job_that_used_more_than_it_reserved(place: &Place) {
+        let (store, project) = (&place.store, project(&place.store).await.id);
+        let id = ended(store, project, ("k", closing(JobStatus::Succeeded))).await;
+        place.check_ledger().await;
+        place.tamper("UPDATE ledger_transfers SET units = 1 WHERE transfer = 'reserve/1'");
+        let found = store.audit().await.unwrap();
+        let named = vec![id.to_string()];
+        assert!(!found.is_sound());
+        assert_eq!(found, Audit { unsettled: named.clone(), overdrawn: named, ..Audit::default() });
+    }
+
+    async fn the_audit_names_a_job_that_was_charged_for_what_failed(place: &Place) {
+        let (store, project) = (&place.store, project(&place.store).await.id);
+        let id = ended(store, project, ("k", closing(JobStatus::Succeeded))).await;
+        place.check_ledger().await;
+        place.tamper("UPDATE steps SET status = 'failed' WHERE position = 1");
+        let found = store.audit().await.unwrap();
+        assert!(!found.is_sound());
+        assert_eq!(found, Audit { overcharged: vec![id.to_string()], ..Audit::default() });
     }
 }

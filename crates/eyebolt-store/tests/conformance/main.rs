@@ -1,4 +1,5 @@
-//! What the store promises, asked of both databases: each test runs on SQLite and on PostgreSQL.
+//! What the store promises, asked of both databases: each test runs on SQLite and on PostgreSQL, and ends with a sound
+//! ledger.
 //!
 //! PostgreSQL: `EYEBOLT_TEST_POSTGRES_URL`, by default a server on 127.0.0.1 with a database `test`. Each test makes
 //! a schema of its own there.
@@ -6,9 +7,19 @@
 #![allow(clippy::unwrap_used, reason = "a test that can not go on fails")]
 
 mod acceptance;
+mod answered;
+mod blobs;
+mod canceling;
+mod closing;
 mod content;
 mod ledger;
+mod listing;
 mod place;
 mod projects;
+mod records;
+mod recovery;
+mod retrying;
 mod running;
+mod sample;
 mod schema;
+mod usage;

@@ -1,32 +1,36 @@
-use eyebolt_store::{
-    Acceptance, Claim, Closing, Idempotency, Location, NewJob, NewStep, Project, Store, StoredAnswer,
+use std::{
+    path::PathBuf,
+    sync::atomic::{AtomicBool, Ordering},
 };
-use eyebolt_types::{
-    Feature, JobStatus, Mode,
-    id::{JobId, ProjectId, StepId},
-};
+
+use eyebolt_store::{Audit, Location, Project, Store};
+use eyebolt_types::id::JobId;
 use jiff::{SignedDuration, Timestamp};
 use postgres::NoTls;
 use tempfile::TempDir;
 
-/// Runs a test on both databases.
+/// Runs a test on both databases; after it, the ledger must be sound.
 macro_rules! on_both {
-    ($($(#[$attribute:meta])* async fn $name:ident($place:ident: Place) $body:block)*) => {$(
+    ($($(#[$attribute:meta])* async fn $name:ident($place:ident: &Place) $body:block)*) => {$(
         mod $name {
             use super::*;
 
-            async fn test($place: Place) $body
+            async fn test($place: &Place) $body
 
             $(#[$attribute])*
             #[tokio::test(flavor = "multi_thread")]
             async fn sqlite() {
-                test(Place::sqlite()).await;
+                let place = Place::sqlite();
+                test(&place).await;
+                place.check_ledger().await;
             }
 
             $(#[$attribute])*
             #[tokio::test(flavor = "multi_thread")]
             async fn postgres() {
-                test(Place::postgres()).await;
+                let place = Place::postgres();
+                test(&place).await;
+                place.check_ledger().await;
             }
         }
     )*};
@@ -37,8 +41,9 @@ pub(crate) use on_both;
 pub(crate) struct Place {
     pub(crate) location: Location,
     pub(crate) store: Store,
-    _folder: TempDir,
+    folder: TempDir,
     schema: Option<String>,
+    tampered: AtomicBool,
 }
 
 impl Place {
@@ -49,8 +54,7 @@ impl Place {
 
     pub(crate) fn postgres() -> Self {
         let schema = format!("eyebolt_{}", JobId::new().to_string().replace('-', "_"));
-        let name = schema.clone();
-        execute(format!("CREATE SCHEMA {name}"));
+        execute(server(), format!("CREATE SCHEMA {schema}"));
         let separator = if server().contains('?') { '&' } else { '?' };
         let url = format!("{}{separator}options=-csearch_path%3D{schema}", server());
         Self::open(Location::Postgres(url), tempfile::tempdir().unwrap(), Some(schema))
@@ -58,19 +62,41 @@ impl Place {
 
     fn open(location: Location, folder: TempDir, schema: Option<String>) -> Self {
         let store = open(&location);
-        Self { location, store, _folder: folder, schema }
+        Self { location, store, folder, schema, tampered: AtomicBool::new(false) }
     }
 
     /// The same database, opened once more.
     pub(crate) fn again(&self) -> Store {
         open(&self.location)
     }
+
+    /// A folder beside the database.
+    pub(crate) fn blobs(&self) -> PathBuf {
+        self.folder.path().join("blobs")
+    }
+
+    /// Changes rows behind the store's back: the ledger need not be sound after it.
+    pub(crate) fn tamper(&self, statement: &str) {
+        self.tampered.store(true, Ordering::Relaxed);
+        match &self.location {
+            Location::Sqlite(path) => {
+                rusqlite::Connection::open(path).unwrap().execute_batch(statement).unwrap();
+            }
+            Location::Postgres(url) => execute(url.clone(), statement.to_owned()),
+        }
+    }
+
+    pub(crate) async fn check_ledger(&self) {
+        if !self.tampered.load(Ordering::Relaxed) {
+            assert_eq!(self.store.audit().await, Ok(Audit::default()), "the ledger is sound");
+        }
+    }
 }
 
 impl Drop for Place {
     fn drop(&mut self) {
         if let Some(schema) = self.schema.take() {
-            execute(format!("DROP SCHEMA {schema} CASCADE"));
+            execute(server(), format!("DROP SCHEMA {schema} CASCADE"));
         }
     }
 }
@@ -80,10 +106,10 @@ fn server() -> String {
 }
 
 /// Runs a statement on the PostgreSQL server, on a thread where blocking is allowed.
-fn execute(statement: String) {
+fn execute(url: String, statement: String) {
     let run = move || {
-        let mut client = postgres::Client::connect(&server(), NoTls).expect("a PostgreSQL server for tests");
-        client.batch_execute(&statement).expect("a schema for this test");
+        let mut client = postgres::Client::connect(&url, NoTls).expect("a PostgreSQL server for tests");
+        client.batch_execute(&statement).expect("a statement that runs");
     };
     std::thread::spawn(run).join().expect("the statement ran");
 }
@@ -94,44 +120,11 @@ fn open(location: &Location) -> Store {
     std::thread::spawn(move || Store::open(&location, at(0)).unwrap()).join().unwrap()
 }
 
-/// So many seconds after a fixed instant.
+/// So many seconds after a fixed instant: 8 o'clock on a day.
 pub(crate) fn at(seconds: i64) -> Timestamp {
     Timestamp::from_second(1_800_000_000).unwrap() + SignedDuration::from_secs(seconds)
 }
 
 pub(crate) async fn project(store: &Store) -> Project {
     store.create_project("acme", at(0)).await.unwrap().unwrap()
-}
-
-/// A job of two steps that costs two units, known by this key.
-pub(crate) fn job(project: ProjectId, key: &str) -> NewJob {
-    NewJob {
-        id: JobId::new(),
-        project,
-        mode: Mode::Live,
-        key: None,
-        request: r#"{"features":["objects","text"]}"#.to_owned(),
-        input: "{}".to_owned(),
-        steps: [Feature::Objects, Feature::Text].map(|feature| NewStep { id: StepId::new(), feature }).into(),
-        units: 2,
-        deadline: at(600),
-        idempotency: Some(Idempotency { key_hash: key.as_bytes().to_vec(), fingerprint: b"what".to_vec() }),
-    }
-}
-
-/// Accepts a job under this key.
-pub(crate) async fn accepted(store: &Store, project: ProjectId, key: &str) -> JobId {
-    let job = job(project, key);
-    let id = job.id;
-    assert_eq!(store.accept(job, at(1)).await, Ok(Acceptance::Accepted));
-    id
-}
-
-pub(crate) fn claim(owner: &str, lease_until: i64) -> Claim {
-    Claim { owner: owner.to_owned(), limit: 10, lease_until: at(lease_until) }
-}
-
-pub(crate) fn closing(status: JobStatus, used: u64) -> Closing {
-    let answer = StoredAnswer { status: 200, headers: "{}".to_owned(), body: b"answer".to_vec() };
-    Closing { status, error: None, used, answer, expires_at: at(1000) }
 }

@@ -31,7 +31,7 @@ async fn principal(store: &Store, secret: &ApiSecret, seconds: i64) -> Principal
 }
 
 on_both! {
-    async fn a_project_is_made_once(place: Place) {
+    async fn a_project_is_made_once(place: &Place) {
         let made = project(&place.store).await;
         assert_eq!(place.store.create_project("acme", at(5)).await, Ok(None));
         assert_eq!(place.store.project("acme").await, Ok(Some(made.clone())));
@@ -41,7 +41,7 @@ on_both! {
         assert_eq!(place.store.projects().await, Ok(vec![made]));
     }
 
-    async fn a_key_opens_its_project_until_it_ends(place: Place) {
+    async fn a_key_opens_its_project_until_it_ends(place: &Place) {
         let store = &place.store;
         let project = project(store).await.id;
         let secret = ApiSecret::generate(Mode::Test);
@@ -66,7 +66,7 @@ on_both! {
         assert_eq!(store.key(KeyId::new()).await, Ok(None));
     }
 
-    async fn a_rotated_key_overlaps_with_the_old_one(place: Place) {
+    async fn a_rotated_key_overlaps_with_the_old_one(place: &Place) {
         let store = &place.store;
         let project = project(store).await.id;
         let [old, new] = [(); 2].map(|()| ApiSecret::generate(Mode::Live));
@@ -80,7 +80,7 @@ on_both! {
         assert_eq!(again, Ok(None), "a key that ends sooner is not given more time");
     }
 
-    async fn the_last_use_is_written_once_a_minute(place: Place) {
+    async fn the_last_use_is_written_once_a_minute(place: &Place) {
         let store = &place.store;
         let project = project(store).await.id;
         let id = store.create_key(new_key(project, &ApiSecret::generate(Mode::Live)), at(1)).await.unwrap();
@@ -90,7 +90,7 @@ on_both! {
         }
     }
 
-    async fn another_hasher_is_noticed(place: Place) {
+    async fn another_hasher_is_noticed(place: &Place) {
         assert_eq!(place.store.knows_hasher(&hasher()).await, Ok(true), "the first one becomes it");
         let store = place.again();
         assert_eq!(store.knows_hasher(&KeyHasher::new(b"another")).await, Ok(false));

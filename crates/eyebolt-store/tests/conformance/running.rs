@@ -1,14 +1,13 @@
-use eyebolt_store::{Fenced, Heartbeat, StepOutcome};
-use eyebolt_types::{JobStatus, Mode};
+use eyebolt_store::{Cancellation, Fenced, Heartbeat};
+use eyebolt_types::{JobStatus, Mode, StepStatus};
 
-use crate::place::{Place, accepted, at, claim, closing, on_both, project};
-
-fn found(position: u32, what: &str) -> StepOutcome {
-    StepOutcome { position, model: None, result: Ok(what.as_bytes().to_vec()), started_at: at(3) }
-}
+use crate::{
+    place::{Place, at, on_both, project},
+    sample::{PROBLEM, accepted, broke, closing, found, lease, running, stored},
+};
 
 on_both! {
-    async fn jobs_are_claimed_once_oldest_first(place: Place) {
+    async fn jobs_are_claimed_once_oldest_first(place: &Place) {
         let store = &place.store;
         let project = project(store).await.id;
         let mut all = Vec::new();
@@ -17,14 +16,16 @@ on_both! {
         }
         let mut leased = Vec::new();
         for _ in 0..3 {
-            leased.extend(store.claim(claim("w", 20), at(2)).await.unwrap());
+            leased.extend(store.claim(lease("w", 20), 10, at(2)).await.unwrap());
         }
-        assert_eq!(leased.iter().map(|job| job.id).collect::<Vec<_>>(), all);
-        assert_eq!(leased[0].steps, [0, 1]);
-        assert_eq!(store.claim(claim("w", 20), at(2)).await, Ok(vec![]));
+        assert_eq!(leased.iter().map(|leased| leased.job.id).collect::<Vec<_>>(), all);
+        let first = &leased[0];
+        assert_eq!((first.token, first.job.status), (1, JobStatus::Processing));
+        assert_eq!(first.job.started_at, Some(at(2)));
+        assert_eq!(store.claim(lease("w", 20), 10, at(2)).await, Ok(vec![]));
     }
 
-    async fn a_hundred_jobs_go_to_eight_workers_once_each(place: Place) {
+    async fn a_hundred_jobs_go_to_eight_workers_once_each(place: &Place) {
         let project = project(&place.store).await.id;
         for index in 0..100 {
             accepted(&place.store, project, &index.to_string()).await;
@@ -34,11 +35,11 @@ on_both! {
             tokio::spawn(async move {
                 let mut mine = Vec::new();
                 loop {
-                    let more = store.claim(claim(&worker.to_string(), 20), at(2)).await.unwrap();
+                    let more = store.claim(lease(&worker.to_string(), 20), 10, at(2)).await.unwrap();
                     if more.is_empty() {
                         return mine;
                     }
-                    mine.extend(more.into_iter().map(|job| job.id));
+                    mine.extend(more.into_iter().map(|leased| leased.job.id));
                 }
             })
         });
@@ -52,59 +53,121 @@ on_both! {
         assert_eq!(all.len(), 100, "and none was left out");
     }
 
-    // Matrix row 25: whose lease is over, and who wakes after another took the job, changes nothing.
-    async fn a_worker_that_lost_its_lease_is_fenced(place: Place) {
+    // Matrix row 25: whose lease is over, and who wakes after another took the job, changes nothing; what was
+    // committed before stays.
+    async fn a_worker_that_lost_its_lease_is_fenced_and_its_steps_stay(place: &Place) {
         let store = &place.store;
         let project = project(store).await.id;
         let id = accepted(store, project, "k").await;
-        let zombie = store.claim(claim("zombie", 12), at(2)).await.unwrap().remove(0);
-        assert_eq!(store.heartbeat((id, zombie.token), at(13)).await, Ok(Heartbeat::Held));
-        store.finish_step((id, zombie.token), found(0, "kept"), at(4)).await.unwrap().unwrap();
+        let zombie = store.claim(lease("zombie", 12), 10, at(2)).await.unwrap().remove(0);
+        assert_eq!(store.heartbeat(vec![(id, zombie.token)], at(13)).await, Ok(vec![Heartbeat::Held]));
+        store.finish_step((id, zombie.token), found(0, "kept")).await.unwrap().unwrap();
 
-        assert_eq!(store.reap(None, closing(JobStatus::Failed, 0), at(13)).await, Ok((0, 0)), "still leased");
-        assert_eq!(store.reap(None, closing(JobStatus::Failed, 0), at(14)).await, Ok((1, 0)));
-        let heir = store.claim(claim("heir", 30), at(14)).await.unwrap().remove(0);
+        assert_eq!(store.reap(None, lease("r", 99), at(13)).await.unwrap().given_back, 0, "still leased");
+        assert_eq!(store.reap(None, lease("r", 99), at(14)).await.unwrap().given_back, 1);
+        assert_eq!(store.finish_step((id, zombie.token), found(1, "late")).await, Ok(Err(Fenced)), "it waits");
+        let heir = store.claim(lease("heir", 30), 10, at(14)).await.unwrap().remove(0);
         assert!(heir.token > zombie.token);
-        assert_eq!(heir.steps, [1], "a finished step does not run again");
+        let kept = &heir.job.steps[0];
+        assert_eq!((kept.status, kept.result.as_deref()), (StepStatus::Succeeded, Some(&b"kept"[..])));
+        assert_eq!((heir.job.steps[1].status, heir.job.steps[1].attempts), (StepStatus::Pending, 0));
 
-        assert_eq!(store.heartbeat((id, zombie.token), at(40)).await, Ok(Heartbeat::Lost));
-        assert_eq!(store.finish_step((id, zombie.token), found(1, "late"), at(15)).await, Ok(Err(Fenced)));
-        let late = store.close((id, zombie.token), closing(JobStatus::Succeeded, 2), at(15)).await;
-        assert_eq!(late, Ok(Err(Fenced)));
-
-        store.finish_step((id, heir.token), found(1, "mine"), at(16)).await.unwrap().unwrap();
-        store.close((id, heir.token), closing(JobStatus::Succeeded, 2), at(17)).await.unwrap().unwrap();
-        let results = store.step_results(id).await.unwrap();
-        assert_eq!(results, [Some(b"kept".to_vec()), Some(b"mine".to_vec())]);
-        assert_eq!(store.balance(project, Mode::Live).await.unwrap().used, 2, "charged once");
-        let twice = store.close((id, heir.token), closing(JobStatus::Failed, 0), at(18)).await;
-        assert_eq!(twice, Ok(Err(Fenced)), "a terminal state never changes");
+        assert_eq!(store.heartbeat(vec![(id, zombie.token)], at(40)).await, Ok(vec![Heartbeat::Lost]));
+        assert_eq!(store.finish_step((id, zombie.token), found(1, "late")).await, Ok(Err(Fenced)));
+        assert_eq!(store.release((id, zombie.token), vec![found(1, "late")], at(15)).await, Ok(Err(Fenced)));
+        assert_eq!(stored(store, project, id).await, heir.job, "nothing was changed");
+        assert_eq!(store.reap(None, lease("r", 99), at(31)).await.unwrap().given_back, 1, "the lease neither");
     }
 
-    async fn a_restarted_worker_takes_back_its_leases_at_once(place: Place) {
+    async fn a_finished_step_never_changes(place: &Place) {
         let store = &place.store;
         let project = project(store).await.id;
-        let id = accepted(store, project, "k").await;
-        store.claim(claim("host-1/boot-1", 1000), at(2)).await.unwrap();
-        let gone = |owner: &str| Some(owner.to_owned());
-        let closing = || closing(JobStatus::Failed, 0);
-        assert_eq!(store.reap(gone("host-2/"), closing(), at(3)).await, Ok((0, 0)), "another's");
-        assert_eq!(store.reap(gone("host-1/"), closing(), at(3)).await, Ok((1, 0)));
-        assert_eq!(store.claim(claim("host-1/boot-2", 1000), at(3)).await.unwrap()[0].id, id);
-    }
-
-    async fn a_job_that_kills_its_worker_three_times_is_quarantined(place: Place) {
-        let store = &place.store;
-        let project = project(store).await.id;
-        let id = accepted(store, project, "poison").await;
-        for crash in 1..=3 {
-            let now = crash * 100;
-            assert_eq!(store.claim(claim("w", now + 10), at(now)).await.unwrap()[0].id, id, "crash {crash}");
-            let reaped = store.reap(None, closing(JobStatus::Failed, 0), at(now + 11)).await;
-            assert_eq!(reaped, Ok(if crash < 3 { (1, 0) } else { (0, 1) }), "crash {crash}");
+        let lease = running(store, project, "k").await;
+        store.finish_step(lease, found(0, "first")).await.unwrap().unwrap();
+        let step = async |position: usize| stored(store, project, lease.0).await.steps.remove(position);
+        let first = step(0).await;
+        assert_eq!((first.attempts, first.started_at, first.finished_at), (1, Some(at(2)), Some(at(3))));
+        for later in [found(0, "second"), broke(0, true), broke(0, false)] {
+            store.finish_step(lease, later).await.unwrap().unwrap();
+            assert_eq!(step(0).await, first);
         }
-        assert_eq!(store.claim(claim("w", 900), at(800)).await, Ok(vec![]), "never again");
-        let balance = store.balance(project, Mode::Live).await.unwrap();
-        assert_eq!((balance.reserved, balance.used), (0, 0), "and not charged");
+        store.finish_step(lease, broke(1, true)).await.unwrap().unwrap();
+        let failed = step(1).await;
+        assert_eq!((failed.status, failed.error.as_deref()), (StepStatus::Failed, Some(PROBLEM)));
+        store.finish_step(lease, found(1, "late")).await.unwrap().unwrap();
+        assert_eq!(step(1).await, failed);
+    }
+
+    async fn who_answered_is_kept_where_the_outcome_tells(place: &Place) {
+        let store = &place.store;
+        let project = project(store).await.id;
+        let lease = running(store, project, "k").await;
+        let other = Some("objects-2".to_owned());
+        let outcome = eyebolt_store::StepOutcome { model: other.clone(), ..found(0, "things") };
+        store.finish_step(lease, outcome).await.unwrap().unwrap();
+        store.finish_step(lease, found(1, "words")).await.unwrap().unwrap();
+        let steps = stored(store, project, lease.0).await.steps;
+        let models: Vec<_> = steps.into_iter().map(|step| step.model).collect();
+        assert_eq!(models, [other, Some("text-1".to_owned())]);
+    }
+
+    async fn a_job_is_given_back_for_later_with_what_was_tried(place: &Place) {
+        let store = &place.store;
+        let project = project(store).await.id;
+        let lost = running(store, project, "k").await;
+        store.release(lost, vec![broke(0, false), found(1, "words")], at(50)).await.unwrap().unwrap();
+        let job = stored(store, project, lost.0).await;
+        assert_eq!((job.status, job.crashes), (JobStatus::Pending, 0), "no crash");
+        let tried = &job.steps[0];
+        assert_eq!((tried.status, tried.attempts, tried.finished_at), (StepStatus::Pending, 1, None));
+        assert_eq!((tried.error.as_deref(), tried.started_at), (Some(PROBLEM), Some(at(2))));
+        assert_eq!(job.steps[1].status, StepStatus::Succeeded);
+
+        assert_eq!(store.next_claim().await, Ok(Some(at(50))));
+        assert_eq!(store.claim(lease("w", 90), 10, at(49)).await, Ok(vec![]), "its time has not come");
+        assert_eq!(store.release(lost, vec![], at(10)).await, Ok(Err(Fenced)), "once");
+        assert_eq!(store.next_claim().await, Ok(Some(at(50))));
+        let again = store.claim(lease("w", 90), 10, at(50)).await.unwrap().remove(0);
+        assert_eq!((again.token, again.job.started_at), (2, Some(at(1))));
+        assert_eq!(store.next_claim().await, Ok(None));
+
+        store.close((lost.0, 2), closing(JobStatus::Succeeded), at(51)).await.unwrap().unwrap();
+        let steps = stored(store, project, lost.0).await.steps;
+        assert_eq!(steps.iter().map(|step| step.attempts).collect::<Vec<_>>(), [2, 1]);
+        assert_eq!((steps[0].status, steps[0].error.as_deref()), (StepStatus::Succeeded, None));
+        assert_eq!(store.balance(project, Mode::Live).await.unwrap().used, 2);
+    }
+
+    async fn the_next_claim_is_the_earliest(place: &Place) {
+        let store = &place.store;
+        let project = project(store).await.id;
+        let later = running(store, project, "later").await;
+        let sooner = running(store, project, "sooner").await;
+        store.release(later, vec![], at(80)).await.unwrap().unwrap();
+        store.release(sooner, vec![], at(70)).await.unwrap().unwrap();
+        assert_eq!(store.next_claim().await, Ok(Some(at(70))));
+        let claimed = store.claim(lease("w", 90), 1, at(80)).await.unwrap();
+        assert_eq!(claimed[0].job.id, sooner.0, "whose time came first");
+        assert_eq!(store.next_claim().await, Ok(Some(at(80))));
+    }
+
+    async fn a_heartbeat_answers_for_each_lease_in_order(place: &Place) {
+        let store = &place.store;
+        let project = project(store).await.id;
+        let held = running(store, project, "held").await;
+        let unwanted = running(store, project, "unwanted").await;
+        let ended = running(store, project, "ended").await;
+        let forgotten = running(store, project, "forgotten").await;
+        let wish = store.cancel((project, Mode::Live, unwanted.0), lease("c", 20), at(2)).await;
+        assert_eq!(wish, Ok(Cancellation::Requested));
+        store.close(ended, closing(JobStatus::Succeeded), at(3)).await.unwrap().unwrap();
+        let foreign = (held.0, 2);
+        let beat = store.heartbeat(vec![ended, held, foreign, unwanted], at(40)).await.unwrap();
+        assert_eq!(beat, [Heartbeat::Lost, Heartbeat::Held, Heartbeat::Lost, Heartbeat::CancelRequested]);
+        assert_eq!(store.heartbeat(vec![], at(40)).await, Ok(vec![]));
+
+        assert_eq!(store.reap(None, lease("r", 99), at(40)).await.unwrap().given_back, 1);
+        assert_eq!(stored(store, project, forgotten.0).await.status, JobStatus::Pending);
+        assert_eq!(store.reap(None, lease("r", 99), at(41)).await.unwrap().given_back, 2, "each to its time");
     }
 }
