@@ -210,7 +210,8 @@ impl Engine {
         let (decoder, held) = (Arc::clone(&self.decoder), decoding.bytes_needed);
         let work = move |canceled: &Canceled<'_>| {
             let work = Work { header, plan, sessions, canceled };
-            let findings = work.perform(|header| decoder.decode(bytes.as_ref(), header, &decoding), &mut ended);
+            let findings =
+                work.perform(|header| decoder.decode(bytes.as_ref(), header, &decoding), &mut ended);
             memory::give_back(held);
             drop(memory);
             findings

@@ -57,7 +57,11 @@ impl IdempotencyKey {
     /// A key from a part of an address.
     pub(crate) fn named(text: &str) -> Result<Self, ApiError> {
         let sound = (1..=MAX_KEY).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_graphic());
-        if sound { Ok(Self(text.to_owned())) } else { Err(invalid("The key has characters other than visible ASCII.")) }
+        if sound {
+            Ok(Self(text.to_owned()))
+        } else {
+            Err(invalid("The key has characters other than visible ASCII."))
+        }
     }
 
     /// What the store knows it by: the key itself may say something about a client's customers.
@@ -125,7 +129,16 @@ mod tests {
         assert_eq!(key(b"\"a\\\"b\""), key(b"a\"b"));
         assert_eq!(key("k".repeat(255).as_bytes()).unwrap().unwrap().0.len(), 255);
         let long = "k".repeat(256);
-        for bad in [b"".as_slice(), b"\"\"", b"a b", b"\"a b\"", b"\"open", b"a\tb", "schlüssel".as_bytes(), long.as_bytes()] {
+        for bad in [
+            b"".as_slice(),
+            b"\"\"",
+            b"a b",
+            b"\"a b\"",
+            b"\"open",
+            b"a\tb",
+            "schlüssel".as_bytes(),
+            long.as_bytes(),
+        ] {
             assert_eq!(key(bad), Err(ErrorCode::IdempotencyKeyInvalid), "{:?}", String::from_utf8_lossy(bad));
         }
         assert_eq!(IdempotencyKey::of(&HeaderMap::new()).unwrap(), None);

@@ -52,7 +52,9 @@ mod tests {
 
     #[test]
     fn preferences_are_read_and_what_is_strange_is_ignored() {
-        let of = |value: &'static str| Prefer::of(&HeaderMap::from_iter([(PREFER, HeaderValue::from_static(value))]));
+        let of = |value: &'static str| {
+            Prefer::of(&HeaderMap::from_iter([(PREFER, HeaderValue::from_static(value))]))
+        };
         let seconds = |wait| Some(Duration::from_secs(wait));
         assert_eq!(of("wait=10"), Prefer { respond_async: false, wait: seconds(10) });
         assert_eq!(of("respond-async, wait=\"3\"; x=y"), Prefer { respond_async: true, wait: seconds(3) });

@@ -203,9 +203,12 @@ impl From<&EngineError> for ApiError {
             EngineError::ModelFailed { model, source } => {
                 of_backend(Code::ModelFailed, model, source, "failed")
             }
-            EngineError::InvalidParameter { pointer, reason } => {
-                IngestError::Fields(vec![FieldError::new(pointer.clone(), Code::InvalidParameter, reason.clone())]).into()
-            }
+            EngineError::InvalidParameter { pointer, reason } => IngestError::Fields(vec![FieldError::new(
+                pointer.clone(),
+                Code::InvalidParameter,
+                reason.clone(),
+            )])
+            .into(),
             EngineError::LowQuality { verdicts } => low_quality(verdicts),
             EngineError::Canceled
             | EngineError::Died

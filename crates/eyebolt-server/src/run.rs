@@ -6,8 +6,8 @@ use bytes::Bytes;
 use eyebolt_engine::{Engine, Findings, StepReport, digest, models::Model, probe::Header};
 use eyebolt_store::Charging;
 use eyebolt_types::{
-    AnalyzeRequest, Clock, Dedup, ErrorCode, Feature, ImageFormat, Input, Job, JobStatus, Mode, Problem, Results,
-    Warning,
+    AnalyzeRequest, Clock, Dedup, ErrorCode, Feature, ImageFormat, Input, Job, JobStatus, Mode, Problem,
+    Results, Warning,
     id::{ImageId, JobId},
     result::{QualityVerdict, Verdict},
 };
@@ -119,8 +119,7 @@ impl Runner {
         let error = steps.iter().find_map(|(step, _)| step.error.clone());
         let status = if error.is_some() { JobStatus::Failed } else { JobStatus::Succeeded };
         let finished_at = Some(self.clock.now());
-        let state =
-            State { status, finished_at, error, retryable_until: None, charging: Charging::Steps };
+        let state = State { status, finished_at, error, retryable_until: None, charging: Charging::Steps };
         Ok(outline.job(steps, state))
     }
 

@@ -193,7 +193,9 @@ impl Settings {
             Some(path) => read(path)?,
         };
         let (known, defaults) = (Self::variables(), Self::defaults());
-        let ours = |name: &str| name.starts_with("EYEBOLT_") && !NO_SETTINGS.contains(&name);
+        let torture = |name: &str| cfg!(feature = "torture") && name.starts_with("EYEBOLT_TORTURE_");
+        let ours =
+            |name: &str| name.starts_with("EYEBOLT_") && !NO_SETTINGS.contains(&name) && !torture(name);
         for (name, text) in variables.filter(|(name, _)| ours(name)) {
             let key =
                 known.get(&name).ok_or_else(|| SettingsError::UnknownVariable { name: name.clone() })?;

@@ -28,7 +28,8 @@ use crate::{
 /// The fake engine, where this process is told to use it.
 pub(crate) fn analyzer(clock: &Clock) -> Option<Analyzer> {
     let path = std::env::var("EYEBOLT_TORTURE_EFFECTS").ok()?;
-    let file = OpenOptions::new().create(true).append(true).open(&path).expect("the effects file can be written");
+    let file =
+        OpenOptions::new().create(true).append(true).open(&path).expect("the effects file can be written");
     let fake = Arc::new(Fake { effects: Mutex::new(file), delay: delay(), clock: clock.clone() });
     let run = move |attempt| {
         let fake = Arc::clone(&fake);

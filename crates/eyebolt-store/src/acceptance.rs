@@ -137,11 +137,7 @@ impl Store {
     }
 }
 
-fn accept(
-    transaction: &mut dyn Transaction,
-    job: &NewJob,
-    now: Timestamp,
-) -> Result<Acceptance, StoreError> {
+fn accept(transaction: &mut dyn Transaction, job: &NewJob, now: Timestamp) -> Result<Acceptance, StoreError> {
     #[cfg(feature = "torture")]
     if crate::defect::has("late_key") {
         crate::defect::keep_key(job);

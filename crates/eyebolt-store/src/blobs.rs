@@ -56,7 +56,9 @@ impl Blobs {
         if name.rsplit('/').next() == Some(hex::encode(digest).as_str()) {
             return Ok(bytes);
         }
-        Err(StoreError::Corrupt { what: format!("the blob {name} has another content than when it was written") })
+        Err(StoreError::Corrupt {
+            what: format!("the blob {name} has another content than when it was written"),
+        })
     }
 
     /// Removes blobs that no row names, except young ones. How many.
@@ -91,6 +93,7 @@ fn unavailable(error: &dyn std::error::Error) -> StoreError {
     StoreError::Unavailable { reason: error.to_string() }
 }
 
+#[expect(clippy::needless_pass_by_value, reason = "the shape that map_err wants")]
 fn of_store(error: object_store::Error) -> StoreError {
     match &error {
         object_store::Error::NotFound { path, .. } => {

@@ -41,14 +41,14 @@ pub enum Retry {
     Missing,
 }
 
-const STATE: &str = "SELECT status, retryable_until FROM jobs WHERE id = $1 AND project_id = $2 AND mode = $3 FOR UPDATE";
+const STATE: &str =
+    "SELECT status, retryable_until FROM jobs WHERE id = $1 AND project_id = $2 AND mode = $3 FOR UPDATE";
 const TAKE: &str = concat!(
     "UPDATE jobs SET status = 'processing', lease_owner = $1, lease_until = $2, lease_token = lease_token + 1, \
      cancel_requested_at = $3 WHERE id = $4 AND status = 'pending' RETURNING ",
     columns!()
 );
-const REQUEST: &str =
-    "UPDATE jobs SET cancel_requested_at = COALESCE(cancel_requested_at, $1) WHERE id = $2 AND status = 'processing'";
+const REQUEST: &str = "UPDATE jobs SET cancel_requested_at = COALESCE(cancel_requested_at, $1) WHERE id = $2 AND status = 'processing'";
 const AGAIN: &str = "UPDATE jobs SET status = 'pending', round = round + 1, crashes = 0, error = NULL, \
                      finished_at = NULL, retryable_until = NULL, document = NULL, document_digest = NULL, \
                      answer_status = NULL, answer_body = NULL, cancel_requested_at = NULL, not_before = $1, \

@@ -26,7 +26,11 @@ pub(crate) fn keep_key(job: &NewJob) {
 }
 
 /// Writes the key that was kept.
-pub(crate) fn write_key(transaction: &mut dyn Transaction, job: JobId, now: Timestamp) -> Result<(), StoreError> {
+pub(crate) fn write_key(
+    transaction: &mut dyn Transaction,
+    job: JobId,
+    now: Timestamp,
+) -> Result<(), StoreError> {
     let kept = LATE.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert_default().remove(&job);
     if let Some((job, key)) = kept.as_ref().and_then(|job| Some((job, job.idempotency.as_ref()?))) {
         record::reserve(transaction, job, key, now)?;

@@ -91,7 +91,11 @@ pub(crate) fn reserve(
 }
 
 /// Charges the steps that succeeded: each once, however often this is done.
-pub(crate) fn charge(transaction: &mut dyn Transaction, job: JobId, now: Timestamp) -> Result<(), StoreError> {
+pub(crate) fn charge(
+    transaction: &mut dyn Transaction,
+    job: JobId,
+    now: Timestamp,
+) -> Result<(), StoreError> {
     transaction.execute(CHARGE, &[job.to_string().into(), times::micros(now).into()])?;
     Ok(())
 }
@@ -107,7 +111,11 @@ pub(crate) fn note_duplicate(
 }
 
 /// Gives back what an ended job still holds.
-pub(crate) fn release(transaction: &mut dyn Transaction, job: JobId, now: Timestamp) -> Result<(), StoreError> {
+pub(crate) fn release(
+    transaction: &mut dyn Transaction,
+    job: JobId,
+    now: Timestamp,
+) -> Result<(), StoreError> {
     transaction.execute(RELEASE, &[job.to_string().into(), times::micros(now).into()])?;
     Ok(())
 }

@@ -7,8 +7,8 @@
 mod acceptance;
 mod blobs;
 mod closing;
-mod control;
 mod content;
+mod control;
 mod database;
 #[cfg(feature = "torture")]
 mod defect;
@@ -35,8 +35,8 @@ use jiff::Timestamp;
 pub use acceptance::{Acceptance, Idempotency, Lease, NewImage, NewJob, NewStep};
 pub use blobs::Blobs;
 pub use closing::{Answer, Charging, Closing};
-pub use control::{Cancellation, Retry};
 pub use content::{ContentKey, NearEntry, NearSought, Search, Seen, Sought};
+pub use control::{Cancellation, Retry};
 use database::Database;
 pub use database::Location;
 pub use error::StoreError;

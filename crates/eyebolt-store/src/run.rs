@@ -68,7 +68,8 @@ const IMAGE: &str = "SELECT sha256, content FROM images WHERE id = $1";
 const HEARTBEAT: &str = "UPDATE jobs SET lease_until = $1 WHERE id = $2 AND lease_token = $3 \
                          AND status = 'processing' RETURNING cancel_requested_at";
 #[cfg(not(feature = "torture"))]
-const HELD: &str = "SELECT id FROM jobs WHERE id = $1 AND lease_token = $2 AND status = 'processing' FOR UPDATE";
+const HELD: &str =
+    "SELECT id FROM jobs WHERE id = $1 AND lease_token = $2 AND status = 'processing' FOR UPDATE";
 const STEP: &str = "UPDATE steps SET status = $1, attempts = attempts + 1, model = COALESCE($2, model), result = $3, \
                     error = $4, started_at = $5, finished_at = $6 \
                     WHERE job_id = $7 AND position = $8 AND finished_at IS NULL";
@@ -189,8 +190,7 @@ fn held(transaction: &mut dyn Transaction, (job, token): (JobId, i64)) -> Result
         "$3 = 1) FOR UPDATE"
     );
     #[cfg(feature = "torture")]
-    let parameters =
-        [job.to_string().into(), token.into(), i64::from(crate::defect::has("no_fence")).into()];
+    let parameters = [job.to_string().into(), token.into(), i64::from(crate::defect::has("no_fence")).into()];
     #[cfg(not(feature = "torture"))]
     let parameters = [job.to_string().into(), token.into()];
     Ok(transaction.query_one(HELD, &parameters)?.is_some())
@@ -226,8 +226,8 @@ pub(crate) fn write_step(
 pub(crate) fn leased(transaction: &mut dyn Transaction, row: &Row) -> Result<LeasedJob, StoreError> {
     let job = job::stored(transaction, row)?;
     let image = transaction.query_one(IMAGE, &[job.image.to_string().into()])?;
-    let image =
-        image.ok_or_else(|| StoreError::Corrupt { what: format!("{} has no image {}", job.id, job.image) })?;
+    let image = image
+        .ok_or_else(|| StoreError::Corrupt { what: format!("{} has no image {}", job.id, job.image) })?;
     Ok(LeasedJob {
         job,
         token: row.integer(job::TOKEN)?,

@@ -22,8 +22,8 @@ pub use feature::{Detail, Feature};
 pub use geometry::{BoundingBox, Point, Polygon};
 pub use image::{ImageFormat, ImageLimits, Orientation};
 pub use job::{
-    Dedup, DedupStatus, DuplicateKind, Input, Job, JobStatus, Links, Mode, Step, StepStatus, UnknownName, Usage,
-    Warning,
+    Dedup, DedupStatus, DuplicateKind, Input, Job, JobStatus, Links, Mode, Step, StepStatus, UnknownName,
+    Usage, Warning,
 };
 pub use manifest::{ModelId, ModelManifest};
 pub use problem::{FieldError, Problem};

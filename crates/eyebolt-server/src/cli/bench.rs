@@ -16,7 +16,7 @@ use eyebolt_engine::{Findings, bench};
 use eyebolt_store::ApiSecret;
 use eyebolt_types::{AnalyzeRequest, Detail, Feature, Mode, request::QualityGate};
 
-use super::{serve, call::Connection, quickstart::SAMPLE};
+use super::{call::Connection, quickstart::SAMPLE, serve};
 use crate::{
     Declared, Place, Runner, Server, Settings,
     access::{AccessSettings, Keys},

@@ -2,12 +2,16 @@ use std::time::Duration;
 
 use axum::{
     Json,
-    extract::{Path, Query, State, rejection::{PathRejection, QueryRejection}},
+    extract::{
+        Path, Query, State,
+        rejection::{PathRejection, QueryRejection},
+    },
     response::{IntoResponse, Response},
 };
 use eyebolt_store::StoredJob;
 use eyebolt_types::{
-    ErrorCode, Feature, FieldError, Input, Job, JobStatus, Mode, Problem, Results, Scope, Step, Usage, id::JobId,
+    ErrorCode, Feature, FieldError, Input, Job, JobStatus, Mode, Problem, Results, Scope, Step, Usage,
+    id::JobId,
 };
 use http::{HeaderValue, header};
 use jiff::Timestamp;
@@ -288,7 +292,8 @@ fn page(query: ListQuery) -> Result<Page, ApiError> {
 }
 
 fn wrong(name: &str, detail: String) -> ApiError {
-    crate::ingest::IngestError::Fields(vec![FieldError::new(name, ErrorCode::InvalidParameter, detail)]).into()
+    crate::ingest::IngestError::Fields(vec![FieldError::new(name, ErrorCode::InvalidParameter, detail)])
+        .into()
 }
 
 /// The library's message quotes what the client wrote; the names it may write are ours.
@@ -299,7 +304,17 @@ fn in_query(_: &QueryRejection) -> ApiError {
 fn summary(job: &StoredJob) -> Result<JobSummary, ApiError> {
     let features = job.steps.iter().map(|step| step.feature).collect();
     let Job {
-        id, status, mode, input, created_at, started_at, finished_at, usage, error, retryable_until, ..
+        id,
+        status,
+        mode,
+        input,
+        created_at,
+        started_at,
+        finished_at,
+        usage,
+        error,
+        retryable_until,
+        ..
     } = document::so_far(job)?;
     Ok(JobSummary {
         id,

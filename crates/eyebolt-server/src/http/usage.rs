@@ -4,7 +4,11 @@ use axum::{
 };
 use eyebolt_store::{UsageKind, UsageLine};
 use eyebolt_types::{ErrorCode, Feature, FieldError, Mode, Scope, id::KeyId};
-use jiff::{SignedDuration, Timestamp, civil::{Date, Time}, tz::Offset};
+use jiff::{
+    SignedDuration, Timestamp,
+    civil::{Date, Time},
+    tz::Offset,
+};
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 

@@ -71,7 +71,11 @@ impl Jobs {
     }
 
     /// Waits for an end that this process tells, or that the database shows: another process may run the job.
-    pub(crate) async fn await_end(&self, mut waiter: Waiter, patience: Duration) -> Option<Arc<super::Ended>> {
+    pub(crate) async fn await_end(
+        &self,
+        mut waiter: Waiter,
+        patience: Duration,
+    ) -> Option<Arc<super::Ended>> {
         let job = waiter.job();
         let waited = async {
             loop {

@@ -2,7 +2,8 @@
 
 use eyebolt_store::{Charging, StoredJob, StoredStep};
 use eyebolt_types::{
-    Dedup, DedupStatus, ErrorCode, Input, Job, JobStatus, Links, Mode, Problem, Results, Step, StepStatus, Usage, Warning,
+    Dedup, DedupStatus, ErrorCode, Input, Job, JobStatus, Links, Mode, Problem, Results, Step, StepStatus,
+    Usage, Warning,
     id::{JobId, StepId},
 };
 use jiff::Timestamp;
@@ -122,8 +123,8 @@ pub(crate) fn charging(
     (status, code): (JobStatus, Option<ErrorCode>),
     dedup: DedupStatus,
 ) -> Charging {
-    let fruitless = matches!(status, JobStatus::Canceled | JobStatus::Expired)
-        || code == Some(ErrorCode::WorkerDied);
+    let fruitless =
+        matches!(status, JobStatus::Canceled | JobStatus::Expired) || code == Some(ErrorCode::WorkerDied);
     match dedup {
         DedupStatus::Reused => Charging::Duplicate,
         _ if fruitless && job.round == 1 => Charging::Nothing,

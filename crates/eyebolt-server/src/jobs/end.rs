@@ -2,7 +2,9 @@
 
 use bytes::Bytes;
 use eyebolt_store::{Answer, Closing, Document, LeasedJob, MAX_INLINE_DOCUMENT, StepOutcome, StoredJob};
-use eyebolt_types::{Dedup, DedupStatus, ErrorCode, Job, JobStatus, Problem, Results, Step, StepStatus, id::JobId};
+use eyebolt_types::{
+    Dedup, DedupStatus, ErrorCode, Job, JobStatus, Problem, Results, Step, StepStatus, id::JobId,
+};
 use jiff::Timestamp;
 
 use super::{

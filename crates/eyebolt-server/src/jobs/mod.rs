@@ -30,12 +30,12 @@ use tokio::sync::{Notify, Semaphore, watch};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 pub use self::settings::{DedupPolicy, DedupSettings, IdempotencySettings, JobSettings};
+use self::waiting::Waiters;
 pub(crate) use self::{
     control::{Page, Read},
     submit::{Ask, Submitted},
     waiting::{Ended, Waiter},
 };
-use self::waiting::Waiters;
 use crate::Analyzer;
 
 /// The jobs of this process. Cheap to clone; every clone is the same room.

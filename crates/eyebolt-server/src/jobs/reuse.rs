@@ -20,7 +20,9 @@ impl Room {
         caller: &Principal,
         dedup: Dedup,
     ) -> Result<(Dedup, Option<Job>), ApiError> {
-        let Some(of) = dedup.of.filter(|_| dedup.status == DedupStatus::Reused) else { return Ok((dedup, None)) };
+        let Some(of) = dedup.of.filter(|_| dedup.status == DedupStatus::Reused) else {
+            return Ok((dedup, None));
+        };
         let flagged = Dedup { status: DedupStatus::Duplicate, ..dedup };
         let earlier = self.tools.store.job((caller.project, caller.mode), of).await?;
         if earlier.is_none_or(|earlier| earlier.status != JobStatus::Succeeded) {
@@ -58,7 +60,10 @@ impl Room {
         let closing = Closing {
             status: JobStatus::Succeeded,
             error: None,
-            steps: ends.iter().filter_map(|end| end::outcome(&stored, end, true)).collect::<Vec<StepOutcome>>(),
+            steps: ends
+                .iter()
+                .filter_map(|end| end::outcome(&stored, end, true))
+                .collect::<Vec<StepOutcome>>(),
             document: self.keep_document(stored.id, &whole, &told).await?,
             answer: Some(answer),
             expires_at: now + signed(self.rules.idempotency.retention),

@@ -122,7 +122,10 @@ impl JobSettings {
             ));
         }
         if self.deadline < self.lease {
-            found.push(format!("jobs.deadline is {:?}, less than jobs.lease ({:?})", self.deadline, self.lease));
+            found.push(format!(
+                "jobs.deadline is {:?}, less than jobs.lease ({:?})",
+                self.deadline, self.lease
+            ));
         }
         found
     }

@@ -4,8 +4,8 @@ use std::sync::{Arc, atomic::Ordering};
 
 use bytes::Bytes;
 use eyebolt_store::{
-    Acceptance, Idempotency, Known, LeasedJob, NewImage, NewJob, NewStep, Principal, Record, Replays, StoredAnswer,
-    StoredJob, StoredStep, image_blob,
+    Acceptance, Idempotency, Known, LeasedJob, NewImage, NewJob, NewStep, Principal, Record, Replays,
+    StoredAnswer, StoredJob, StoredStep, image_blob,
 };
 use eyebolt_types::{
     ErrorCode, JobStatus, StepStatus,
@@ -270,8 +270,12 @@ impl Room {
         (bytes, sha256, memory): (Bytes, [u8; 32], BodyMemory),
         slot: OwnedSemaphorePermit,
     ) {
-        let leased =
-            LeasedJob { job: just_accepted(job, image, now), token: 1, sha256: sha256.to_vec(), content: None };
+        let leased = LeasedJob {
+            job: just_accepted(job, image, now),
+            token: 1,
+            sha256: sha256.to_vec(),
+            content: None,
+        };
         self.start(leased, Some((bytes, memory)), slot);
     }
 }
@@ -337,4 +341,3 @@ fn with(code: ErrorCode, detail: &str, (name, time): (&str, Timestamp)) -> ApiEr
 fn twice() -> ApiError {
     ApiError::new(ErrorCode::Internal, "A job without a key met another.")
 }
-

@@ -18,21 +18,25 @@ use eyebolt_server::{
     jobs::{IdempotencySettings, JobSettings, Jobs, Rules, Tools},
     place::StorageSettings,
 };
-use eyebolt_store::{ApiSecret, DataLock, NewKey, Store};
+use eyebolt_store::{ApiSecret, Audit, Balance, DataLock, NewKey, Store};
 use eyebolt_types::{
-    AnalyzeRequest, BoundingBox, Clock, ErrorCode, Feature, ImageFormat, ImageLimits, Input, Mode, Problem, Results,
-    Scope,
+    AnalyzeRequest, BoundingBox, Clock, ErrorCode, Feature, ImageFormat, ImageLimits, Input, Mode, Problem,
+    Results, Scope,
     id::{ImageId, KeyId, ProjectId},
     result::{ConfidenceBand, Object, Objects},
 };
 use jiff::{SignedDuration, Timestamp};
+use serde_json::Value;
 use tempfile::TempDir;
 use tokio::{
     sync::{Notify, mpsc, oneshot},
     task::JoinHandle,
 };
 
-use crate::wire::{Answer, Wire, request};
+use crate::{
+    database::Schema,
+    wire::{Answer, FORM, Wire, image, request},
+};
 
 /// Small, so that tests can cross it.
 pub(crate) const MAX_FILE_BYTES: u64 = 64 << 10;
@@ -52,6 +56,12 @@ pub(crate) struct Setup {
     pub(crate) rules: Rules,
     /// The data folder of an app that was stopped.
     pub(crate) folder: Option<TempDir>,
+    /// Where the rows are; none: in the data folder.
+    pub(crate) schema: Option<Arc<Schema>>,
+    /// Its time; none: one of its own.
+    pub(crate) clock: Option<TestClock>,
+    /// The snapshot that answers whoever names no model.
+    pub(crate) snapshot: &'static str,
 }
 
 impl Default for Setup {
@@ -62,14 +72,31 @@ impl Default for Setup {
             idempotency: IdempotencySettings { required: false, ..IdempotencySettings::default() },
             ..Rules::default()
         };
-        Self { http: HttpSettings::default(), access: AccessSettings::default(), rules, folder: None }
+        Self {
+            http: HttpSettings::default(),
+            access: AccessSettings::default(),
+            rules,
+            folder: None,
+            schema: None,
+            clock: None,
+            snapshot: "cats@1",
+        }
+    }
+}
+
+impl Setup {
+    /// The same on PostgreSQL. Several servers of one database need one secret.
+    pub(crate) fn on(schema: &Arc<Schema>) -> Self {
+        let access = AccessSettings { key_secret: "of all servers".into(), ..AccessSettings::default() };
+        Self { access, schema: Some(Arc::clone(schema)), ..Self::default() }
     }
 }
 
 /// What the engine does with an image, by its first bytes.
 ///
-/// `empty` is refused before it is a job, `dark` after. `wait` waits for [`TestApp::release`], `panic` panics, `fail`
-/// fails for a passing reason until [`TestApp::mend`]: of several features all but the first. Anything else shows a cat.
+/// `empty` is refused before it is a job, `dark` after. `wait` waits for [`TestApp::release`], `half` does so after its
+/// first feature. `panic` panics and `fail` fails for a passing reason until [`TestApp::mend`]: of several features all
+/// but the first. `huge` shows thousands of cats, anything else one.
 pub(crate) struct TestApp {
     pub(crate) address: SocketAddr,
     pub(crate) store: Store,
@@ -84,6 +111,7 @@ pub(crate) struct TestApp {
     pub(crate) folder: TempDir,
     pub(crate) jobs: Jobs,
     lock: DataLock,
+    schema: Option<Arc<Schema>>,
     /// One item when an analysis begins (true), and one when it ends or is dropped (false).
     pub(crate) running: mpsc::UnboundedReceiver<bool>,
     pub(crate) seen: mpsc::UnboundedReceiver<Looked>,
@@ -92,6 +120,9 @@ pub(crate) struct TestApp {
     stop: Option<oneshot::Sender<()>>,
     server: JoinHandle<Stopped>,
 }
+
+/// What [`TestApp::analyze`] asks.
+pub(crate) const ANALYZE: &str = "POST /v1/analyze?features=objects";
 
 /// A live key with all scopes that every app knows: what requests show unless they say otherwise.
 pub(crate) static KEY: LazyLock<ApiSecret> = LazyLock::new(|| ApiSecret::generate(Mode::Live));
@@ -121,9 +152,14 @@ impl TestClock {
 }
 
 /// The store of an app in its data folder, with a project and [`KEY`].
-async fn place(folder: &TempDir, clock: &TestClock) -> (Place, DataLock, ProjectId, KeyId) {
-    let storage = StorageSettings { data_dir: folder.path().to_owned(), ..StorageSettings::default() };
-    let opened = Place::open(&storage, &AccessSettings::default(), &clock.clock()).await;
+async fn place(
+    folder: &TempDir,
+    (access, schema): (&AccessSettings, Option<&Schema>),
+    clock: &TestClock,
+) -> (Place, DataLock, ProjectId, KeyId) {
+    let database_url = schema.map(|schema| schema.url().into()).unwrap_or_default();
+    let storage = StorageSettings { data_dir: folder.path().to_owned(), database_url };
+    let opened = Place::open(&storage, access, &clock.clock()).await;
     let (place, lock) = opened.expect("a new place");
     if let Some(project) = place.store.project("acme").await.expect("a store") {
         let key = place.store.keys(project.id).await.expect("a store")[0].id;
@@ -169,18 +205,16 @@ impl TestApp {
         let (began, running) = mpsc::unbounded_channel();
         let (looked, seen) = mpsc::unbounded_channel();
         let (release, broken) = (Arc::new(Notify::new()), Arc::new(AtomicBool::new(true)));
-        let clock = TestClock::new();
+        let clock = setup.clock.unwrap_or_else(TestClock::new);
         let folder = setup.folder.unwrap_or_else(|| tempfile::tempdir().expect("a folder"));
-        let (place, lock, project, key) = place(&folder, &clock).await;
-        let script = Script {
-            began,
-            gate: Arc::clone(&release),
-            broken: Arc::clone(&broken),
-            clock: clock.clock(),
-        };
+        let (place, lock, project, key) =
+            place(&folder, (&setup.access, setup.schema.as_deref()), &clock).await;
+        let snapshot = setup.snapshot;
+        let script =
+            Script { began, gate: Arc::clone(&release), broken: Arc::clone(&broken), clock: clock.clock() };
         let analyzer = Analyzer::new(
             move |bytes: Bytes, sha256, request, declared| {
-                let checked = check(&bytes, sha256, &request);
+                let checked = check(&bytes, (sha256, snapshot), &request);
                 _ = looked.send(Looked { bytes, request, declared });
                 async move { checked }
             },
@@ -212,6 +246,7 @@ impl TestApp {
             folder,
             jobs,
             lock,
+            schema: setup.schema,
             running,
             seen,
             release,
@@ -242,13 +277,61 @@ impl TestApp {
         self.broken.store(false, Ordering::SeqCst);
     }
 
+    /// Asks what is in an image, with these headers beside those of the form.
+    pub(crate) async fn analyze(&self, bytes: &[u8], headers: &[(&str, &str)]) -> Answer {
+        self.ask(ANALYZE, &[&[FORM], headers].concat(), &image(bytes)).await
+    }
+
+    /// The same, not waiting for the answer.
+    pub(crate) async fn begin(&self, bytes: &[u8], headers: &[(&str, &str)]) -> Wire {
+        let mut wire = self.open().await;
+        wire.send(&request(ANALYZE, &[&[FORM], headers].concat(), &image(bytes))).await;
+        wire
+    }
+
+    /// What is read at an address.
+    pub(crate) async fn read(&self, address: &str) -> Value {
+        let answer = self.ask(&format!("GET {address}"), &[], b"").await;
+        assert_eq!(answer.status, 200, "{address}: {}", String::from_utf8_lossy(&answer.body));
+        answer.json()
+    }
+
+    /// A job after its end.
+    pub(crate) async fn end_of(&self, job: &str) -> Value {
+        self.read(&format!("/v1/jobs/{job}?wait=50")).await
+    }
+
+    /// How many analyses began since it was asked last.
+    pub(crate) fn runs(&mut self) -> usize {
+        std::iter::from_fn(|| self.running.try_recv().ok()).filter(|began| *began).count()
+    }
+
+    /// That the ledger is sound, nothing is held any more, and so many units were charged.
+    pub(crate) async fn assert_charged(&self, units: i64) {
+        assert_eq!(self.store.audit().await, Ok(Audit::default()), "the ledger is sound");
+        let balance = self.store.balance(self.project, Mode::Live).await;
+        assert_eq!(balance, Ok(Balance { reserved: 0, used: units }), "what was charged");
+    }
+
     /// Dies without a word to anybody, and starts again in the same folder.
     pub(crate) async fn crash_and_restart(self, setup: Setup) -> Self {
         self.server.abort();
         self.jobs.abandon();
+        self.again(setup).await
+    }
+
+    /// Is stopped as by SIGTERM, and starts again in the same folder.
+    pub(crate) async fn stop_and_restart(mut self, setup: Setup) -> Self {
+        self.stop();
+        (&mut self.server).await.expect("the server does not panic");
+        self.again(setup).await
+    }
+
+    async fn again(self, setup: Setup) -> Self {
         drop(self.lock);
         drop(self.store);
-        Self::set_up(Setup { folder: Some(self.folder), ..setup }).await
+        let (folder, clock) = (Some(self.folder), Some(self.clock));
+        Self::set_up(Setup { folder, clock, schema: self.schema, ..setup }).await
     }
 
     /// Asks the server to stop.
@@ -299,20 +382,28 @@ impl Script {
         _ = self.began.send(true);
         let _running = Running(self.began.clone());
         let Attempt { bytes, request, ended, .. } = attempt;
+        let broken = self.broken.load(Ordering::SeqCst);
         match bytes.get(..4) {
             Some(b"wait") => self.gate.notified().await,
-            Some(b"pani") => panic!("as the test wants it"),
-            Some(b"dark") => return Err(ApiError::new(ErrorCode::TooDark, "The mean brightness is 3 of 255.")),
+            Some(b"pani") if broken => panic!("as the test wants it"),
+            Some(b"dark") => {
+                return Err(ApiError::new(ErrorCode::TooDark, "The mean brightness is 3 of 255."));
+            }
             _ => {}
         }
-        let fails = bytes.starts_with(b"fail") && self.broken.load(Ordering::SeqCst);
+        let fails = bytes.starts_with(b"fail") && broken;
+        let model = request.parameters.objects.model.as_deref().unwrap_or("cats@1");
+        let cats = if bytes.starts_with(b"huge") { 4000 } else { 1 };
         for (index, feature) in request.features.iter().enumerate() {
+            if index > 0 && bytes.starts_with(b"half") {
+                self.gate.notified().await;
+            }
             let failed = fails && (index > 0 || request.features.len() == 1);
-            let problem = || Problem::new(ErrorCode::ModelFailed, "The model cats@1 failed.");
+            let problem = || Problem::new(ErrorCode::ModelFailed, "The model failed.");
             _ = ended.send(StepEnd {
                 feature: *feature,
-                model: Some("cats@1".to_owned()),
-                result: if failed { Err(problem()) } else { Ok(cat()) },
+                model: Some(model.to_owned()),
+                result: if failed { Err(problem()) } else { Ok(found(model, cats)) },
                 started_at: self.clock.now(),
                 finished_at: self.clock.now(),
             });
@@ -321,7 +412,11 @@ impl Script {
     }
 }
 
-fn check(bytes: &[u8], sha256: [u8; 32], request: &AnalyzeRequest) -> Result<Checked, ApiError> {
+fn check(
+    bytes: &[u8],
+    (sha256, snapshot): ([u8; 32], &str),
+    request: &AnalyzeRequest,
+) -> Result<Checked, ApiError> {
     if bytes.starts_with(b"empt") {
         return Err(EngineError::Image(ImageError::Empty).into());
     }
@@ -335,11 +430,11 @@ fn check(bytes: &[u8], sha256: [u8; 32], request: &AnalyzeRequest) -> Result<Che
         megapixels: 0.3072,
         frames: 1,
     };
-    let snapshots = request.features.iter().map(|feature| (*feature, Some("cats@1".to_owned()))).collect();
+    let snapshots = request.features.iter().map(|feature| (*feature, Some(snapshot.to_owned()))).collect();
     Ok(Checked { input, warnings: Vec::new(), snapshots })
 }
 
-fn cat() -> Results {
+fn found(model: &str, cats: usize) -> Results {
     let cat = Object {
         label: "cat".to_owned(),
         confidence: 0.75,
@@ -347,9 +442,9 @@ fn cat() -> Results {
         bounds: BoundingBox { x: 1.0, y: 2.0, width: 3.0, height: 4.0 },
     };
     let objects = Objects {
-        model: "cats@1".to_owned(),
-        confidence_guide: "/v1/models/cats@1#confidence".to_owned(),
-        items: vec![cat],
+        model: model.to_owned(),
+        confidence_guide: format!("/v1/models/{model}#confidence"),
+        items: vec![cat; cats],
     };
     Results { objects: Some(objects), ..Results::default() }
 }

@@ -33,7 +33,7 @@ async fn a_stopping_server_finishes_what_runs_and_takes_nothing_new() {
 }
 
 #[tokio::test]
-async fn what_runs_longer_than_the_drain_is_told_so() {
+async fn who_waits_longer_than_the_drain_learns_where_to_ask_later() {
     let settings = HttpSettings { drain_timeout: Duration::from_millis(10), ..HttpSettings::default() };
     let mut app = TestApp::with(settings).await;
     let mut wire = app.open().await;
@@ -41,8 +41,8 @@ async fn what_runs_longer_than_the_drain_is_told_so() {
     assert_eq!(app.running.recv().await, Some(true));
     app.stop();
     let answer = wire.answer().await;
-    assert_eq!((answer.status, answer.code()), (503, "shutting_down"));
-    assert_eq!(answer.headers["x-should-retry"], "true");
-    assert_eq!(app.running.recv().await, Some(false), "the work was cancelled");
+    assert_eq!((answer.status, answer.json()["status"].as_str()), (202, Some("pending")));
+    assert_eq!(answer.headers["location"], format!("/v1/jobs/{}", answer.json()["id"].as_str().unwrap()));
+    assert_eq!(app.running.recv().await, Some(false), "the work was given back");
     assert_eq!(app.stopped().await, Stopped::CutOff);
 }

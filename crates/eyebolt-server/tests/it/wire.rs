@@ -85,6 +85,16 @@ impl Answer {
         serde_json::from_slice(&self.body).expect("JSON")
     }
 
+    pub(crate) fn header(&self, name: &str) -> Option<&str> {
+        self.headers.get(name).map(String::as_str)
+    }
+
+    /// The id of the job that it tells of.
+    pub(crate) fn job(&self) -> String {
+        let location = self.header("location").expect("an answer that belongs to a job");
+        location.strip_prefix("/v1/jobs/").expect("a job").to_owned()
+    }
+
     pub(crate) fn code(&self) -> &str {
         self.headers.get("x-error-code").map_or("", String::as_str)
     }
@@ -121,7 +131,9 @@ pub(crate) fn redact_ids(value: &Value) -> Value {
         let mut rest = std::mem::take(&mut text);
         while let Some(at) = rest.find(kind) {
             let end = at + kind.len() + 32;
-            let is_id = rest.get(at + kind.len()..end).is_some_and(|id| id.bytes().all(|byte| byte.is_ascii_hexdigit()));
+            let is_id = rest
+                .get(at + kind.len()..end)
+                .is_some_and(|id| id.bytes().all(|byte| byte.is_ascii_hexdigit()));
             let taken = if is_id { end } else { at + kind.len() };
             text.push_str(&rest[..at + kind.len()]);
             if is_id {
@@ -152,6 +164,16 @@ pub(crate) fn request(line: &str, headers: &[(&str, &str)], body: &[u8]) -> Vec<
 
 pub(crate) const FORM: (&str, &str) = ("Content-Type", "multipart/form-data; boundary=edge");
 pub(crate) const JSON: (&str, &str) = ("Content-Type", "application/json");
+
+/// A header with an idempotency key.
+pub(crate) fn key(key: &str) -> (&'static str, &str) {
+    ("Idempotency-Key", key)
+}
+
+/// A form with an image alone.
+pub(crate) fn image(bytes: &[u8]) -> Vec<u8> {
+    form(&[("name=\"image\"", bytes)])
+}
 
 /// A multipart body with the boundary `edge`. Each part: what follows `form-data; ` and further headers, content.
 pub(crate) fn form(parts: &[(&str, &[u8])]) -> Vec<u8> {

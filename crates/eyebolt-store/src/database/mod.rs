@@ -94,7 +94,10 @@ impl Row {
     }
 
     /// The same, where there may be none.
-    pub(crate) fn optional_parsed<T: std::str::FromStr>(&self, column: usize) -> Result<Option<T>, StoreError> {
+    pub(crate) fn optional_parsed<T: std::str::FromStr>(
+        &self,
+        column: usize,
+    ) -> Result<Option<T>, StoreError> {
         let text = self.optional_text(column)?;
         text.map(|text| text.parse().map_err(|_| self.unexpected(column))).transpose()
     }

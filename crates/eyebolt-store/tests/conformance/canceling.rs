@@ -1,4 +1,4 @@
-use eyebolt_store::{Cancellation, Fenced, Heartbeat};
+use eyebolt_store::{Balance, Cancellation, Fenced, Heartbeat};
 use eyebolt_types::{JobStatus, Mode, id::JobId};
 
 use crate::{
@@ -22,7 +22,7 @@ on_both! {
 
         store.close((id, mine.token), closing(JobStatus::Canceled), at(4)).await.unwrap().unwrap();
         assert_eq!(stored(store, project, id).await.status, JobStatus::Canceled);
-        assert_eq!(store.balance(project, Mode::Live).await.unwrap(), eyebolt_store::Balance::default());
+        assert_eq!(store.balance(project, Mode::Live).await.unwrap(), Balance::default());
     }
 
     async fn the_lease_of_a_canceler_that_dies_is_reaped(place: &Place) {
@@ -80,5 +80,51 @@ on_both! {
         let unknown = store.cancel((acme, Mode::Live, JobId::new()), lease("c", 20), at(2)).await;
         assert_eq!(unknown, Ok(Cancellation::Missing));
         assert_eq!(store.claim(lease("w", 20), 10, at(2)).await.unwrap()[0].job.id, waits);
+    }
+
+    // Matrix row 46, a job that runs: whoever holds the lease ends it twice at once, as done and as canceled.
+    async fn of_two_ends_at_once_one_holds_and_the_ledger_agrees(place: &Place) {
+        let (store, project) = (&place.store, project(&place.store).await.id);
+        let other = place.again();
+        let mut used = 0;
+        for round in 0..20 {
+            let lease = running(store, project, &round.to_string()).await;
+            let (done, canceled) = tokio::join!(
+                store.close(lease, closing(JobStatus::Succeeded), at(3)),
+                other.close(lease, closing(JobStatus::Canceled), at(3)),
+            );
+            let (done, canceled) = (done.unwrap().is_ok(), canceled.unwrap().is_ok());
+            assert!(done != canceled, "one of them in round {round}");
+            used += if done { 2 } else { 0 };
+            let expected = if done { JobStatus::Succeeded } else { JobStatus::Canceled };
+            assert_eq!(stored(store, project, lease.0).await.status, expected);
+            assert_eq!(store.balance(project, Mode::Live).await, Ok(Balance { reserved: 0, used }));
+        }
+    }
+
+    // Matrix row 46, a job that waits: a client cancels it while a worker takes it.
+    async fn a_waiting_job_goes_to_the_canceler_or_the_worker(place: &Place) {
+        let (store, project) = (&place.store, project(&place.store).await.id);
+        let other = place.again();
+        let mut used = 0;
+        for round in 0..20 {
+            let id = accepted(store, project, &round.to_string()).await;
+            let (claimed, canceled) = tokio::join!(
+                store.claim(lease("w", 20), 1, at(2)),
+                other.cancel((project, Mode::Live, id), lease("c", 20), at(2)),
+            );
+            let (claimed, canceled) = (claimed.unwrap(), canceled.unwrap());
+            let (token, expected) = match (claimed.as_slice(), canceled) {
+                ([worker], Cancellation::Requested) => {
+                    used += 2;
+                    (worker.token, JobStatus::Succeeded)
+                }
+                ([], Cancellation::Yours(mine)) => (mine.token, JobStatus::Canceled),
+                both => panic!("{both:?} in round {round}"),
+            };
+            store.close((id, token), closing(expected), at(3)).await.unwrap().unwrap();
+            assert_eq!(stored(store, project, id).await.status, expected);
+            assert_eq!(store.balance(project, Mode::Live).await, Ok(Balance { reserved: 0, used }));
+        }
     }
 }

@@ -1,5 +1,5 @@
 use eyebolt_store::{
-    Answer, Balance, Cancellation, Charging, Closing, Document, Fenced, Known, Store, StoredAnswer, StoredJob,
+    Answer, Balance, Charging, Closing, Document, Fenced, Known, Store, StoredAnswer, StoredJob,
 };
 use eyebolt_types::{
     JobStatus, Mode, StepStatus,
@@ -8,7 +8,7 @@ use eyebolt_types::{
 
 use crate::{
     place::{Place, at, on_both, project},
-    sample::{PROBLEM, accepted, broke, closing, ended, found, half_failed, lease, running, stored},
+    sample::{PROBLEM, broke, closing, ended, found, half_failed, lease, running, stored},
 };
 
 /// All that can be read of a job known by the key `k`.
@@ -132,60 +132,12 @@ on_both! {
         let done = whole(store, project, late.0).await;
         assert_eq!(done.0.status, JobStatus::Failed);
         for token in [late.1, heir.token] {
-            assert_eq!(store.close((late.0, token), other.clone(), at(26)).await, Ok(Err(Fenced)), "it has ended");
+            let end = store.close((late.0, token), other.clone(), at(26)).await;
+            assert_eq!(end, Ok(Err(Fenced)), "it has ended");
             let step = store.finish_step((late.0, token), broke(1, true)).await;
             assert_eq!(step, Ok(Err(Fenced)));
         }
         assert_eq!(whole(store, project, late.0).await, done);
-    }
-
-    // Matrix row 46, a job that runs: whoever holds the lease ends it twice at once, as done and as canceled.
-    async fn of_two_ends_at_once_one_holds_and_the_ledger_agrees(place: &Place) {
-        let (store, project) = (&place.store, project(&place.store).await.id);
-        let other = place.again();
-        let mut used = 0;
-        for round in 0..20 {
-            let lease = running(store, project, &round.to_string()).await;
-            let (done, canceled) = tokio::join!(
-                store.close(lease, closing(JobStatus::Succeeded), at(3)),
-                other.close(lease, closing(JobStatus::Canceled), at(3)),
-            );
-            let (done, canceled) = (done.unwrap().is_ok(), canceled.unwrap().is_ok());
-            assert!(done != canceled, "one of them in round {round}");
-            used += if done { 2 } else { 0 };
-            let expected = if done { JobStatus::Succeeded } else { JobStatus::Canceled };
-            assert_eq!(stored(store, project, lease.0).await.status, expected);
-            assert_eq!(store.balance(project, Mode::Live).await, Ok(Balance { reserved: 0, used }));
-        }
-    }
-
-    // Matrix row 46, a job that waits: a client cancels it while a worker takes it.
-    async fn a_waiting_job_goes_to_the_canceler_or_the_worker(place: &Place) {
-        let (store, project) = (&place.store, project(&place.store).await.id);
-        let other = place.again();
-        let mut used = 0;
-        for round in 0..20 {
-            let id = accepted(store, project, &round.to_string()).await;
-            let (claimed, canceled) = tokio::join!(
-                store.claim(lease("w", 20), 1, at(2)),
-                other.cancel((project, Mode::Live, id), lease("c", 20), at(2)),
-            );
-            let (claimed, canceled) = (claimed.unwrap(), canceled.unwrap());
-            let expected = match (claimed.as_slice(), canceled) {
-                ([worker], Cancellation::Requested) => {
-                    store.close((id, worker.token), closing(JobStatus::Succeeded), at(3)).await.unwrap().unwrap();
-                    used += 2;
-                    JobStatus::Succeeded
-                }
-                ([], Cancellation::Yours(mine)) => {
-                    store.close((id, mine.token), closing(JobStatus::Canceled), at(3)).await.unwrap().unwrap();
-                    JobStatus::Canceled
-                }
-                both => panic!("{both:?} in round {round}"),
-            };
-            assert_eq!(stored(store, project, id).await.status, expected);
-            assert_eq!(store.balance(project, Mode::Live).await, Ok(Balance { reserved: 0, used }));
-        }
     }
 
     async fn what_failed_can_be_free_of_charge(place: &Place) {

@@ -112,7 +112,8 @@ on_both! {
     async fn a_dead_job_is_never_joined_and_a_later_one_that_lives_is(place: &Place) {
         let store = &place.store;
         let project = project(store).await.id;
-        for (content, status) in [(40, JobStatus::Failed), (50, JobStatus::Canceled), (60, JobStatus::Expired)] {
+        let dead = [(40, JobStatus::Failed), (50, JobStatus::Canceled), (60, JobStatus::Expired)];
+        for (content, status) in dead {
             let job = carried(store, project, (&format!("dead {content}"), content, 1)).await;
             end(store, job, status).await;
             for kind in KINDS {

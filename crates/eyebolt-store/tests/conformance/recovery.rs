@@ -1,4 +1,4 @@
-use eyebolt_store::{Balance, Closing, Fenced, MAX_CRASHES, NewJob};
+use eyebolt_store::{Balance, Closing, Fenced, Lease, MAX_CRASHES, NewJob, Reaped, Store};
 use eyebolt_types::{JobStatus, Mode};
 
 use crate::{
@@ -6,8 +6,9 @@ use crate::{
     sample::{accept, accepted, closing, found, job, lease, running, stored},
 };
 
-fn gone(prefix: &str) -> Option<String> {
-    Some(prefix.to_owned())
+/// Takes back what owners whose names begin so have left.
+async fn reap_of(store: &Store, prefix: &str, lease: Lease, now: i64) -> Reaped {
+    store.reap(Some(prefix.to_owned()), lease, at(now)).await.unwrap()
 }
 
 on_both! {
@@ -30,7 +31,7 @@ on_both! {
         let project = project(store).await.id;
         let id = accepted(store, project, "k").await;
         store.claim(lease("host_1/boot-1", 1000), 10, at(2)).await.unwrap();
-        let take = async |prefix| store.reap(gone(prefix), lease("r", 99), at(3)).await.unwrap().given_back;
+        let take = async |prefix| reap_of(store, prefix, lease("r", 99), 3).await.given_back;
         for another in ["host_2/", "hostA1/", "HOST_1/", "host%", "boot-1", "ost_1/", "host_1/boot-1/"] {
             assert_eq!(take(another).await, 0, "{another} is another's");
         }
@@ -45,7 +46,7 @@ on_both! {
         let runs = NewJob { lease: Some(lease("hostA1/boot", 1000)), ..job(project, "k") };
         accept(store, runs.clone()).await;
         for pattern in ["host_1/", "%", "HOSTa1/"] {
-            let reaped = store.reap(gone(pattern), lease("r", 99), at(3)).await.unwrap();
+            let reaped = reap_of(store, pattern, lease("r", 99), 3).await;
             assert_eq!(reaped.given_back, 0, "{pattern}");
         }
         assert_eq!(stored(store, project, runs.id).await.status, JobStatus::Processing);
@@ -88,9 +89,9 @@ on_both! {
         }
         store.claim(lease("w", 310), 10, at(300)).await.unwrap();
         let first = store.reap(None, lease("me/1", 360), at(311)).await.unwrap().yours.remove(0);
-        let mine = store.reap(gone("me/"), lease("me/1", 360), at(312)).await.unwrap();
+        let mine = reap_of(store, "me/", lease("me/1", 360), 312).await;
         assert_eq!((mine.given_back, mine.yours.len()), (0, 0), "my own lease holds");
-        let second = store.reap(gone("me/"), lease("me/2", 380), at(313)).await.unwrap().yours.remove(0);
+        let second = reap_of(store, "me/", lease("me/2", 380), 313).await.yours.remove(0);
         let third = store.reap(None, lease("other", 460), at(381)).await.unwrap().yours.remove(0);
         assert_eq!([first.token, second.token, third.token], [4, 5, 6]);
         store.close((id, 6), closing(JobStatus::Failed), at(382)).await.unwrap().unwrap();
@@ -102,7 +103,8 @@ on_both! {
         let id = accepted(store, project, "late").await;
         let in_time = NewJob { deadline: at(700), ..job(project, "in time") };
         accept(store, in_time.clone()).await;
-        assert!(store.reap(None, lease("r", 700), at(600)).await.unwrap().yours.is_empty(), "its last instant");
+        let reaped = store.reap(None, lease("r", 700), at(600)).await.unwrap();
+        assert_eq!((reaped.given_back, reaped.yours.len()), (0, 0), "its last instant");
         let reaped = store.reap(None, lease("r", 700), at(601)).await.unwrap();
         assert_eq!((reaped.given_back, reaped.yours.len()), (0, 1));
         let mine = &reaped.yours[0];
@@ -114,13 +116,12 @@ on_both! {
         assert_eq!(store.balance(project, Mode::Live).await.unwrap().reserved, 2, "the other's");
     }
 
-    // Owners of one place share the beginning of their names: what a start takes over is not given back with the
-    // rest.
+    // Owners of one place share the beginning of their names: what a start takes over is not given back again.
     async fn what_a_restarted_worker_takes_over_stays_its_own(place: &Place) {
         let store = &place.store;
         let project = project(store).await.id;
         let id = accepted(store, project, "late").await;
-        let reaped = store.reap(gone("host-1/"), lease("host-1/boot-2", 700), at(601)).await.unwrap();
+        let reaped = reap_of(store, "host-1/", lease("host-1/boot-2", 700), 601).await;
         assert_eq!((reaped.given_back, reaped.yours.len()), (0, 1));
         let token = reaped.yours[0].token;
         store.close((id, token), closing(JobStatus::Expired), at(602)).await.unwrap().unwrap();

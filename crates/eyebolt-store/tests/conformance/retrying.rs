@@ -37,7 +37,7 @@ on_both! {
 
         let lease = store.claim(lease("w", 60), 10, at(11)).await.unwrap().remove(0);
         assert_eq!(lease.token, 2);
-        assert_eq!(store.close((id, 1), half_failed(), at(12)).await, Ok(Err(Fenced)), "the first round is over");
+        assert_eq!(store.close((id, 1), half_failed(), at(12)).await, Ok(Err(Fenced)), "its round is over");
         let end = Closing { steps: vec![found(1, "words")], ..closing(JobStatus::Succeeded) };
         store.close((id, lease.token), end, at(12)).await.unwrap().unwrap();
         assert_eq!(store.balance(project, Mode::Live).await, Ok(Balance { reserved: 0, used: 2 }));
@@ -92,7 +92,7 @@ on_both! {
         assert_eq!(store.retry(whose(project, never), at(900), at(10)).await, Ok(Retry::Final));
         let once = ended(store, project, ("once", closing(JobStatus::Failed))).await;
         let before = stored(store, project, once).await;
-        assert_eq!(store.retry(whose(project, once), at(900), at(500)).await, Ok(Retry::Final), "its time is over");
+        assert_eq!(store.retry(whose(project, once), at(900), at(500)).await, Ok(Retry::Final), "too late");
         assert_eq!(stored(store, project, once).await, before);
         assert_eq!(store.retry(whose(project, once), at(900), at(499)).await, Ok(Retry::Pending));
     }

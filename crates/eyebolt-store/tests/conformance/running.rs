@@ -65,7 +65,7 @@ on_both! {
 
         assert_eq!(store.reap(None, lease("r", 99), at(13)).await.unwrap().given_back, 0, "still leased");
         assert_eq!(store.reap(None, lease("r", 99), at(14)).await.unwrap().given_back, 1);
-        assert_eq!(store.finish_step((id, zombie.token), found(1, "late")).await, Ok(Err(Fenced)), "it waits");
+        assert_eq!(store.finish_step((id, zombie.token), found(1, "late")).await, Ok(Err(Fenced)));
         let heir = store.claim(lease("heir", 30), 10, at(14)).await.unwrap().remove(0);
         assert!(heir.token > zombie.token);
         let kept = &heir.job.steps[0];
@@ -76,7 +76,7 @@ on_both! {
         assert_eq!(store.finish_step((id, zombie.token), found(1, "late")).await, Ok(Err(Fenced)));
         assert_eq!(store.release((id, zombie.token), vec![found(1, "late")], at(15)).await, Ok(Err(Fenced)));
         assert_eq!(stored(store, project, id).await, heir.job, "nothing was changed");
-        assert_eq!(store.reap(None, lease("r", 99), at(31)).await.unwrap().given_back, 1, "the lease neither");
+        assert_eq!(store.reap(None, lease("r", 99), at(31)).await.unwrap().given_back, 1, "nor the lease");
     }
 
     async fn a_finished_step_never_changes(place: &Place) {

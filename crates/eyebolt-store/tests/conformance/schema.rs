@@ -6,7 +6,7 @@ fn tampered(statement: &str) -> StoreError {
     let place = Place::sqlite();
     let Location::Sqlite(path) = &place.location else { unreachable!("it is SQLite") };
     rusqlite::Connection::open(path).unwrap().execute_batch(statement).unwrap();
-    Store::open(&place.location, at(1)).err().expect("a schema that is not ours is refused")
+    Store::open(&place.location, at(1)).expect_err("a schema that is not ours is refused")
 }
 
 #[test]

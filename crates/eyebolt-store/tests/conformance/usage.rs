@@ -3,7 +3,6 @@ use eyebolt_types::{
     Feature, JobStatus, Mode,
     id::{JobId, KeyId, ProjectId},
 };
-use jiff::Timestamp;
 
 use crate::{
     place::{Place, at, on_both, project},
@@ -102,8 +101,8 @@ on_both! {
         store.count_replays(vec![(Replays { mode: Mode::Test, ..replays(key) }, 9)], at(3)).await.unwrap();
         let usage = async |from, before| {
             let lines = store.usage((project, Mode::Live), (at(from), at(before))).await.unwrap();
-            let free = |line: &UsageLine| (line.kind, line.units, line.feature) == (UsageKind::Replay, 0, None);
-            assert!(lines.iter().all(free), "{lines:?}");
+            let what = (UsageKind::Replay, 0, None);
+            assert!(lines.iter().all(|line| (line.kind, line.units, line.feature) == what), "{lines:?}");
             lines.into_iter().map(|line| (line.day, line.key.unwrap(), line.count)).collect::<Vec<_>>()
         };
         let today = [(at(DAY), key, 5), (at(DAY), other, 1)];
@@ -129,7 +128,7 @@ on_both! {
 
         let name = |charge: &Charge| (charge.created_at, charge.job, charge.transfer.clone());
         for limit in [1, 3, 5, 100] {
-            let (mut all, mut after): (Vec<Charge>, (Timestamp, String)) = (Vec::new(), (at(0), String::new()));
+            let (mut all, mut after) = (Vec::<Charge>::new(), (at(0), String::new()));
             loop {
                 let page = store.charges(after.clone(), at(10), limit).await.unwrap();
                 assert!(page.len() <= limit as usize);

@@ -23,8 +23,8 @@ use utoipa::{
 pub(super) use self::{
     errors::{
         AdminCreateErrors, AdminErrors, AdminKeyErrors, AdminProjectErrors, AdminRotateErrors, AliveErrors,
-        AnalyzeErrors, CancelErrors, JobErrors, JobListErrors, KeyErrors, LookUpErrors, ModelErrors, PageErrors,
-        ReadErrors, ReadyErrors, RetryErrors, UsageErrors,
+        AnalyzeErrors, CancelErrors, JobErrors, JobListErrors, KeyErrors, LookUpErrors, ModelErrors,
+        PageErrors, ReadErrors, ReadyErrors, RetryErrors, UsageErrors,
     },
     fields::SimpleFields,
     headers::RetryHeaders,
