@@ -4,6 +4,7 @@
 //! pixels, else a near picture. Candidates come from the bands alone, as in an index. With a JPEG: what decoding it at
 //! each fraction costs, and what the digests add.
 
+#[expect(dead_code, reason = "files go through the engine's own decoders")]
 mod corpus;
 
 use std::{
