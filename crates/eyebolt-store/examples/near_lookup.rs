@@ -1,7 +1,7 @@
 //! How long it takes to look for an image among a million others:
 //! `cargo run --release -p eyebolt-store --example near_lookup [IMAGES [POSTGRES_URL]]`.
 //!
-//! Digests are random, as long as the engine's, and share bands as often as chance wills: four bands of 20 bits each,
+//! Digests are random, as long as the engine's, and share bands as often as chance wills: four bands of 22 bits each,
 //! asked for by 48 probes. Each look-up goes through bytes, pixels and near pictures, and finds nothing.
 
 use std::{
@@ -51,7 +51,7 @@ fn digest() -> Vec<u8> {
 }
 
 fn bands(count: u32) -> Vec<u32> {
-    (0..count).map(|index| ((index % 4) << 20) | (random() as u32 & 0xf_ffff)).collect()
+    (0..count).map(|index| ((index % 4) << 22) | (random() as u32 & 0x3f_ffff)).collect()
 }
 
 fn hash() -> [u8; 32] {
