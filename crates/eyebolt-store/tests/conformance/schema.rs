@@ -11,8 +11,11 @@ fn tampered(statement: &str) -> StoreError {
 
 #[test]
 fn a_newer_schema_is_refused_with_a_remedy() {
-    let error = tampered("INSERT INTO schema_migrations VALUES (4, '0004_later', 'abc', 0)");
-    assert_eq!(error, StoreError::Newer { version: 4, name: "0004_later".to_owned(), known: 3 });
+    let error = tampered("INSERT INTO schema_migrations VALUES (9999, '9999_later', 'abc', 0)");
+    assert!(
+        matches!(&error, StoreError::Newer { version: 9999, name, .. } if name == "9999_later"),
+        "{error}"
+    );
     assert!(error.to_string().contains("run a newer eyebolt"));
 }
 
