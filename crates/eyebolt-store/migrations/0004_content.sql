@@ -1,5 +1,5 @@
--- What the image of a job was, to know it when it comes again. `place` is the beginning of the job's id as a number:
--- it grows with age. No reference to jobs: an entry whose job is gone matches nothing, and is swept with its age.
+-- What the image of a job was, to know it when it comes again. `place` is the job in one number: its millisecond, then
+-- chance. Ids of jobs sort by age. No reference to jobs: an entry whose job is gone matches nothing, and is swept with its age.
 CREATE TABLE contents (
     place {int} NOT NULL,
     job_id TEXT NOT NULL,
@@ -12,8 +12,8 @@ CREATE TABLE contents (
     created_at {int} NOT NULL,
     PRIMARY KEY (place, job_id)
 ) {strict};
-CREATE INDEX contents_by_bytes ON contents (bytes, place);
-CREATE INDEX contents_by_pixels ON contents (pixels, place) WHERE pixels IS NOT NULL;
+CREATE INDEX contents_by_bytes ON contents (bytes, job_id);
+CREATE INDEX contents_by_pixels ON contents (pixels, job_id) WHERE pixels IS NOT NULL;
 CREATE INDEX contents_by_age ON contents (created_at, place);
 
 -- Where near pictures meet: `band` is a digest of project, mode and some signs of a perceptual digest. A band has few

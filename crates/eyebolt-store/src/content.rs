@@ -100,7 +100,7 @@ macro_rules! oldest {
             $column,
             " = $1 AND c.project_id = $2 AND c.mode = $3 AND c.created_at >= $4 AND c.job_id < $5 AND ",
             $counts,
-            " ORDER BY c.place, c.job_id LIMIT 1"
+            " ORDER BY c.job_id LIMIT 1"
         )
     };
 }

@@ -22,7 +22,7 @@ const NEAR_FRAMED: f32 = 0.82;
 const HOPELESS: f32 = 0.4;
 /// Bands of a digest, and signs in each.
 const BANDS: usize = 4;
-const BAND_BITS: usize = 20;
+const BAND_BITS: usize = 22;
 
 /// What is left of a picture to find near-duplicates by: its aspect and the 1023 lowest frequencies of its brightness,
 /// a byte each. 1026 bytes, the first one a version.

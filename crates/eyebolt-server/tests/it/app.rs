@@ -157,7 +157,7 @@ async fn place(
     (access, schema): (&AccessSettings, Option<&Schema>),
     clock: &TestClock,
 ) -> (Place, DataLock, ProjectId, KeyId) {
-    let database_url = schema.map(|schema| schema.url().into()).unwrap_or_default();
+    let database_url = schema.map(|schema| schema.url().as_str().into()).unwrap_or_default();
     let storage = StorageSettings { data_dir: folder.path().to_owned(), database_url };
     let opened = Place::open(&storage, access, &clock.clock()).await;
     let (place, lock) = opened.expect("a new place");

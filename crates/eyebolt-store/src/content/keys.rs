@@ -6,10 +6,12 @@ const SLOTS: i64 = 16;
 /// Slots that a job tries.
 const TRIES: i64 = 4;
 
-/// The beginning of a job's id as a number: milliseconds since 1970, then what tells jobs of one millisecond apart,
-/// nearly always.
+/// A job in one number: milliseconds since 1970, then 20 bits of chance from its id. The counter that an id has between
+/// the two would be the same for all jobs of a millisecond.
 pub(super) fn place(job: JobId) -> i64 {
-    i64::from_str_radix(&hex_digits(job)[..16], 16).expect("an id begins with a time whose first bit is 0")
+    let digits = hex_digits(job);
+    let number = |digits: &str| i64::from_str_radix(digits, 16).expect("an id is hexadecimal");
+    (number(&digits[..12]) << 20) | number(&digits[27..])
 }
 
 /// Which slots of a band a job tries: the first one by chance, but always the same.
@@ -33,12 +35,16 @@ pub(super) fn band((project, mode): (&str, &str), band: u32) -> i64 {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::HashSet;
+
     use super::*;
 
     #[test]
-    fn places_grow_with_age_and_slots_are_all_used() {
+    fn places_grow_with_age_tell_jobs_apart_and_slots_are_all_used() {
         let jobs: Vec<_> = (0..2000).map(|_| JobId::new()).collect();
-        assert!(jobs.windows(2).all(|pair| place(pair[0]) <= place(pair[1])));
+        assert!(jobs.windows(2).all(|pair| place(pair[0]) >> 20 <= place(pair[1]) >> 20));
+        let places: HashSet<_> = jobs.iter().map(|job| place(*job)).collect();
+        assert!(places.len() > 1950, "{} places", places.len());
         let mut slots: Vec<_> = jobs.iter().map(|job| slots(*job).next().unwrap()).collect();
         slots.sort_unstable();
         slots.dedup();

@@ -25,7 +25,7 @@ const CANDIDATES: &str = "SELECT c.job_id, c.perceptual FROM content_bands b JOI
      $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22, $23, \
      $24, $25, $26, $27, $28, $29, $30, $31, $32, $33, $34, $35, $36, $37, $38, $39, $40, $41, \
      $42, $43, $44, $45, $46, $47, $48, $49, $50, $51, $52) \
-     ORDER BY c.place, c.job_id LIMIT 256";
+     ORDER BY c.job_id LIMIT 256";
 const STATUS: &str = "SELECT status FROM jobs WHERE id = $1";
 
 /// Enters a job into its bands. Where several slots in a row are taken, it is left out of that band: those before it
