@@ -29,6 +29,8 @@ pub(crate) struct Payload {
 
 const FEATURES: [&str; 3] = ["objects", "text", "labels"];
 const LONGEST_PADDING: usize = 4000;
+/// More than the server keeps in a row, bytes.
+const LARGE: usize = 40_000;
 
 impl Payload {
     /// A file that nobody sent before. One in sixteen is corrupt, as many are flaky.
@@ -43,7 +45,10 @@ impl Payload {
             Kind::Corrupt => "corrupt",
             Kind::Flaky => "flaky",
         };
-        let padding = "x".repeat(rng.random_range(0..=LONGEST_PADDING));
+        let length = rng.random_range(0..=LONGEST_PADDING);
+        // One in eight is too large for its row, and becomes a blob.
+        let length = if rng.random_range(0..8) == 0 { LARGE + length } else { length };
+        let padding = "x".repeat(length);
         let text = format!("FAKE {word} {:032x} {padding}", rng.random::<u128>());
         let count = rng.random_range(1..=FEATURES.len());
         let features = FEATURES.sample(rng, count).copied().collect::<Vec<_>>().join(",");

@@ -48,6 +48,7 @@ impl Applied {
 
 /// The end of a job, told for the first time.
 pub(super) fn ended(ended: &Ended, job: JobId, applied: Applied) -> Response {
+    crate::failpoint::hit("before_answer");
     let mut response = of_end(ended, job);
     apply(&mut response, applied.header(false));
     response

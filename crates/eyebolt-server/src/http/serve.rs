@@ -4,6 +4,7 @@ use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 
 use axum::Router;
 use http::Request;
+use futures_util::{FutureExt, future::FusedFuture};
 use hyper::{body::Incoming, server::conn::http1};
 use hyper_util::{
     rt::{TokioIo, TokioTimer},
@@ -87,7 +88,8 @@ impl Server {
         connections.patience.stopping.cancel();
         let jobs = &self.app.0.jobs;
         jobs.stop();
-        let drained = graceful.shutdown();
+        // Fused, since it may end before the jobs do.
+        let drained = graceful.shutdown().fuse();
         tokio::pin!(drained);
         let finished = async {
             (&mut drained).await;
@@ -99,10 +101,14 @@ impl Server {
         }
         // Jobs are durable: whoever waits for one learns where to find it later.
         jobs.halt().await;
-        _ = timeout(FAREWELL, &mut drained).await;
+        if !drained.is_terminated() {
+            _ = timeout(FAREWELL, &mut drained).await;
+        }
         self.app.0.halt.cancel();
         // What has not left by then is cut.
-        _ = timeout(FAREWELL, drained).await;
+        if !drained.is_terminated() {
+            _ = timeout(FAREWELL, drained).await;
+        }
         connections.cut.cancel();
         Stopped::CutOff
     }

@@ -173,9 +173,10 @@ impl Jobs {
     pub async fn halt(&self) {
         self.0.stopping.cancel();
         self.0.halting.cancel();
-        self.0.waiters.dismiss();
         self.0.tasks.close();
         self.0.tasks.wait().await;
+        // After the jobs were given back: whoever waits is shown where they stand.
+        self.0.waiters.dismiss();
         self.0.flush_replays().await;
     }
 }

@@ -6,11 +6,11 @@ use eyebolt_types::id::JobId;
 
 /// Runs a test on SQLite and on PostgreSQL.
 macro_rules! on_both {
-    ($($(#[$attribute:meta])* async fn $name:ident($setup:ident: Setup) $body:block)*) => {$(
+    ($($(#[$attribute:meta])* async fn $name:ident($($setup:ident)+: Setup) $body:block)*) => {$(
         mod $name {
             use super::*;
 
-            async fn test($setup: Setup) $body
+            async fn test($($setup)+: Setup) $body
 
             $(#[$attribute])*
             #[tokio::test]

@@ -1,1 +1,60 @@
+//! The examples of the documentation, as they are printed.
 
+use std::{path::Path, process::Command};
+
+use eyebolt_server::jobs::IdempotencySettings;
+
+use crate::app::{KEY, MAX_FILE_BYTES, Setup, TestApp};
+
+/// All blocks of shell of a page, in their order.
+fn blocks(page: &str) -> String {
+    let fenced = page.split("```").skip(1).step_by(2);
+    fenced.filter_map(|block| block.strip_prefix("sh\n")).collect()
+}
+
+/// Runs a page's examples one after the other in a folder of their own. What they print.
+async fn run(page: &str) -> String {
+    for tool in ["curl", "jq", "python3"] {
+        let there = Command::new(tool).arg("--version").output().is_ok();
+        assert!(there, "the examples need {tool}, which is not installed");
+    }
+    let mut setup = Setup::default();
+    setup.rules.idempotency = IdempotencySettings::default();
+    let app = TestApp::set_up(setup).await;
+    let folder = tempfile::tempdir().unwrap();
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    // The engine looks at no pixels, and a file may be no longer here.
+    let photo = std::fs::read(root.join("assets/sample.jpg")).unwrap();
+    std::fs::write(folder.path().join("photo.jpg"), &photo[..photo.len().min(MAX_FILE_BYTES as usize)]).unwrap();
+    let script = blocks(&std::fs::read_to_string(root.join("../../docs").join(page)).unwrap());
+    assert!(script.contains("curl"), "{page} has examples");
+
+    let mut bash = Command::new("bash");
+    bash.args(["-eu", "-o", "pipefail", "-c", &script]).current_dir(&folder);
+    bash.env("EYEBOLT", format!("http://{}", app.address)).env("KEY", KEY.reveal()).env("NO_PROXY", "127.0.0.1");
+    let ran = tokio::task::spawn_blocking(move || bash.output()).await.unwrap().expect("bash");
+    let [printed, complaints] = [ran.stdout, ran.stderr].map(|text| String::from_utf8_lossy(&text).into_owned());
+    assert!(ran.status.success(), "{page}: {}\n{printed}\n{complaints}", ran.status);
+    printed
+}
+
+#[tokio::test]
+async fn the_examples_of_retrying_do_what_they_say() {
+    let printed = run("retrying.md").await;
+    let lines: Vec<_> = printed.lines().map(str::trim).collect();
+    for expected in ["idempotent-replayed: true", "422", "idempotency_key_reused", "succeeded", "bypassed"] {
+        assert!(lines.contains(&expected), "{expected} is not in\n{printed}");
+    }
+    let jobs: Vec<_> = lines.iter().filter(|line| line.starts_with("job_")).collect();
+    assert_eq!(jobs[0], jobs[1], "the loop was told the same job");
+    assert!(printed.contains("\"state\":\"answered\""));
+}
+
+#[tokio::test]
+async fn the_examples_of_jobs_do_what_they_say() {
+    let printed = run("jobs.md").await;
+    let lines: Vec<_> = printed.lines().map(str::trim).collect();
+    for expected in ["succeeded", "objects\tsucceeded\t1\tcats@1", "labels\tsucceeded\t1\tcats@1"] {
+        assert!(lines.contains(&expected), "{expected} is not in\n{printed}");
+    }
+}
