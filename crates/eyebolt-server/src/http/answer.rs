@@ -99,6 +99,13 @@ pub(super) fn document(bytes: Bytes) -> Response {
     (headers, Body::from(bytes)).into_response()
 }
 
+/// The document of a job that was canceled by this request, or before.
+pub(super) fn canceled(bytes: Bytes, job: JobId) -> Response {
+    let mut response = document(bytes);
+    response.headers_mut().insert(header::LOCATION, location(job));
+    response
+}
+
 fn of_end(ended: &Ended, job: JobId) -> Response {
     let mut response = document(ended.body.clone());
     *response.status_mut() = StatusCode::from_u16(ended.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);

@@ -228,7 +228,7 @@ pub(super) async fn cancel_job(caller: Caller, app: State<App>, id: JobId) -> Re
     if job.status.is_terminal()
         && let Read::Ended(bytes) = shared.jobs.read(&caller, id, Duration::ZERO).await?
     {
-        return Ok(answer::document(bytes));
+        return Ok(answer::canceled(bytes, id));
     }
     Ok(answer::accepted(&document::so_far(&job)?))
 }

@@ -167,7 +167,14 @@ impl Jobs {
                 room.end(&leased, super::end::End::Canceled, super::end::Found::default()).await?;
             }
         }
-        self.stored(caller, id).await
+        let job = self.stored(caller, id).await?;
+        match job.status {
+            // It came to its end while the wish was on its way.
+            status if status.is_terminal() && status != JobStatus::Canceled => {
+                Err(ended(ErrorCode::JobNotCancelable, status, "has ended"))
+            }
+            _ => Ok(job),
+        }
     }
 
     /// Runs again what failed of a job.

@@ -27,7 +27,8 @@ const MAX_JUMP: Duration = Duration::from_secs(5);
 
 /// Between two sweeps of records and entries; blobs are swept once an hour.
 /// In a build for crash tests often enough to die in one.
-const SWEEP: Duration = if cfg!(feature = "torture") { Duration::from_secs(1) } else { Duration::from_mins(1) };
+const SWEEP: Duration =
+    if cfg!(feature = "torture") { Duration::from_secs(1) } else { Duration::from_mins(1) };
 const SWEEPS_PER_BLOB_SWEEP: u32 = 60;
 
 /// Rows swept at once.

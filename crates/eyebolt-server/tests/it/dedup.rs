@@ -95,7 +95,11 @@ async fn only_the_same_question_with_an_answer_is_reused() {
         assert_eq!(other.json()["dedup"], seen("duplicate", &first), "{query}");
     }
     for name in ["4", "5"] {
-        assert_eq!(app.analyze(b"dark", &[key(name)]).await.header("dedup-status"), Some("unique"), "it failed");
+        assert_eq!(
+            app.analyze(b"dark", &[key(name)]).await.header("dedup-status"),
+            Some("unique"),
+            "it failed"
+        );
     }
     assert_eq!(app.runs(), 5);
     let running = app.analyze(b"wait", &[key("6"), ("Prefer", "respond-async")]).await.job();
@@ -122,7 +126,10 @@ async fn an_image_is_forgotten_after_the_window() {
     let app = under(DedupPolicy::Flag, Setup::default()).await;
     assert_eq!(app.analyze(b"cat", &[key("1")]).await.status, 200);
     app.clock.advance(SignedDuration::from_hours(24));
-    assert_eq!(app.analyze(b"cat", &[key("2")]).await.header("dedup-status").unwrap().split(';').next(), Some("duplicate"));
+    assert_eq!(
+        app.analyze(b"cat", &[key("2")]).await.header("dedup-status").unwrap().split(';').next(),
+        Some("duplicate")
+    );
     app.clock.advance(SignedDuration::from_hours(25));
     assert_eq!(app.analyze(b"cat", &[key("3")]).await.header("dedup-status"), Some("unique"));
 }

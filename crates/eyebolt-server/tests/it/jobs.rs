@@ -111,7 +111,9 @@ on_both! {
 #[tokio::test]
 async fn what_no_list_has_is_refused() {
     let app = TestApp::start().await;
-    for wrong in ["limit=0", "limit=101", "limit=x", "cursor=x", "status=dead", "created_from=today", "colour=red"] {
+    for wrong in
+        ["limit=0", "limit=101", "limit=x", "cursor=x", "status=dead", "created_from=today", "colour=red"]
+    {
         let answer = app.ask(&format!("GET /v1/jobs?{wrong}"), &[], b"").await;
         assert_eq!((answer.status, answer.header("x-should-retry")), (400, Some("false")), "{wrong}");
         let name = wrong.split('=').next().unwrap();
@@ -129,7 +131,8 @@ async fn jobs_of_others_do_not_exist() {
     let test = app.keys.create(app.project, KeyOrder::new(Mode::Test, "test")).await.unwrap();
     for secret in [other.secret, test.secret] {
         let (name, value) = bearer(secret.reveal());
-        let asked = ["GET /v1/jobs/ID", "GET /v1/jobs/ID/steps", "POST /v1/jobs/ID:cancel", "POST /v1/jobs/ID:retry"];
+        let asked =
+            ["GET /v1/jobs/ID", "GET /v1/jobs/ID/steps", "POST /v1/jobs/ID:cancel", "POST /v1/jobs/ID:retry"];
         for line in asked {
             let answer = app.ask(&line.replace("ID", &job), &[(name, &value)], b"").await;
             assert_eq!((answer.status, answer.code()), (404, "job_not_found"), "{line}");

@@ -164,7 +164,9 @@ async fn a_job_that_runs_is_asked_to_stop() {
     assert_eq!(app.running.recv().await, Some(true));
     let job = app.read("/v1/idempotency-keys/k").await["job"].as_str().unwrap().to_owned();
     let asked = act(&app, &job, "cancel").await;
-    assert_eq!((asked.status, asked.job()), (202, job.clone()));
+    // 200 where it has ended by then.
+    assert!([200, 202].contains(&asked.status));
+    assert_eq!(asked.job(), job);
     assert_eq!(app.running.recv().await, Some(false), "nobody had to release it");
     assert_eq!(waiter.answer().await.code(), "job_canceled");
     let ended = app.end_of(&job).await;

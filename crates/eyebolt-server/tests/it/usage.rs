@@ -67,7 +67,6 @@ async fn days_that_are_none_or_too_many_are_refused() {
     for wrong in [
         "from=2026-02-30",
         "from=yesterday",
-        "to=2026-01-02T00:00:00",
         "from=2026-01-03&to=2026-01-02",
         "from=2025-01-01&to=2026-01-02",
         "to=-9999-01-01",
