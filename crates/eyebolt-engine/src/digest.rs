@@ -17,6 +17,9 @@ pub use self::{
 use crate::{Picture, luma};
 
 /// SHA-256 of bytes.
+///
+/// # Panics
+/// Never: the digest has 32 bytes.
 pub fn sha256(bytes: &[u8]) -> [u8; 32] {
     digest(&SHA256, bytes).as_ref().try_into().expect("SHA-256 has 32 bytes")
 }

@@ -40,7 +40,9 @@ pub(super) async fn run(arguments: Arguments, settings: Settings) -> anyhow::Res
     } else {
         for (_, what, jobs) in lists.into_iter().filter(|(.., jobs)| !jobs.is_empty()) {
             println!("{} jobs {what}:", jobs.len());
-            jobs.iter().for_each(|job| println!("  {job}"));
+            for job in jobs {
+                println!("  {job}");
+            }
         }
     }
     Ok(if audit.is_sound() { ExitCode::SUCCESS } else { ExitCode::FAILURE })

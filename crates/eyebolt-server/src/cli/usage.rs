@@ -15,7 +15,7 @@ use crate::{Place, Settings};
 /// Of `eyebolt usage`.
 #[derive(Debug, Subcommand)]
 pub(super) enum Command {
-    /// Print charges of all projects as CloudEvents, one JSON object a line, oldest first.
+    /// Print charges of all projects as events (`CloudEvents` 1.0), one JSON object a line, oldest first.
     Export {
         /// The member `cursor` of the last event that is known already.
         #[arg(long)]
@@ -54,7 +54,7 @@ fn name(charge: &Charge) -> String {
     format!("{}/{}", charge.job, charge.transfer)
 }
 
-/// CloudEvents 1.0 in its JSON form. The id is the same in every export.
+/// `CloudEvents` 1.0 in its JSON form. The id is the same in every export.
 fn event(charge: &Charge) -> Value {
     json!({
         "specversion": "1.0",

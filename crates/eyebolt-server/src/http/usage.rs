@@ -101,7 +101,7 @@ pub(super) async fn get_usage(
 ) -> Result<Json<UsageReport>, ApiError> {
     let caller = caller.require(Scope::Read)?;
     let query = query.map_err(|_| wrong("query", "from and to are days, as in 2026-11-24".to_owned()))?.0;
-    let (from, to) = days(query, shared.jobs.today())?;
+    let (from, to) = days(&query, shared.jobs.today())?;
     let (lines, reserved) = shared.jobs.usage(&caller, (start(from)?, end(to)?)).await?;
     let data: Vec<_> = lines.into_iter().map(row).collect();
     Ok(Json(UsageReport {
@@ -115,11 +115,11 @@ pub(super) async fn get_usage(
     }))
 }
 
-fn days(query: UsageQuery, today: Date) -> Result<(Date, Date), ApiError> {
+fn days(query: &UsageQuery, today: Date) -> Result<(Date, Date), ApiError> {
     let to = query.to.unwrap_or(today);
     let standard = || to.saturating_sub(SignedDuration::from_hours((DAYS - 1) * 24));
     let from = query.from.unwrap_or_else(standard);
-    let found = i64::from(from.until(to).map(|span| span.get_days()).unwrap_or(i32::MAX)) + 1;
+    let found = i64::from(from.until(to).map_or(i32::MAX, |span| span.get_days())) + 1;
     if !(1..=MAX_DAYS).contains(&found) {
         return Err(wrong("from", format!("to the day in `to` is {found} days, outside 1 to {MAX_DAYS}")));
     }

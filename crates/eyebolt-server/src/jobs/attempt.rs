@@ -25,7 +25,7 @@ use crate::{
 
 /// How an attempt came to its end.
 enum Outcome {
-    Done(Result<Remarks, ApiError>),
+    Done(Result<Box<Remarks>, ApiError>),
     Stopped(Stop),
     Overdue,
     /// The process wants to end.
@@ -152,7 +152,8 @@ impl Room {
                     while let Ok(end) = ends.try_recv() {
                         found.ends.push(end);
                     }
-                    return Ok(Outcome::Done(done.unwrap_or_else(|_| Err(panicked()))));
+                    let done = done.unwrap_or_else(|_| Err(panicked()));
+                    return Ok(Outcome::Done(done.map(Box::new)));
                 }
                 stop = told(stopped) => return Ok(Outcome::Stopped(stop)),
                 () = &mut overdue => return Ok(Outcome::Overdue),
@@ -175,10 +176,11 @@ impl Room {
             return Ok(());
         };
         let lease = (leased.job.id, leased.token);
-        match self.persistently(|| self.tools.store.finish_step(lease, outcome.clone())).await? {
-            Ok(()) => found.committed.push(end),
+        if self.persistently(|| self.tools.store.finish_step(lease, outcome.clone())).await?.is_ok() {
+            found.committed.push(end);
+        } else {
             // The end will be fenced as well; until then the work goes on.
-            Err(_) => tracing::warn!(job = %lease.0, token = lease.1, "fenced: another worker has the job"),
+            tracing::warn!(job = %lease.0, token = lease.1, "fenced: another worker has the job");
         }
         crate::failpoint::hit("after_step_commit");
         Ok(())
@@ -188,14 +190,14 @@ impl Room {
     async fn conclude(
         &self,
         leased: &LeasedJob,
-        done: Result<Remarks, ApiError>,
+        done: Result<Box<Remarks>, ApiError>,
         mut found: Found,
     ) -> Result<(), ApiError> {
         let job = &leased.job;
         let failure = match done {
             Ok(remarks) => {
                 found.dedup = self.recognise(leased, &remarks).await?;
-                found.remarks = remarks;
+                found.remarks = *remarks;
                 found.ends.iter().find_map(|end| end.result.as_ref().err().cloned())
             }
             Err(error) if error.problem().code == ErrorCode::ShuttingDown => {

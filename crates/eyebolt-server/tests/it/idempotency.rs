@@ -133,8 +133,8 @@ async fn other_settings_under_a_used_key_are_refused_and_free() {
 #[tokio::test]
 async fn the_form_of_a_request_does_not_count() {
     let mut app = TestApp::start().await;
-    let (cat, features): ((&str, &[u8]), (&str, &[u8])) =
-        (("name=\"image\"", b"cat"), ("name=\"features\"", b"objects"));
+    let cat = ("name=\"image\"", b"cat".as_slice());
+    let features = ("name=\"features\"", b"objects".as_slice());
     let (line, k) = ("POST /v1/analyze", key("k"));
     let first = app.ask(line, &[FORM, k], &form(&[cat, features])).await;
     assert_eq!(first.status, 200);

@@ -36,7 +36,7 @@ on_both! {
         assert_eq!(app.running.recv().await, Some(true));
         let job = app.read("/v1/idempotency-keys/k").await["job"].clone();
 
-        let mut app = app.crash_and_restart(Setup { schema, access, ..Setup::default() }).await;
+        let mut app = app.crash_and_restart(Setup { access, schema, ..Setup::default() }).await;
         assert_eq!(app.running.recv().await, Some(true), "it is taken back at once");
         let mut retry = app.begin(b"wait", &[key("k")]).await;
         app.read("/healthz").await;
@@ -57,7 +57,7 @@ on_both! {
         assert!(wire.stream.try_read(&mut first).unwrap() > 0, "the answer has begun");
         assert_eq!(app.runs(), 1);
 
-        let mut app = app.crash_and_restart(Setup { schema, access, ..Setup::default() }).await;
+        let mut app = app.crash_and_restart(Setup { access, schema, ..Setup::default() }).await;
         drop(wire);
         let retry = app.analyze(b"huge", &[key("k")]).await;
         assert_eq!((retry.status, retry.header("idempotent-replayed")), (200, Some("true")));
@@ -118,7 +118,7 @@ async fn a_crash_between_two_steps_repeats_the_second_alone() {
 async fn a_crash_during_an_upload_leaves_the_key_free() {
     let app = TestApp::start().await;
     let mut wire = app.open().await;
-    wire.send(&half(&[b'x'; 40_000])).await;
+    wire.send(&half(&vec![b'x'; 40_000])).await;
     app.read("/healthz").await;
     let mut app = app.crash_and_restart(Setup::default()).await;
     drop(wire);
@@ -130,7 +130,7 @@ async fn a_crash_during_an_upload_leaves_the_key_free() {
 async fn a_client_that_goes_during_its_upload_leaves_the_key_free() {
     let mut app = TestApp::start().await;
     let mut wire = app.open().await;
-    wire.send(&half(&[b'x'; 40_000])).await;
+    wire.send(&half(&vec![b'x'; 40_000])).await;
     wire.stream.shutdown().await.unwrap();
     // The server has seen that nothing more comes.
     assert!(wire.is_closed().await || wire.answer().await.status >= 400);

@@ -1,5 +1,7 @@
 //! The server from outside: real sockets and a scripted engine, or the real models behind the rooms.
 
+#![allow(clippy::unwrap_used, reason = "a test that can not go on fails")]
+
 mod access;
 mod admin;
 mod analyze;
