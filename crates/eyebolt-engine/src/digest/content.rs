@@ -7,7 +7,7 @@ pub struct ContentDigests {
     /// BLAKE3 of size, full size and pixels: equal for files that differ in encoding or metadata alone. A picture that
     /// was decoded at a fraction equals those alone that were decoded at the same one.
     pub pixels: [u8; 32],
-    /// Compared with [`perceptual_distance`].
+    /// Compared with [`super::perceptual_distance`].
     pub perceptual: PerceptualDigest,
 }
 

@@ -50,6 +50,9 @@ async fn the_examples_of_retrying_do_what_they_say() {
         assert!(lines.contains(&expected), "{expected} is not in\n{printed}");
     }
     assert!(printed.contains("\"state\":\"answered\""));
+    // The loop was told the same job twice; what is printed before it ends without a new line.
+    let job = lines.iter().find(|line| line.starts_with("job_")).expect("the second run of the loop");
+    assert_eq!(printed.matches(job).count(), 2, "{job} in\n{printed}");
 }
 
 #[tokio::test]

@@ -91,34 +91,12 @@ on_both! {
             assert_eq!(end == "succeeded", answer.status == 200, "{}", answer.code());
             assert!(end == "succeeded" || (end == "canceled" && answer.code() == "job_canceled"));
             assert!([200, 202, 422].contains(&canceled.status));
-            assert!(canceled.status != 200 || canceled.json()["status"] == end, "what it tells is the end");
+            assert!(canceled.status != 200 || end == "canceled", "200 says that it is canceled: {end}");
             assert_eq!(app.analyze(b"wait", &[key(&name)]).await.body, answer.body);
             succeeded += i64::from(end == "succeeded");
             assert_eq!(app.running.recv().await, Some(false));
         }
         app.assert_charged(succeeded).await;
-    }
-}
-
-/// docs/jobs.md: 200 says that it is canceled, 422 that it has ended otherwise.
-#[tokio::test]
-#[ignore = "defect: a job that ends while it is being canceled is answered 200 with status succeeded"]
-async fn a_cancel_that_comes_too_late_says_so() {
-    let mut app = TestApp::start().await;
-    for round in 0..100 {
-        let name = round.to_string();
-        let mut wire = app.begin(b"wait", &[key(&name)]).await;
-        assert_eq!(app.running.recv().await, Some(true));
-        let job = app.read(&format!("/v1/idempotency-keys/{name}")).await["job"].as_str().unwrap().to_owned();
-        let mut cancels = app.open().await;
-        cancels.send(&request(&format!("POST /v1/jobs/{job}:cancel"), &[], b"")).await;
-        for _ in 0..round {
-            tokio::task::yield_now().await;
-        }
-        app.release();
-        let (_, told) = (wire.answer().await, cancels.answer().await);
-        assert!(told.status != 200 || told.json()["status"] == "canceled", "round {round}");
-        assert_eq!(app.running.recv().await, Some(false));
     }
 }
 
