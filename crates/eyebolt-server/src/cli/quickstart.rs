@@ -75,7 +75,7 @@ pub(super) async fn run(arguments: Arguments, mut settings: Settings) -> anyhow:
         print!("{}", table::of_problem("sample.jpg".as_ref(), &problem));
     }
     println!("\nYour own picture:\n  curl -H 'Authorization: Bearer {}' \\", key.reveal());
-    println!("    -H \"Idempotency-Key: $(uuidgen)\" \\");
+    println!("    -H \"Idempotency-Key: $(date +%s%N)\" \\");
     println!("    -F image=@photo.jpg '{url}/v1/analyze?features=objects,text'");
     println!("The API: {url}/openapi.json    The models: {url}/v1/models    The errors: {url}/v1/errors");
     if arguments.keep || (!arguments.once && std::io::stdout().is_terminal()) {
