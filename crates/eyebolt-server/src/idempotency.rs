@@ -26,6 +26,21 @@ impl IdempotencyKey {
         }
         let text = value.to_str().map_err(|_| invalid("The key has characters other than visible ASCII."))?;
         let key = if text.starts_with('"') { unquoted(text)? } else { text.to_owned() };
+        Self::named(&key).map(Some)
+    }
+
+    /// As [`IdempotencyKey::of`], where a key must be there.
+    pub(crate) fn required(headers: &HeaderMap) -> Result<Self, ApiError> {
+        Self::of(headers)?.ok_or_else(|| {
+            let detail = "The header Idempotency-Key is missing.";
+            let mut error = ApiError::new(ErrorCode::IdempotencyKeyMissing, detail).closing();
+            error.problem_mut().params.insert("header".to_owned(), "Idempotency-Key".into());
+            error
+        })
+    }
+
+    /// A key as it is written without quotes.
+    pub(crate) fn named(key: &str) -> Result<Self, ApiError> {
         if key.is_empty() {
             return Err(invalid("The key is empty."));
         }
@@ -41,27 +56,7 @@ impl IdempotencyKey {
         if !key.bytes().all(|byte| byte.is_ascii_graphic()) {
             return Err(invalid("The key has characters other than visible ASCII."));
         }
-        Ok(Some(Self(key)))
-    }
-
-    /// As [`IdempotencyKey::of`], where a key must be there.
-    pub(crate) fn required(headers: &HeaderMap) -> Result<Self, ApiError> {
-        Self::of(headers)?.ok_or_else(|| {
-            let detail = "The header Idempotency-Key is missing.";
-            let mut error = ApiError::new(ErrorCode::IdempotencyKeyMissing, detail).closing();
-            error.problem_mut().params.insert("header".to_owned(), "Idempotency-Key".into());
-            error
-        })
-    }
-
-    /// A key from a part of an address.
-    pub(crate) fn named(text: &str) -> Result<Self, ApiError> {
-        let sound = (1..=MAX_KEY).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_graphic());
-        if sound {
-            Ok(Self(text.to_owned()))
-        } else {
-            Err(invalid("The key has characters other than visible ASCII."))
-        }
+        Ok(Self(key.to_owned()))
     }
 
     /// What the store knows it by: the key itself may say something about a client's customers.
@@ -91,7 +86,7 @@ fn unquoted(text: &str) -> Result<String, ApiError> {
 pub(crate) fn fingerprint(route: &str, request: &AnalyzeRequest, sha256: &[u8; 32]) -> Vec<u8> {
     let asked = AnalyzeRequest { reprocess: false, ..request.clone() };
     // The fields of a struct are written in the order of their declaration, so that equal requests are equal bytes.
-    let asked = serde_json::to_vec(&asked).unwrap_or_default();
+    let asked = serde_json::to_vec(&asked).expect("a request is plain data");
     let mut context = Context::new(&SHA256);
     for part in [b"eyebolt request 1".as_slice(), b"POST", route.as_bytes(), &asked, sha256] {
         context.update(&(part.len() as u64).to_be_bytes());
@@ -104,7 +99,7 @@ pub(crate) fn fingerprint(route: &str, request: &AnalyzeRequest, sha256: &[u8; 3
 /// results.
 pub(crate) fn operation(frozen: &AnalyzeRequest) -> [u8; 32] {
     let asked = AnalyzeRequest { reprocess: false, ..frozen.clone() };
-    let digest = digest(&SHA256, &serde_json::to_vec(&asked).unwrap_or_default());
+    let digest = digest(&SHA256, &serde_json::to_vec(&asked).expect("a request is plain data"));
     digest.as_ref().try_into().expect("SHA-256 has 32 bytes")
 }
 

@@ -76,6 +76,11 @@ impl ApiError {
         self.with("limit_name", name).with("limit", limit).with("found", found)
     }
 
+    /// A parameter, by name, has a value that can't be taken.
+    pub(crate) fn wrong_field(name: &str, detail: String) -> Self {
+        IngestError::Fields(vec![FieldError::new(name, ErrorCode::InvalidParameter, detail)]).into()
+    }
+
     fn at(mut self, errors: Vec<FieldError>) -> Self {
         self.problem.errors = errors;
         self

@@ -8,7 +8,7 @@ use eyebolt_types::{
 use jiff::Timestamp;
 
 use crate::{
-    Closing, ContentKey, Store, StoreError, closing, content,
+    Closing, ContentKey, Store, StoreError, StoredStep, closing, content,
     database::Transaction,
     ledger,
     record::{self, Known},
@@ -77,6 +77,24 @@ pub struct NewStep {
     pub feature: Feature,
     /// The snapshot that answers.
     pub model: Option<String>,
+}
+
+impl NewStep {
+    /// The step as it stands after acceptance, at its place.
+    pub fn pending(self, position: u32) -> StoredStep {
+        StoredStep {
+            position,
+            id: self.id,
+            feature: self.feature,
+            model: self.model,
+            status: StepStatus::Pending,
+            attempts: 0,
+            result: None,
+            error: None,
+            started_at: None,
+            finished_at: None,
+        }
+    }
 }
 
 /// What a retry is known by.

@@ -74,14 +74,25 @@ impl Blobs {
             names.extend(next.filter(|blob| is_old(blob, now)).map(|blob| blob.location.to_string()));
             if names.len() >= BATCH || (ended && !names.is_empty()) {
                 for name in store.unknown_blobs(std::mem::take(&mut names)).await? {
-                    self.files.delete(&name.as_str().into()).await.map_err(of_store)?;
-                    removed += 1;
+                    removed += usize::from(self.remove_old(&name, now).await?);
                 }
             }
             if ended {
                 return Ok(removed);
             }
         }
+    }
+}
+
+impl Blobs {
+    /// Removes a blob, unless it was written anew since it was listed: then its row is on the way.
+    async fn remove_old(&self, name: &str, now: Timestamp) -> Result<bool, StoreError> {
+        let path = name.into();
+        let old = is_old(&self.files.head(&path).await.map_err(of_store)?, now);
+        if old {
+            self.files.delete(&path).await.map_err(of_store)?;
+        }
+        Ok(old)
     }
 }
 

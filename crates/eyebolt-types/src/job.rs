@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use crate::{
-    Feature, ImageFormat, Problem, Results,
+    Dedup, Feature, ImageFormat, Problem, Results,
     id::{ImageId, JobId, StepId},
 };
 
@@ -230,96 +230,6 @@ pub struct Warning {
     pub detail: String,
 }
 
-/// Whether the image was seen before.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-pub struct Dedup {
-    /// What came of looking.
-    pub status: DedupStatus,
-    /// The oldest job that had it.
-    pub of: Option<JobId>,
-    /// In what the two are alike.
-    pub kind: Option<DuplicateKind>,
-}
-
-impl Dedup {
-    /// Nothing was looked for.
-    pub fn none() -> Self {
-        Self { status: DedupStatus::None, of: None, kind: None }
-    }
-}
-
-/// What came of looking for an image among those before it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-#[serde(rename_all = "snake_case")]
-pub enum DedupStatus {
-    /// Nothing was looked for.
-    None,
-    /// It was not seen before.
-    Unique,
-    /// It was seen before, and was analysed all the same.
-    Duplicate,
-    /// It was seen before, and the answer is that of the job that had it.
-    Reused,
-    /// The request asked for the image to be analysed whatever was seen before.
-    Bypassed,
-}
-
-impl DedupStatus {
-    const ALL: [Self; 5] = [Self::None, Self::Unique, Self::Duplicate, Self::Reused, Self::Bypassed];
-
-    /// The name in answers and headers.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::None => "none",
-            Self::Unique => "unique",
-            Self::Duplicate => "duplicate",
-            Self::Reused => "reused",
-            Self::Bypassed => "bypassed",
-        }
-    }
-}
-
-impl FromStr for DedupStatus {
-    type Err = UnknownName;
-
-    fn from_str(name: &str) -> Result<Self, UnknownName> {
-        Self::ALL.into_iter().find(|status| status.name() == name).ok_or(UnknownName)
-    }
-}
-
-/// In what two images are alike.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-#[serde(rename_all = "snake_case")]
-pub enum DuplicateKind {
-    /// They are the same file.
-    Bytes,
-    /// They have the same pixels; encoding or metadata differ.
-    Pixels,
-    /// A person takes them for the same picture.
-    Perceptual,
-}
-
-impl DuplicateKind {
-    const ALL: [Self; 3] = [Self::Bytes, Self::Pixels, Self::Perceptual];
-
-    /// The name in answers and headers.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Bytes => "bytes",
-            Self::Pixels => "pixels",
-            Self::Perceptual => "perceptual",
-        }
-    }
-}
-
-impl FromStr for DuplicateKind {
-    type Err = UnknownName;
-
-    fn from_str(name: &str) -> Result<Self, UnknownName> {
-        Self::ALL.into_iter().find(|kind| kind.name() == name).ok_or(UnknownName)
-    }
-}
-
 /// What a job costs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Usage {
@@ -392,14 +302,6 @@ mod tests {
         for mode in [Mode::Live, Mode::Test] {
             assert_eq!(serde_json::to_string(&mode).unwrap(), format!("{:?}", mode.name()));
             assert_eq!(mode.name().parse(), Ok(mode));
-        }
-        for status in DedupStatus::ALL {
-            assert_eq!(serde_json::to_string(&status).unwrap(), format!("{:?}", status.name()));
-            assert_eq!(status.name().parse(), Ok(status));
-        }
-        for kind in DuplicateKind::ALL {
-            assert_eq!(serde_json::to_string(&kind).unwrap(), format!("{:?}", kind.name()));
-            assert_eq!(kind.name().parse(), Ok(kind));
         }
     }
 }

@@ -4,6 +4,7 @@
 //! thing has one name in code, answers, logs and docs.
 
 mod clock;
+mod dedup;
 pub mod error;
 mod feature;
 mod geometry;
@@ -17,14 +18,12 @@ pub mod result;
 mod scope;
 
 pub use clock::Clock;
+pub use dedup::{Dedup, DedupStatus, DuplicateKind};
 pub use error::ErrorCode;
 pub use feature::{Detail, Feature};
 pub use geometry::{BoundingBox, Point, Polygon};
 pub use image::{ImageFormat, ImageLimits, Orientation};
-pub use job::{
-    Dedup, DedupStatus, DuplicateKind, Input, Job, JobStatus, Links, Mode, Step, StepStatus, UnknownName,
-    Usage, Warning,
-};
+pub use job::{Input, Job, JobStatus, Links, Mode, Step, StepStatus, UnknownName, Usage, Warning};
 pub use manifest::{ModelId, ModelManifest};
 pub use problem::{FieldError, Problem};
 pub use request::AnalyzeRequest;

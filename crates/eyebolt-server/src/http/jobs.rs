@@ -10,8 +10,7 @@ use axum::{
 };
 use eyebolt_store::StoredJob;
 use eyebolt_types::{
-    ErrorCode, Feature, FieldError, Input, Job, JobStatus, Mode, Problem, Results, Scope, Step, Usage,
-    id::JobId,
+    ErrorCode, Feature, Input, Job, JobStatus, Mode, Problem, Results, Scope, Step, Usage, id::JobId,
 };
 use http::{HeaderValue, header};
 use jiff::Timestamp;
@@ -27,7 +26,7 @@ use super::{
 };
 use crate::{
     ApiError,
-    jobs::{Page, Read, document},
+    jobs::{Page, Read, document, missing},
 };
 
 /// Jobs on a page at most, and where nothing is said.
@@ -272,33 +271,25 @@ fn named(id: Named) -> Result<JobId, ApiError> {
     id.ok().and_then(|Path(id)| id.parse().ok()).ok_or_else(missing)
 }
 
-fn missing() -> ApiError {
-    ApiError::new(ErrorCode::JobNotFound, "There is no such job.")
-}
-
 fn page(query: ListQuery) -> Result<Page, ApiError> {
     let limit = query.limit.unwrap_or(LIMIT);
     if !(1..=MAX_LIMIT).contains(&limit) {
-        return Err(wrong("limit", format!("is {limit}, outside 1 to {MAX_LIMIT}")));
+        return Err(ApiError::wrong_field("limit", format!("is {limit}, outside 1 to {MAX_LIMIT}")));
     }
     let after = query.cursor.map(|cursor| cursor.parse()).transpose();
     Ok(Page {
         status: query.status,
         created_from: query.created_from,
         created_before: query.created_before,
-        after: after.map_err(|_| wrong("cursor", "is not the next_cursor of a page".to_owned()))?,
+        after: after
+            .map_err(|_| ApiError::wrong_field("cursor", "is not the next_cursor of a page".to_owned()))?,
         limit,
     })
 }
 
-fn wrong(name: &str, detail: String) -> ApiError {
-    crate::ingest::IngestError::Fields(vec![FieldError::new(name, ErrorCode::InvalidParameter, detail)])
-        .into()
-}
-
 /// The library's message quotes what the client wrote; the names it may write are ours.
 fn in_query(_: &QueryRejection) -> ApiError {
-    wrong("query", "has a name that is not known, or a value that can't be read".to_owned())
+    ApiError::wrong_field("query", "has a name that is not known, or a value that can't be read".to_owned())
 }
 
 fn summary(job: &StoredJob) -> Result<JobSummary, ApiError> {

@@ -95,8 +95,7 @@ async fn limit_headers(State(App(shared)): State<App>, request: Request, next: N
     error.into_response()
 }
 
-/// Ends the request when its time is over, or when a stopping server waits no longer. Dropping the handler's future
-/// cancels its work.
+/// Ends the request when its time is over, or when a stopping server waits no longer. A job that was accepted goes on.
 async fn in_time(State(App(shared)): State<App>, request: Request, next: Next) -> Response {
     let limit = shared.settings.request_timeout;
     tokio::select! {

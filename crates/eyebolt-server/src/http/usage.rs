@@ -3,7 +3,7 @@ use axum::{
     extract::{Query, State, rejection::QueryRejection},
 };
 use eyebolt_store::{UsageKind, UsageLine};
-use eyebolt_types::{ErrorCode, Feature, FieldError, Mode, Scope, id::KeyId};
+use eyebolt_types::{Feature, Mode, Scope, id::KeyId};
 use jiff::{
     SignedDuration, Timestamp,
     civil::{Date, Time},
@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
 use super::{App, accept::AcceptsJson, caller::Caller, openapi::UsageErrors};
-use crate::{ApiError, ingest::IngestError};
+use crate::ApiError;
 
 /// Days in one answer at most, and where nothing is said.
 const MAX_DAYS: i64 = 366;
@@ -100,7 +100,9 @@ pub(super) async fn get_usage(
     query: Result<Query<UsageQuery>, QueryRejection>,
 ) -> Result<Json<UsageReport>, ApiError> {
     let caller = caller.require(Scope::Read)?;
-    let query = query.map_err(|_| wrong("query", "from and to are days, as in 2026-11-24".to_owned()))?.0;
+    let query = query
+        .map_err(|_| ApiError::wrong_field("query", "from and to are days, as in 2026-11-24".to_owned()))?
+        .0;
     let (from, to) = days(&query, shared.jobs.today())?;
     let (lines, reserved) = shared.jobs.usage(&caller, (start(from)?, end(to)?)).await?;
     let data: Vec<_> = lines.into_iter().map(row).collect();
@@ -121,18 +123,23 @@ fn days(query: &UsageQuery, today: Date) -> Result<(Date, Date), ApiError> {
     let from = query.from.unwrap_or_else(standard);
     let found = i64::from(from.until(to).map_or(i32::MAX, |span| span.get_days())) + 1;
     if !(1..=MAX_DAYS).contains(&found) {
-        return Err(wrong("from", format!("to the day in `to` is {found} days, outside 1 to {MAX_DAYS}")));
+        return Err(ApiError::wrong_field(
+            "from",
+            format!("to the day in `to` is {found} days, outside 1 to {MAX_DAYS}"),
+        ));
     }
     Ok((from, to))
 }
 
 fn start(day: Date) -> Result<Timestamp, ApiError> {
     let instant = Offset::UTC.to_timestamp(day.to_datetime(Time::midnight()));
-    instant.map_err(|_| wrong("from", "is no day of our time".to_owned()))
+    instant.map_err(|_| ApiError::wrong_field("from", "is no day of our time".to_owned()))
 }
 
 fn end(day: Date) -> Result<Timestamp, ApiError> {
-    day.tomorrow().map_err(|_| wrong("to", "is no day of our time".to_owned())).and_then(start)
+    day.tomorrow()
+        .map_err(|_| ApiError::wrong_field("to", "is no day of our time".to_owned()))
+        .and_then(start)
 }
 
 fn row(line: UsageLine) -> UsageRow {
@@ -149,8 +156,4 @@ fn row(line: UsageLine) -> UsageRow {
         count: line.count,
         units: line.units,
     }
-}
-
-fn wrong(name: &str, detail: String) -> ApiError {
-    IngestError::Fields(vec![FieldError::new(name, ErrorCode::InvalidParameter, detail)]).into()
 }

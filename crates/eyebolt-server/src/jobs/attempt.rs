@@ -36,11 +36,18 @@ enum Outcome {
 struct Registered<'a> {
     room: &'a Room,
     job: JobId,
+    token: i64,
 }
 
 impl Drop for Registered<'_> {
     fn drop(&mut self) {
-        self.room.running().remove(&self.job);
+        let mut running = self.room.running();
+        // A later attempt at the same job may have taken its place.
+        if running.get(&self.job).is_some_and(|running| running.token == self.token) {
+            running.remove(&self.job);
+        }
+        drop(running);
+        self.room.freed.notify_waiters();
     }
 }
 
@@ -71,7 +78,7 @@ impl Room {
         let job = &leased.job;
         let (stop, mut stopped) = watch::channel(None);
         self.running().insert(job.id, Running { token: leased.token, stop });
-        let _registered = Registered { room: self, job: job.id };
+        let _registered = Registered { room: self, job: job.id, token: leased.token };
         if let Some(end) = self.ends_at_once(&leased) {
             return self.end(&leased, end, Found::default()).await;
         }

@@ -96,9 +96,7 @@ impl Jobs {
     /// Resolves where this process stops and will not begin the job any more.
     async fn left_waiting(&self, job: JobId) {
         self.stopped().await;
-        while self.runs_here(job) {
-            tokio::time::sleep(Duration::from_millis(50)).await;
-        }
+        self.0.until(|running| !running.contains_key(&job)).await;
     }
 
     /// Jobs of the caller, newest first; and whether there are more.
@@ -150,6 +148,11 @@ impl Jobs {
     /// # Errors
     /// `job_not_found`; `job_not_cancelable` where it has ended otherwise.
     pub(crate) async fn cancel(&self, caller: &Principal, id: JobId) -> Result<StoredJob, ApiError> {
+        let (jobs, caller) = (self.clone(), caller.clone());
+        self.to_its_end(async move { jobs.cancel_now(&caller, id).await }).await
+    }
+
+    async fn cancel_now(&self, caller: &Principal, id: JobId) -> Result<StoredJob, ApiError> {
         let room = &self.0;
         let whose = (caller.project, caller.mode, id);
         match room.tools.store.cancel(whose, room.lease(), room.now()).await? {
@@ -227,7 +230,8 @@ impl Room {
     }
 }
 
-fn missing() -> ApiError {
+/// The caller's project has no such job in its mode.
+pub(crate) fn missing() -> ApiError {
     ApiError::new(ErrorCode::JobNotFound, "There is no such job.")
 }
 

@@ -53,7 +53,10 @@ impl Room {
             distance: perceptual_distance,
         };
         let sought = Sought { bytes: None, pixels: Some(content.pixels), near: Some(near) };
-        let seen = self.find((key, Search::Flag), sought).await?;
+        let since = self.dedup_since();
+        // What was found must not be lost to a database that restarts.
+        let look = || self.tools.store.find_content((key, Search::Flag), sought.clone(), since);
+        let seen = self.persistently(look).await?;
         Ok(seen.map(|seen| found(DedupStatus::Duplicate, seen)))
     }
 

@@ -1,6 +1,6 @@
 //! A job as readers get it.
 
-use eyebolt_store::{Charging, StoredJob, StoredStep};
+use eyebolt_store::{Charging, NewStep, StoredJob, StoredStep};
 use eyebolt_types::{
     Dedup, DedupStatus, ErrorCode, Input, Job, JobStatus, Links, Mode, Problem, Results, Step, StepStatus,
     Usage, Warning,
@@ -165,18 +165,7 @@ pub(crate) fn of_end(step: &StoredStep, end: &StepEnd) -> (Step, Option<Results>
 
 /// A step of a job that is nowhere stored.
 pub(crate) fn of_loose_end(end: &StepEnd) -> (Step, Option<Results>) {
-    let step = StoredStep {
-        position: 0,
-        id: StepId::new(),
-        feature: end.feature,
-        model: None,
-        status: StepStatus::Pending,
-        attempts: 0,
-        result: None,
-        error: None,
-        started_at: None,
-        finished_at: None,
-    };
+    let step = NewStep { id: StepId::new(), feature: end.feature, model: None }.pending(0);
     of_end(&step, end)
 }
 

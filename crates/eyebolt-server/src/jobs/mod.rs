@@ -24,7 +24,7 @@ use std::{
 };
 
 use eyebolt_store::{Blobs, Lease, Replays, Store};
-use eyebolt_types::{Clock, id::JobId};
+use eyebolt_types::{Clock, ErrorCode, id::JobId};
 use jiff::{SignedDuration, Timestamp};
 use tokio::sync::{Notify, Semaphore, watch};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
@@ -32,11 +32,11 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 pub use self::settings::{DedupPolicy, DedupSettings, IdempotencySettings, JobSettings};
 use self::waiting::Waiters;
 pub(crate) use self::{
-    control::{Page, Read},
+    control::{Page, Read, missing},
     submit::{Ask, Submitted},
     waiting::{Ended, Waiter},
 };
-use crate::Analyzer;
+use crate::{Analyzer, ApiError};
 
 /// The jobs of this process. Cheap to clone; every clone is the same room.
 #[derive(Debug, Clone)]
@@ -80,6 +80,8 @@ struct Room {
     waiters: Waiters,
     /// A job was accepted, or given back.
     wake: Notify,
+    /// An attempt came to its end.
+    freed: Notify,
     /// There may be pending jobs: new ones queue behind them.
     backlog: AtomicBool,
     replays: Mutex<HashMap<Replays, u64>>,
@@ -121,6 +123,7 @@ impl Jobs {
             running: Mutex::default(),
             waiters: Waiters::default(),
             wake: Notify::new(),
+            freed: Notify::new(),
             backlog: AtomicBool::new(true),
             replays: Mutex::default(),
             stopping: CancellationToken::new(),
@@ -150,16 +153,18 @@ impl Jobs {
         self.0.stopping.cancelled().await;
     }
 
-    /// Whether the job runs in this process.
-    pub(crate) fn runs_here(&self, job: JobId) -> bool {
-        self.0.running().contains_key(&job)
-    }
-
     /// Resolves once no job runs here.
     pub(crate) async fn idle(&self) {
-        while !self.0.running().is_empty() {
-            tokio::time::sleep(std::time::Duration::from_millis(20)).await;
-        }
+        self.0.until(HashMap::is_empty).await;
+    }
+
+    /// Does `work` to its end, although the caller may go away meanwhile: a job that is leased must be begun.
+    async fn to_its_end<T: Send + 'static>(
+        &self,
+        work: impl Future<Output = Result<T, ApiError>> + Send + 'static,
+    ) -> Result<T, ApiError> {
+        let done = self.0.tasks.spawn(work).await;
+        done.unwrap_or_else(|_| Err(ApiError::new(ErrorCode::Internal, "The server made a mistake.")))
     }
 
     /// Drops everything where it stands, as a crash does: leases stay.
@@ -182,6 +187,20 @@ impl Jobs {
 }
 
 impl Room {
+    /// Resolves once this holds of the jobs that run here.
+    async fn until(&self, holds: impl Fn(&HashMap<JobId, Running>) -> bool) {
+        loop {
+            let freed = self.freed.notified();
+            tokio::pin!(freed);
+            // Before the look: an attempt that ends between both is not missed.
+            freed.as_mut().enable();
+            if holds(&self.running()) {
+                return;
+            }
+            freed.await;
+        }
+    }
+
     /// Runs a task of the room.
     fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
         let abandoned = self.abandoned.clone();

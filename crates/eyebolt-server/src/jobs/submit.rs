@@ -5,10 +5,10 @@ use std::sync::{Arc, atomic::Ordering};
 use bytes::Bytes;
 use eyebolt_store::{
     Acceptance, Idempotency, Known, LeasedJob, NewImage, NewJob, NewStep, Principal, Record, Replays,
-    StoredAnswer, StoredJob, StoredStep, image_blob,
+    StoredAnswer, StoredJob, image_blob,
 };
 use eyebolt_types::{
-    ErrorCode, JobStatus, StepStatus,
+    ErrorCode, JobStatus,
     id::{ImageId, JobId, StepId},
 };
 use jiff::Timestamp;
@@ -80,7 +80,9 @@ impl Jobs {
             }
         }
         let checked = room.tools.analyzer.check(&submission).await?;
-        self.accept(caller, (submission, checked), (ask, idempotency)).await
+        let (jobs, caller) = (self.clone(), caller.clone());
+        let accepting = async move { jobs.accept(&caller, (submission, checked), (ask, idempotency)).await };
+        self.to_its_end(accepting).await
     }
 
     async fn accept(
@@ -287,18 +289,6 @@ fn new_steps(snapshots: Vec<(eyebolt_types::Feature, Option<String>)>) -> Vec<Ne
 
 /// What a look at the database would find.
 pub(super) fn just_accepted(job: NewJob, image: ImageId, now: Timestamp) -> StoredJob {
-    let step = |(position, step): (usize, NewStep)| StoredStep {
-        position: position as u32,
-        id: step.id,
-        feature: step.feature,
-        model: step.model,
-        status: StepStatus::Pending,
-        attempts: 0,
-        result: None,
-        error: None,
-        started_at: None,
-        finished_at: None,
-    };
     StoredJob {
         id: job.id,
         project: job.project,
@@ -319,7 +309,7 @@ pub(super) fn just_accepted(job: NewJob, image: ImageId, now: Timestamp) -> Stor
         started_at: Some(now),
         finished_at: None,
         retryable_until: None,
-        steps: job.steps.into_iter().enumerate().map(step).collect(),
+        steps: (0..).zip(job.steps).map(|(position, step)| step.pending(position)).collect(),
     }
 }
 

@@ -156,6 +156,24 @@ async fn a_job_with_a_key_runs_on_when_its_client_goes() {
     app.assert_charged(1).await;
 }
 
+// Matrix row 23: the same, gone in the moment of acceptance. The time stands still here, so that no lease runs out: a
+// job that nobody began would never end.
+#[tokio::test]
+async fn a_job_is_begun_although_its_client_goes_while_it_is_accepted() {
+    let mut app = TestApp::start().await;
+    for round in 0..30 {
+        let name = round.to_string();
+        let wire = app.begin(b"cat", &[key(&name)]).await;
+        app.seen.recv().await.expect("it was looked at");
+        for _ in 0..round {
+            tokio::task::yield_now().await;
+        }
+        drop(wire);
+        let retry = app.analyze(b"cat", &[key(&name), ("Prefer", "wait=5")]).await;
+        assert_eq!(retry.status, 200, "round {round}: {}", retry.code());
+    }
+}
+
 // Matrix row 24.
 #[tokio::test]
 async fn who_waits_no_longer_is_told_where_the_job_is_and_joins_it_later() {
