@@ -58,7 +58,7 @@ const CLOSE: &str = "UPDATE jobs SET status = $1, error = $2, finished_at = $3, 
 #[cfg(feature = "torture")]
 const CLOSE: &str = "UPDATE jobs SET status = $1, error = $2, finished_at = $3, lease_owner = NULL, \
                      lease_until = NULL, document = $4, document_digest = $5, answer_status = $6, answer_body = $7, \
-                     retryable_until = $8 WHERE id = $9 AND ((lease_token = $10 AND status = 'processing') OR $11 = 1)";
+                     retryable_until = $8 WHERE id = $9 AND ((lease_token = $10 AND status = 'processing') OR CAST($11 AS BIGINT) = 1)";
 /// Results that are in the document need no second place.
 const DROP_RESULTS: &str = "UPDATE steps SET result = NULL WHERE job_id = $1 AND result IS NOT NULL";
 const CANCEL_STEPS: &str = "UPDATE steps SET status = 'canceled', finished_at = CAST($2 AS BIGINT) \

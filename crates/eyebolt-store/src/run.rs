@@ -187,7 +187,7 @@ fn held(transaction: &mut dyn Transaction, (job, token): (JobId, i64)) -> Result
     #[cfg(feature = "torture")]
     const HELD: &str = concat!(
         "SELECT id FROM jobs WHERE id = $1 AND ((lease_token = $2 AND status = 'processing') OR ",
-        "$3 = 1) FOR UPDATE"
+        "CAST($3 AS BIGINT) = 1) FOR UPDATE"
     );
     #[cfg(feature = "torture")]
     let parameters = [job.to_string().into(), token.into(), i64::from(crate::defect::has("no_fence")).into()];

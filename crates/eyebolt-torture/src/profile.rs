@@ -40,9 +40,6 @@ pub(crate) struct Arguments {
         required_if_eq("database", "postgres")
     )]
     pub(crate) postgres_url: Option<String>,
-    /// On PostgreSQL, gives the second server a data folder of its own.
-    #[arg(long)]
-    pub(crate) separate_data: bool,
     /// Breaks the server on purpose, to see whether the checker notices.
     #[arg(long, value_enum, default_value_t = Defect::None)]
     pub(crate) defect: Defect,

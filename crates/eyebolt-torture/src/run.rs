@@ -103,9 +103,7 @@ async fn schema(arguments: &Arguments, files: &Files) -> anyhow::Result<Option<S
 fn launches(arguments: &Arguments, files: &Files, schema: Option<&Schema>) -> anyhow::Result<Vec<Launch>> {
     let mut launches: Vec<Launch> = Vec::new();
     for index in 0..arguments.setup().servers {
-        let own = if arguments.separate_data { index } else { 0 };
-        let data = files.0.join(format!("data-{own}"));
-        std::fs::create_dir_all(&data)?;
+        let data = data_folder(&files.0, index)?;
         let seed =
             arguments.seed + launches.last().map_or(0, |last| u64::from(last.address.port()) % 97 + 101);
         let mut address = server::free_address(seed)?;
@@ -119,6 +117,18 @@ fn launches(arguments: &Arguments, files: &Files, schema: Option<&Schema>) -> an
     Ok(launches)
 }
 
+/// A server's own data folder. They share their blobs, as servers on one database must.
+fn data_folder(run: &Path, index: usize) -> anyhow::Result<std::path::PathBuf> {
+    let data = run.join(format!("data-{index}"));
+    std::fs::create_dir_all(&data)?;
+    if index == 0 {
+        std::fs::create_dir_all(data.join("blobs"))?;
+    } else {
+        std::os::unix::fs::symlink("../data-0/blobs", data.join("blobs"))?;
+    }
+    Ok(data)
+}
+
 fn environment(
     arguments: &Arguments,
     effects: &Path,
@@ -126,6 +136,8 @@ fn environment(
 ) -> Vec<(&'static str, String)> {
     let mut environment = vec![
         ("EYEBOLT_DATA_DIR", data.display().to_string()),
+        // Servers on one database hash keys alike.
+        ("EYEBOLT_KEY_SECRET", "a secret of crash tests alone".to_owned()),
         ("EYEBOLT_LOG_FORMAT", "json".to_owned()),
         ("EYEBOLT_JOBS_LEASE", format!("{}ms", arguments.lease_ms)),
         ("EYEBOLT_JOBS_HEARTBEAT", format!("{}ms", arguments.heartbeat_ms)),
