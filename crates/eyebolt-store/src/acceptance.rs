@@ -9,7 +9,7 @@ use jiff::Timestamp;
 
 use crate::{
     Closing, ContentKey, Store, StoreError, StoredStep, closing, content,
-    database::Transaction,
+    database::{Statement, Transaction},
     ledger,
     record::{self, Known},
     times,
@@ -117,10 +117,11 @@ pub enum Acceptance {
 
 const IMAGE: &str = "INSERT INTO images (id, project_id, mode, sha256, bytes, content, created_at) \
                      VALUES ($1, $2, $3, $4, $5, $6, $7) ON CONFLICT (project_id, mode, sha256) DO NOTHING";
-const IMAGE_ID: &str = "SELECT id FROM images WHERE project_id = $1 AND mode = $2 AND sha256 = $3";
 const JOB: &str = "INSERT INTO jobs (id, project_id, mode, key_id, request_id, status, request, input, image_id, dedup, \
                    not_before, deadline_at, created_at, lease_owner, lease_until, lease_token, started_at) \
-                   VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17)";
+                   VALUES ($1, $2, $3, $4, $5, $6, $7, $8, \
+                   (SELECT id FROM images WHERE project_id = $2 AND mode = $3 AND sha256 = $9), \
+                   $10, $11, $12, $13, $14, $15, $16, $17) RETURNING image_id";
 const STEP: &str =
     "INSERT INTO steps (job_id, position, id, feature, model, status) VALUES ($1, $2, $3, $4, $5, $6)";
 
@@ -170,25 +171,22 @@ fn accept(transaction: &mut dyn Transaction, job: &NewJob, now: Timestamp) -> Re
     {
         return Ok(Acceptance::Known(known));
     }
-    let image = insert_image(transaction, job, now)?;
-    insert_job(transaction, job, (image, now))?;
-    insert_steps(transaction, job)?;
+    let mut rows = vec![insert_image(job, now), insert_job(job, now)];
+    rows.extend(job.steps.iter().zip(0..).map(|(step, position)| insert_step(job.id, step, position)));
     if let Some(operation) = job.operation {
         let key = ContentKey { project: job.project, mode: job.mode, operation, job: job.id };
-        content::remember_bytes(transaction, &key, &job.image.sha256, now)?;
+        rows.push(content::remember_bytes(&key, &job.image.sha256, now));
     }
-    ledger::reserve(transaction, (job.id, job.steps.len() as u64), now)?;
-    Ok(Acceptance::Accepted(image))
+    rows.push(ledger::reserve((job.id, job.steps.len() as u64), now));
+    let written = transaction.query_all(&rows)?;
+    let image = written.get(1).and_then(|rows| rows.first()).ok_or(StoreError::Conflict)?;
+    Ok(Acceptance::Accepted(image.parsed(0)?))
 }
 
-fn insert_image(
-    transaction: &mut dyn Transaction,
-    job: &NewJob,
-    now: Timestamp,
-) -> Result<ImageId, StoreError> {
-    let (id, image) = (ImageId::new(), &job.image);
+fn insert_image(job: &NewJob, now: Timestamp) -> Statement {
+    let image = &job.image;
     let row = [
-        id.to_string().into(),
+        ImageId::new().to_string().into(),
         job.project.to_string().into(),
         job.mode.name().into(),
         image.sha256.as_slice().into(),
@@ -196,18 +194,10 @@ fn insert_image(
         image.content.clone().into(),
         times::micros(now).into(),
     ];
-    if transaction.execute(IMAGE, &row)? == 1 {
-        return Ok(id);
-    }
-    let key = [job.project.to_string().into(), job.mode.name().into(), image.sha256.as_slice().into()];
-    transaction.query_one(IMAGE_ID, &key)?.ok_or(StoreError::Conflict)?.parsed(0)
+    (IMAGE, row.into())
 }
 
-fn insert_job(
-    transaction: &mut dyn Transaction,
-    job: &NewJob,
-    (image, now): (ImageId, Timestamp),
-) -> Result<(), StoreError> {
+fn insert_job(job: &NewJob, now: Timestamp) -> Statement {
     let leased = job.lease.as_ref();
     let status = if leased.is_some() { JobStatus::Processing } else { JobStatus::Pending };
     let row = [
@@ -219,7 +209,7 @@ fn insert_job(
         status.name().into(),
         job.request.as_str().into(),
         job.input.as_str().into(),
-        image.to_string().into(),
+        job.image.sha256.as_slice().into(),
         job.dedup.as_str().into(),
         times::micros(now).into(),
         times::micros(job.deadline).into(),
@@ -229,21 +219,17 @@ fn insert_job(
         i64::from(leased.is_some()).into(),
         leased.map(|_| times::micros(now)).into(),
     ];
-    transaction.execute(JOB, &row)?;
-    Ok(())
+    (JOB, row.into())
 }
 
-fn insert_steps(transaction: &mut dyn Transaction, job: &NewJob) -> Result<(), StoreError> {
-    for (position, step) in job.steps.iter().enumerate() {
-        let row = [
-            job.id.to_string().into(),
-            (position as i64).into(),
-            step.id.to_string().into(),
-            step.feature.name().into(),
-            step.model.clone().into(),
-            StepStatus::Pending.name().into(),
-        ];
-        transaction.execute(STEP, &row)?;
-    }
-    Ok(())
+fn insert_step(job: JobId, step: &NewStep, position: i64) -> Statement {
+    let row = [
+        job.to_string().into(),
+        position.into(),
+        step.id.to_string().into(),
+        step.feature.name().into(),
+        step.model.clone().into(),
+        StepStatus::Pending.name().into(),
+    ];
+    (STEP, row.into())
 }

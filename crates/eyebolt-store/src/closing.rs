@@ -4,8 +4,11 @@ use eyebolt_types::{JobStatus, id::JobId};
 use jiff::Timestamp;
 
 use crate::{
-    Document, Fenced, NearEntry, StepOutcome, Store, StoreError, content, database::Transaction, ledger,
-    run::write_step, times,
+    Document, Fenced, NearEntry, StepOutcome, Store, StoreError, content,
+    database::{Statement, Transaction},
+    ledger,
+    run::write_step,
+    times,
 };
 
 /// How a job ends.
@@ -58,7 +61,8 @@ const CLOSE: &str = "UPDATE jobs SET status = $1, error = $2, finished_at = $3, 
 #[cfg(feature = "torture")]
 const CLOSE: &str = "UPDATE jobs SET status = $1, error = $2, finished_at = $3, lease_owner = NULL, \
                      lease_until = NULL, document = $4, document_digest = $5, answer_status = $6, answer_body = $7, \
-                     retryable_until = $8 WHERE id = $9 AND ((lease_token = $10 AND status = 'processing') OR CAST($11 AS BIGINT) = 1)";
+                     retryable_until = $8 WHERE id = $9 \
+                     AND ((lease_token = $10 AND status = 'processing') OR CAST($11 AS BIGINT) = 1)";
 /// Results that are in the document need no second place.
 const DROP_RESULTS: &str = "UPDATE steps SET result = NULL WHERE job_id = $1 AND result IS NOT NULL";
 const CANCEL_STEPS: &str = "UPDATE steps SET status = 'canceled', finished_at = CAST($2 AS BIGINT) \
@@ -114,37 +118,33 @@ pub(crate) fn close(
     }
     #[cfg(feature = "torture")]
     crate::defect::write_key(transaction, job, now)?;
-    end_steps(transaction, job, (closing, now))?;
-    if let Some((pixels, near)) = &closing.content {
-        content::remember_pixels(transaction, job, pixels, Some(near))?;
-    }
-    transaction.execute(EXPIRE, &[times::micros(closing.expires_at).into(), job.to_string().into()])?;
+    let mut rest = end_steps(job, (closing, now));
+    rest.push((EXPIRE, vec![times::micros(closing.expires_at).into(), job.to_string().into()]));
     match closing.charge {
-        Charging::Steps => ledger::charge(transaction, job, now)?,
-        Charging::Duplicate => ledger::note_duplicate(transaction, job, now)?,
+        Charging::Steps => rest.push(ledger::charge(job, now)),
+        Charging::Duplicate => rest.push(ledger::note_duplicate(job, now)),
         Charging::Nothing => {}
     }
     // What every step of a job that succeeded has used up needs no look at what is left.
     if closing.charge != Charging::Steps || closing.status != JobStatus::Succeeded {
-        ledger::release(transaction, job, now)?;
+        rest.push(ledger::release(job, now));
+    }
+    transaction.query_all(&rest)?;
+    if let Some((pixels, near)) = &closing.content {
+        content::remember_pixels(transaction, job, pixels, Some(near))?;
     }
     Ok(Ok(()))
 }
 
-fn end_steps(
-    transaction: &mut dyn Transaction,
-    job: JobId,
-    (closing, now): (&Closing, Timestamp),
-) -> Result<(), StoreError> {
+fn end_steps(job: JobId, (closing, now): (&Closing, Timestamp)) -> Vec<Statement> {
     let in_document = closing.status == JobStatus::Succeeded;
-    for outcome in &closing.steps {
-        write_step(transaction, (job, !in_document), outcome)?;
-    }
+    let mut ends: Vec<_> =
+        closing.steps.iter().map(|outcome| write_step((job, !in_document), outcome)).collect();
     if in_document {
-        transaction.execute(DROP_RESULTS, &[job.to_string().into()])?;
+        ends.push((DROP_RESULTS, vec![job.to_string().into()]));
     }
     if matches!(closing.status, JobStatus::Canceled | JobStatus::Expired) {
-        transaction.execute(CANCEL_STEPS, &[job.to_string().into(), times::micros(now).into()])?;
+        ends.push((CANCEL_STEPS, vec![job.to_string().into(), times::micros(now).into()]));
     }
-    Ok(())
+    ends
 }

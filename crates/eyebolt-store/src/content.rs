@@ -13,7 +13,7 @@ use jiff::Timestamp;
 use self::keys::place;
 use crate::{
     Store, StoreError,
-    database::{Transaction, Value},
+    database::{Statement, Transaction, Value},
     times,
 };
 
@@ -117,13 +117,8 @@ macro_rules! reusable {
     };
 }
 
-/// Keeps the digest of a job's bytes; to be called when the job is accepted. Again: nothing.
-pub(crate) fn remember_bytes(
-    transaction: &mut dyn Transaction,
-    key: &ContentKey,
-    sha256: &[u8; 32],
-    now: Timestamp,
-) -> Result<(), StoreError> {
+/// Keeps the digest of a job's bytes; to be run when the job is accepted. Again: nothing.
+pub(crate) fn remember_bytes(key: &ContentKey, sha256: &[u8; 32], now: Timestamp) -> Statement {
     let row = [
         place(key.job).into(),
         key.job.to_string().into(),
@@ -133,7 +128,7 @@ pub(crate) fn remember_bytes(
         sha256.as_slice().into(),
         times::micros(now).into(),
     ];
-    transaction.execute(REMEMBER, &row).map(drop)
+    (REMEMBER, row.into())
 }
 
 /// Keeps what was seen in a job's pixels; to be called when the job has succeeded. Nothing where its bytes were
@@ -213,7 +208,7 @@ impl Store {
     ) -> Result<(), StoreError> {
         self.database
             .write(move |transaction| {
-                remember_bytes(transaction, &key, &sha256, now)?;
+                transaction.query_all(&[remember_bytes(&key, &sha256, now)])?;
                 match &seen {
                     None => Ok(()),
                     Some((pixels, near)) => remember_pixels(transaction, key.job, pixels, near.as_ref()),

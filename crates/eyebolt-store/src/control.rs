@@ -11,7 +11,7 @@ use crate::{
     database::{Transaction, Value},
     job::columns,
     ledger,
-    run::leased,
+    run::all_leased,
     times,
 };
 
@@ -85,8 +85,9 @@ impl Store {
                     now.into(),
                     id.to_string().into(),
                 ];
-                if let Some(row) = transaction.query_one(TAKE, &take)? {
-                    return Ok(Cancellation::Yours(Box::new(leased(transaction, &row)?)));
+                let taken = transaction.query(TAKE, &take)?;
+                if let Some(leased) = all_leased(transaction, &taken)?.pop() {
+                    return Ok(Cancellation::Yours(Box::new(leased)));
                 }
                 transaction.execute(REQUEST, &[now.into(), id.to_string().into()])?;
                 Ok(Cancellation::Requested)
@@ -131,9 +132,9 @@ fn run_again(
     transaction.execute(AGAIN, &[times::micros(now).into(), times::micros(deadline).into(), job()])?;
     let unfinished = transaction.query_one(COUNT, &[job()])?;
     let unfinished = unfinished.map_or(Ok(0), |row| row.integer(0))?;
-    transaction.execute(REOPEN, &[job()])?;
-    transaction.execute(UNEXPIRE, &[job()])?;
-    ledger::reserve(transaction, (id, unfinished as u64), now)
+    let reserve = ledger::reserve((id, unfinished as u64), now);
+    transaction.query_all(&[(REOPEN, vec![job()]), (UNEXPIRE, vec![job()]), reserve])?;
+    Ok(())
 }
 
 fn state(

@@ -148,7 +148,7 @@ impl Store {
             .read(move |transaction| {
                 let key = [id.to_string().into(), project.to_string().into(), mode.name().into()];
                 let row = transaction.query_one(BY_ID, &key)?;
-                row.map(|row| stored(transaction, &row)).transpose()
+                Ok(all_stored(transaction, row.as_slice())?.pop())
             })
             .await
     }
@@ -170,7 +170,7 @@ impl Store {
                     i64::from(filter.limit).into(),
                 ];
                 let rows = transaction.query(LIST, &parameters)?;
-                rows.iter().map(|row| stored(transaction, row)).collect()
+                all_stored(transaction, &rows)
             })
             .await
     }
@@ -194,12 +194,19 @@ pub(crate) fn document(row: &Row, column: usize) -> Result<Option<Document>, Sto
     Ok(row.optional_text(column + 1)?.map(Document::Blob))
 }
 
-/// A row of [`columns`] and the job's steps.
-pub(crate) fn stored(transaction: &mut dyn Transaction, row: &Row) -> Result<StoredJob, StoreError> {
-    let id: JobId = row.parsed(0)?;
-    let steps = transaction.query(STEPS, &[id.to_string().into()])?;
+/// Rows of [`columns`] and the jobs' steps.
+pub(crate) fn all_stored(
+    transaction: &mut dyn Transaction,
+    rows: &[Row],
+) -> Result<Vec<StoredJob>, StoreError> {
+    let ids = rows.iter().map(|row| Ok((STEPS, vec![row.text(0)?.into()])));
+    let steps = transaction.query_all(&ids.collect::<Result<Vec<_>, StoreError>>()?)?;
+    rows.iter().zip(&steps).map(|(row, steps)| stored(row, steps)).collect()
+}
+
+fn stored(row: &Row, steps: &[Row]) -> Result<StoredJob, StoreError> {
     Ok(StoredJob {
-        id,
+        id: row.parsed(0)?,
         project: row.parsed(1)?,
         mode: row.parsed(2)?,
         key: row.optional_parsed(3)?,

@@ -7,7 +7,7 @@ use eyebolt_types::{
 };
 use jiff::Timestamp;
 
-use crate::{Store, StoreError, database::Transaction, times};
+use crate::{Store, StoreError, database::Statement, times};
 
 /// Units of a project in one mode.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -80,44 +80,23 @@ const OVERCHARGED: &str = "SELECT l.job_id FROM ledger_transfers l LEFT JOIN ste
                            WHERE l.to_account = 'used' AND l.units > 0 AND s.job_id IS NULL LIMIT 1000";
 
 /// Holds a job's price.
-pub(crate) fn reserve(
-    transaction: &mut dyn Transaction,
-    (job, units): (JobId, u64),
-    now: Timestamp,
-) -> Result<(), StoreError> {
-    let row = [job.to_string().into(), (units as i64).into(), times::micros(now).into()];
-    transaction.execute(TRANSFER, &row)?;
-    Ok(())
+pub(crate) fn reserve((job, units): (JobId, u64), now: Timestamp) -> Statement {
+    (TRANSFER, vec![job.to_string().into(), (units as i64).into(), times::micros(now).into()])
 }
 
 /// Charges the steps that succeeded: each once, however often this is done.
-pub(crate) fn charge(
-    transaction: &mut dyn Transaction,
-    job: JobId,
-    now: Timestamp,
-) -> Result<(), StoreError> {
-    transaction.execute(CHARGE, &[job.to_string().into(), times::micros(now).into()])?;
-    Ok(())
+pub(crate) fn charge(job: JobId, now: Timestamp) -> Statement {
+    (CHARGE, vec![job.to_string().into(), times::micros(now).into()])
 }
 
 /// Notes the steps that were answered from another job.
-pub(crate) fn note_duplicate(
-    transaction: &mut dyn Transaction,
-    job: JobId,
-    now: Timestamp,
-) -> Result<(), StoreError> {
-    transaction.execute(DUPLICATE, &[job.to_string().into(), times::micros(now).into()])?;
-    Ok(())
+pub(crate) fn note_duplicate(job: JobId, now: Timestamp) -> Statement {
+    (DUPLICATE, vec![job.to_string().into(), times::micros(now).into()])
 }
 
 /// Gives back what an ended job still holds.
-pub(crate) fn release(
-    transaction: &mut dyn Transaction,
-    job: JobId,
-    now: Timestamp,
-) -> Result<(), StoreError> {
-    transaction.execute(RELEASE, &[job.to_string().into(), times::micros(now).into()])?;
-    Ok(())
+pub(crate) fn release(job: JobId, now: Timestamp) -> Statement {
+    (RELEASE, vec![job.to_string().into(), times::micros(now).into()])
 }
 
 impl Store {

@@ -3,7 +3,7 @@
 
 use jiff::Timestamp;
 
-use crate::{Lease, LeasedJob, Store, StoreError, job::columns, run::leased, times};
+use crate::{Lease, LeasedJob, Store, StoreError, job::columns, run::all_leased, times};
 
 /// Crashes of its worker after which a job is quarantined.
 pub const MAX_CRASHES: u32 = 3;
@@ -80,7 +80,7 @@ impl Store {
                 let mut rows = transaction.query(POISON, &poison)?;
                 let overdue = [now.into(), lease.owner.as_str().into(), until.into(), BATCH.into()];
                 rows.extend(transaction.query(OVERDUE, &overdue)?);
-                let yours = rows.iter().map(|row| leased(transaction, row)).collect::<Result<Vec<_>, _>>()?;
+                let yours = all_leased(transaction, &rows)?;
                 let given_back = transaction.query(LOST, &lost())?.len();
                 let more = [given_back, yours.len()].iter().any(|count| *count as i64 >= BATCH);
                 Ok(Reaped { given_back, yours, more })

@@ -6,7 +6,7 @@ use jiff::Timestamp;
 
 use crate::{
     Lease, Store, StoreError, StoredJob,
-    database::{Row, Transaction},
+    database::{Row, Statement, Transaction},
     job::{self, columns},
     times,
 };
@@ -97,8 +97,7 @@ impl Store {
                     i64::from(limit).into(),
                 ];
                 let rows = transaction.query(CLAIM, &parameters)?;
-                let mut jobs =
-                    rows.iter().map(|row| leased(transaction, row)).collect::<Result<Vec<_>, _>>()?;
+                let mut jobs = all_leased(transaction, &rows)?;
                 // Rows come back in any order.
                 jobs.sort_by_key(|leased| (leased.job.created_at, leased.job.id));
                 Ok(jobs)
@@ -124,16 +123,21 @@ impl Store {
         leases: Vec<(JobId, i64)>,
         until: Timestamp,
     ) -> Result<Vec<Heartbeat>, StoreError> {
-        let beat = move |transaction: &mut dyn Transaction, (job, token): (JobId, i64)| {
-            let parameters = [times::micros(until).into(), job.to_string().into(), token.into()];
-            Ok(match transaction.query_one(HEARTBEAT, &parameters)? {
+        let beat = move |(job, token): &(JobId, i64)| {
+            (HEARTBEAT, vec![times::micros(until).into(), job.to_string().into(), (*token).into()])
+        };
+        let answer = |rows: Vec<Row>| {
+            Ok(match rows.first() {
                 None => Heartbeat::Lost,
                 Some(row) if row.optional_integer(0)?.is_some() => Heartbeat::CancelRequested,
                 Some(_) => Heartbeat::Held,
             })
         };
         self.database
-            .write(move |transaction| leases.iter().map(|lease| beat(transaction, *lease)).collect())
+            .write(move |transaction| {
+                let beats: Vec<_> = leases.iter().map(beat).collect();
+                transaction.query_all(&beats)?.into_iter().map(answer).collect()
+            })
             .await
     }
 
@@ -151,7 +155,7 @@ impl Store {
                 if !held(transaction, lease)? {
                     return Ok(Err(Fenced));
                 }
-                write_step(transaction, (lease.0, true), &outcome)?;
+                transaction.query_all(&[write_step((lease.0, true), &outcome)])?;
                 Ok(Ok(()))
             })
             .await
@@ -173,9 +177,8 @@ impl Store {
                 if transaction.execute(RELEASE, &parameters)? == 0 {
                     return Ok(Err(Fenced));
                 }
-                for outcome in &tried {
-                    write_step(transaction, (job, true), outcome)?;
-                }
+                let steps: Vec<_> = tried.iter().map(|outcome| write_step((job, true), outcome)).collect();
+                transaction.query_all(&steps)?;
                 Ok(Ok(()))
             })
             .await
@@ -197,11 +200,7 @@ fn held(transaction: &mut dyn Transaction, (job, token): (JobId, i64)) -> Result
 }
 
 /// Writes how an attempt ended; its result only where `keep` says so.
-pub(crate) fn write_step(
-    transaction: &mut dyn Transaction,
-    (job, keep): (JobId, bool),
-    outcome: &StepOutcome,
-) -> Result<(), StoreError> {
+pub(crate) fn write_step((job, keep): (JobId, bool), outcome: &StepOutcome) -> Statement {
     let status = match (&outcome.result, outcome.last) {
         (Ok(_), _) => StepStatus::Succeeded,
         (Err(_), true) => StepStatus::Failed,
@@ -218,15 +217,23 @@ pub(crate) fn write_step(
         job.to_string().into(),
         i64::from(outcome.position).into(),
     ];
-    transaction.execute(STEP, &parameters)?;
-    Ok(())
+    (STEP, parameters.into())
 }
 
-/// A row of [`columns`], just leased.
-pub(crate) fn leased(transaction: &mut dyn Transaction, row: &Row) -> Result<LeasedJob, StoreError> {
-    let job = job::stored(transaction, row)?;
-    let image = transaction.query_one(IMAGE, &[job.image.to_string().into()])?;
+/// Rows of [`columns`], just leased.
+pub(crate) fn all_leased(
+    transaction: &mut dyn Transaction,
+    rows: &[Row],
+) -> Result<Vec<LeasedJob>, StoreError> {
+    let jobs = job::all_stored(transaction, rows)?;
+    let images: Vec<_> = jobs.iter().map(|job| (IMAGE, vec![job.image.to_string().into()])).collect();
+    let images = transaction.query_all(&images)?;
+    jobs.into_iter().zip(rows.iter().zip(&images)).map(|(job, (row, image))| leased(job, row, image)).collect()
+}
+
+fn leased(job: StoredJob, row: &Row, image: &[Row]) -> Result<LeasedJob, StoreError> {
     let image = image
+        .first()
         .ok_or_else(|| StoreError::Corrupt { what: format!("{} has no image {}", job.id, job.image) })?;
     Ok(LeasedJob {
         job,

@@ -5,7 +5,7 @@ use std::sync::{Arc, atomic::Ordering};
 use bytes::Bytes;
 use eyebolt_store::{
     Acceptance, Idempotency, Known, LeasedJob, NewImage, NewJob, NewStep, Principal, Record, Replays,
-    StoredAnswer, StoredJob, image_blob,
+    StoreError, StoredAnswer, StoredJob, image_blob,
 };
 use eyebolt_types::{
     ErrorCode, JobStatus,
@@ -118,7 +118,7 @@ impl Jobs {
         let waiter = room.waiters.register(job.id);
         let now = room.now();
         let accepted = match &reused {
-            None => room.tools.store.accept(job.clone(), now).await?,
+            None => room.write_down(job.clone(), now).await?,
             Some(earlier) => room.accept_answered(&job, earlier, (dedup, now)).await?,
         };
         match accepted {
@@ -255,6 +255,19 @@ impl Room {
             crate::failpoint::hit("after_blob");
         }
         Ok(NewImage { sha256, bytes: bytes.len() as u64, content: small.then(|| bytes.to_vec()) })
+    }
+
+    /// Accepts a job. Where the database went away before it told whether it did, it is asked again: a job that is there
+    /// was accepted.
+    async fn write_down(&self, job: NewJob, now: Timestamp) -> Result<Acceptance, StoreError> {
+        let (id, whose) = (job.id, (job.project, job.mode));
+        match self.tools.store.accept(job, now).await {
+            Err(error @ StoreError::Unavailable { .. }) => match self.tools.store.job(whose, id).await {
+                Ok(Some(job)) => Ok(Acceptance::Accepted(job.image)),
+                Ok(None) | Err(_) => Err(error),
+            },
+            known => known,
+        }
     }
 
     /// A slot for a job that need not wait: where there is one, and nobody waits already.

@@ -1,6 +1,6 @@
 //! PostgreSQL for apps under test: `EYEBOLT_TEST_POSTGRES_URL`, through the command `psql`.
 
-use std::{process::Command, sync::Arc};
+use std::{net::SocketAddr, process::Command, sync::Arc};
 
 use eyebolt_types::id::JobId;
 
@@ -29,24 +29,54 @@ macro_rules! on_both {
 pub(crate) use on_both;
 
 /// A schema of its own, gone with the last app on it.
-pub(crate) struct Schema(String);
+pub(crate) struct Schema {
+    name: String,
+    /// Where the app finds the server; none: at its own address.
+    through: Option<SocketAddr>,
+}
 
 impl Schema {
     pub(crate) fn new() -> Arc<Self> {
+        Self::create(None)
+    }
+
+    /// The same for an app that reaches the server through this address.
+    pub(crate) fn through(address: SocketAddr) -> Arc<Self> {
+        Self::create(Some(address))
+    }
+
+    fn create(through: Option<SocketAddr>) -> Arc<Self> {
         let name = format!("eyebolt_{}", JobId::new());
         execute(&format!("CREATE SCHEMA {name}"));
-        Arc::new(Self(name))
+        Arc::new(Self { name, through })
     }
 
     pub(crate) fn url(&self) -> String {
-        let separator = if server().contains('?') { '&' } else { '?' };
-        format!("{}{separator}options=-csearch_path%3D{}", server(), self.0)
+        let mut server = server();
+        if let Some(address) = self.through {
+            server = server.replacen(authority(&server.clone()), &address.to_string(), 1);
+        }
+        let separator = if server.contains('?') { '&' } else { '?' };
+        format!("{server}{separator}options=-csearch_path%3D{}", self.name)
     }
+
+    /// Host and port of the server.
+    pub(crate) fn server_address() -> String {
+        let server = server();
+        let address = authority(&server);
+        if address.contains(':') { address.to_owned() } else { format!("{address}:5432") }
+    }
+}
+
+/// Host and, where it is told, port.
+fn authority(url: &str) -> &str {
+    let (_, address) = url.split_once('@').expect("postgres://USER@HOST[:PORT]/DATABASE");
+    address.split('/').next().expect("a host")
 }
 
 impl Drop for Schema {
     fn drop(&mut self) {
-        execute(&format!("DROP SCHEMA {} CASCADE", self.0));
+        execute(&format!("DROP SCHEMA {} CASCADE", self.name));
     }
 }
 

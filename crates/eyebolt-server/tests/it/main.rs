@@ -17,6 +17,7 @@ mod idempotency_keys;
 mod jobs;
 mod jobs_control;
 mod models;
+mod outages;
 mod pages;
 mod place;
 mod reading;

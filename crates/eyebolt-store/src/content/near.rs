@@ -17,7 +17,7 @@ use crate::{
 const PROBES: usize = 48;
 
 const INSERT: &str = "INSERT INTO content_bands (band, slot, place) VALUES ($1, $2, $3) \
-                      ON CONFLICT (band, slot) DO NOTHING";
+                      ON CONFLICT (band, slot) DO NOTHING RETURNING band";
 /// At most so many digests are compared.
 const CANDIDATES: &str = "SELECT c.job_id, c.perceptual FROM content_bands b JOIN contents c ON c.place = b.place \
      WHERE c.project_id = $1 AND c.mode = $2 AND c.created_at >= $3 AND c.job_id < $4 \
@@ -36,12 +36,13 @@ pub(super) fn insert(
     owner: (&str, &str),
     bands: &[u32],
 ) -> Result<(), StoreError> {
-    for one in bands {
-        for slot in slots(job) {
-            let row = [band(owner, *one).into(), slot.into(), place(job).into()];
-            if transaction.execute(INSERT, &row)? == 1 {
-                break;
-            }
+    let mut left: Vec<i64> = bands.iter().map(|one| band(owner, *one)).collect();
+    for slot in slots(job) {
+        let row = |band: &i64| (INSERT, vec![(*band).into(), slot.into(), place(job).into()]);
+        let entered = transaction.query_all(&left.iter().map(row).collect::<Vec<_>>())?;
+        left = left.into_iter().zip(entered).filter(|(_, rows)| rows.is_empty()).map(|(band, _)| band).collect();
+        if left.is_empty() {
+            break;
         }
     }
     Ok(())

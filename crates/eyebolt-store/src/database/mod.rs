@@ -3,6 +3,7 @@
 //! Statements keep to the SQL that both have. `$n` stands for the n-th parameter; times are microseconds given by the
 //! caller, ids are text, truth values are 0 and 1, and no statement looks into JSON.
 
+mod encryption;
 mod postgres;
 mod sqlite;
 mod writer;
@@ -11,8 +12,14 @@ use std::sync::Arc;
 
 use tokio::sync::watch;
 
-use self::writer::{Queue, Writers};
+use self::{
+    postgres::{Postgres, Role},
+    writer::{Queue, Writers},
+};
 use crate::StoreError;
+
+/// To a server: so many that write, and so many that read.
+const CONNECTIONS: usize = 4;
 
 /// One parameter or column.
 #[derive(Debug, Clone, PartialEq)]
@@ -121,6 +128,9 @@ impl Row {
     }
 }
 
+/// A statement and its parameters.
+pub(crate) type Statement = (&'static str, Vec<Value>);
+
 /// One transaction under way. An error undoes what the move did, and nothing else.
 pub(crate) trait Transaction {
     /// Runs a statement; how many rows it changed.
@@ -128,6 +138,12 @@ pub(crate) trait Transaction {
 
     /// Runs a statement and reads its rows.
     fn query(&mut self, sql: &'static str, parameters: &[Value]) -> Result<Vec<Row>, StoreError>;
+
+    /// Runs statements in their order, none of which needs another's answer, and reads the rows of each. One round
+    /// trip where the database is a server.
+    fn query_all(&mut self, statements: &[Statement]) -> Result<Vec<Vec<Row>>, StoreError> {
+        statements.iter().map(|(sql, parameters)| self.query(sql, parameters)).collect()
+    }
 
     /// Runs a statement and reads its only row, where there is one.
     fn query_one(&mut self, sql: &'static str, parameters: &[Value]) -> Result<Option<Row>, StoreError> {
@@ -187,10 +203,10 @@ impl Database {
                 (Writers::start(vec![file], &fail), Writers::start::<sqlite::Sqlite>(readers, &fail))
             }
             Location::Postgres(url) => {
-                postgres::Postgres::connect(url)?.transaction(prepare)?;
-                let connect = |count| (0..count).map(|_| postgres::Postgres::connect(url)).collect();
-                let (writers, readers): (Result<Vec<_>, StoreError>, Result<Vec<_>, StoreError>) =
-                    (connect(4), connect(4));
+                let connect = |role| (0..CONNECTIONS).map(move |_| Postgres::connect(url, role)).collect();
+                Postgres::connect(url, Role::Writer)?.transaction(prepare)?;
+                let writers: Result<Vec<_>, StoreError> = connect(Role::Writer);
+                let readers: Result<Vec<_>, StoreError> = connect(Role::Reader);
                 (Writers::start(writers?, &fail), Writers::start(readers?, &fail))
             }
         };
@@ -232,6 +248,16 @@ pub(in crate::database) trait Connection: Send + 'static {
         work: impl FnOnce(&mut dyn Schema) -> Result<T, StoreError>,
     ) -> Result<T, StoreError>;
 
-    /// Runs every waiting move of `queue` in one transaction, a savepoint each, and commits once.
-    fn commit_group(&mut self, queue: &mut Queue) -> Result<(), StoreError>;
+    /// Runs every waiting move of `queue` in one transaction and commits once. `false`: a move of a group that was kept
+    /// together failed, and everything was undone.
+    fn commit_group(&mut self, queue: &mut Queue, kept: Kept) -> Result<bool, StoreError>;
+}
+
+/// How the moves of a group stand to each other.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::database) enum Kept {
+    /// One that fails undoes all.
+    Together,
+    /// Each has a savepoint of its own, and one that fails undoes itself.
+    Apart,
 }

@@ -1,12 +1,15 @@
-use std::collections::HashMap;
+use std::{collections::HashMap, time::Duration};
 
-use postgres::{
+use futures_util::future::join_all;
+use tokio::runtime::{Builder, Runtime};
+use tokio_postgres::{
     Client, Config, NoTls, Statement,
     error::SqlState,
     types::{ToSql, Type},
 };
+use tokio_postgres_rustls::MakeRustlsConnect;
 
-use super::{Connection, Dialect, Queue, Row, Schema, Transaction, Value, writer::Undo};
+use super::{Connection, Dialect, Kept, Queue, Row, Schema, Transaction, Value, encryption, writer::Undo};
 use crate::StoreError;
 
 const DIALECT: Dialect = Dialect { int: "BIGINT", blob: "BYTEA", strict: "" };
@@ -14,56 +17,119 @@ const DIALECT: Dialect = Dialect { int: "BIGINT", blob: "BYTEA", strict: "" };
 /// How often a group is tried that another transaction got in the way of.
 const ATTEMPTS: usize = 5;
 
+/// Where the URL has none.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Statements sent before the first answer is read: up to so many, `join_all` begins its futures in their order.
+const PIPELINE: usize = 30;
+
+/// What a connection is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Role {
+    /// Moves, in transactions.
+    Writer,
+    /// Statements that read. Each sees what is committed when it begins, in a transaction or not: so without one.
+    Reader,
+}
+
 /// One connection to a server; made anew where it broke.
 pub(super) struct Postgres {
     config: Config,
+    tls: Option<MakeRustlsConnect>,
+    role: Role,
+    runtime: Runtime,
+    session: Session,
+}
+
+struct Session {
     client: Client,
     prepared: HashMap<&'static str, Statement>,
 }
 
 impl Postgres {
-    pub(super) fn connect(url: &str) -> Result<Self, StoreError> {
-        let config: Config = url.parse().map_err(unavailable)?;
-        let client = connect(&config)?;
-        Ok(Self { config, client, prepared: HashMap::new() })
+    pub(super) fn connect(url: &str, role: Role) -> Result<Self, StoreError> {
+        let (mut config, tls) = encryption::parse(url)?;
+        if config.get_connect_timeout().is_none() {
+            config.connect_timeout(CONNECT_TIMEOUT);
+        }
+        config.application_name("eyebolt");
+        // Of this thread alone: a statement is awaited where it was asked for.
+        let runtime = Builder::new_current_thread().enable_all().build();
+        let runtime = runtime.map_err(|error| StoreError::Unavailable { reason: error.to_string() })?;
+        let session = runtime.block_on(connect(&config, tls.clone()))?;
+        Ok(Self { config, tls, role, runtime, session })
     }
 
-    fn ensure_connected(&mut self) -> Result<(), StoreError> {
-        if self.client.is_closed() {
-            self.client = connect(&self.config)?;
-            self.prepared.clear();
-        }
+    fn open(&mut self) -> Open<'_> {
+        Open { runtime: &self.runtime, session: &mut self.session }
+    }
+
+    fn reconnect(&mut self) -> Result<(), StoreError> {
+        self.session = self.runtime.block_on(connect(&self.config, self.tls.clone()))?;
         Ok(())
     }
 
-    fn try_group(&mut self, queue: &mut Queue) -> Result<(), StoreError> {
-        self.ensure_connected()?;
-        let mut begun = self.client.transaction().map_err(StoreError::from)?;
-        for one in queue.moves() {
-            let mut savepoint = begun.transaction()?;
-            let mut open = Open { transaction: &mut savepoint, prepared: &mut self.prepared };
-            match one.run(&mut open) {
-                Ok(()) => savepoint.commit()?,
-                Err(Undo::Alone) => savepoint.rollback()?,
-                Err(Undo::All(error)) => return Err(error),
+    /// Begins a transaction, on a new connection where the old one broke while it rested.
+    fn begin(&mut self) -> Result<(), StoreError> {
+        let begun = self.open().run_script("BEGIN");
+        if begun.is_ok() || !self.session.client.is_closed() {
+            return begun;
+        }
+        self.reconnect()?;
+        self.open().run_script("BEGIN")
+    }
+
+    /// Runs `work` inside the transaction that is begun; `None` undoes it.
+    fn within<T>(
+        &mut self,
+        work: impl FnOnce(&mut Open<'_>) -> Result<Option<T>, StoreError>,
+    ) -> Result<Option<T>, StoreError> {
+        match work(&mut self.open()) {
+            // Whether a commit whose answer never came took place, nobody here can tell; callers ask again by their key.
+            Ok(Some(done)) => self.open().run_script("COMMIT").map(|()| Some(done)),
+            Ok(None) => self.open().run_script("ROLLBACK").map(|()| None),
+            Err(error) => {
+                // Where this fails as well the connection is gone, and its transaction with it.
+                let _ = self.open().run_script("ROLLBACK");
+                Err(error)
             }
         }
-        // Whether a commit whose answer never came took place, nobody here can tell; callers ask again by their key.
-        begun.commit().map_err(StoreError::from)
+    }
+
+    fn read_group(&mut self, queue: &mut Queue) -> Result<(), StoreError> {
+        for one in queue.moves() {
+            if let Err(Undo::All(_)) = one.run(&mut self.open())
+                && self.session.client.is_closed()
+            {
+                self.reconnect()?;
+                if let Err(Undo::All(error)) = one.run(&mut self.open()) {
+                    return Err(error);
+                }
+            }
+        }
+        Ok(())
     }
 }
 
-fn connect(config: &Config) -> Result<Client, StoreError> {
-    let mut config = config.clone();
-    if config.get_connect_timeout().is_none() {
-        config.connect_timeout(std::time::Duration::from_secs(5));
-    }
-    config.application_name("eyebolt");
-    config.connect(NoTls).map_err(unavailable)
+async fn connect(config: &Config, tls: Option<MakeRustlsConnect>) -> Result<Session, StoreError> {
+    // How a connection ends, the client's next statement tells.
+    let client = match tls {
+        Some(tls) => {
+            let (client, connection) = config.connect(tls).await.map_err(unavailable)?;
+            tokio::spawn(async move { drop(connection.await) });
+            client
+        }
+        None => {
+            let (client, connection) = config.connect(NoTls).await.map_err(unavailable)?;
+            tokio::spawn(async move { drop(connection.await) });
+            client
+        }
+    };
+    Ok(Session { client, prepared: HashMap::new() })
 }
 
 #[expect(clippy::needless_pass_by_value, reason = "the shape that map_err wants")]
-fn unavailable(error: postgres::Error) -> StoreError {
+fn unavailable(error: tokio_postgres::Error) -> StoreError {
     StoreError::Unavailable { reason: told(&error) }
 }
 
@@ -72,64 +138,101 @@ impl Connection for Postgres {
         &mut self,
         work: impl FnOnce(&mut dyn Schema) -> Result<T, StoreError>,
     ) -> Result<T, StoreError> {
-        self.ensure_connected()?;
-        let mut begun = self.client.transaction()?;
-        let mut open = Open { transaction: &mut begun, prepared: &mut self.prepared };
-        // One process at a time migrates; the lock ends with the transaction.
-        open.run_script("SELECT pg_advisory_xact_lock(7310868735)")?;
-        let done = work(&mut open)?;
-        begun.commit()?;
-        Ok(done)
+        self.begin()?;
+        let done = self.within(|open| {
+            // One process at a time migrates; the lock ends with the transaction.
+            open.run_script("SELECT pg_advisory_xact_lock(7310868735)")?;
+            work(open).map(Some)
+        })?;
+        Ok(done.expect("work that is done is not undone"))
     }
 
-    fn commit_group(&mut self, queue: &mut Queue) -> Result<(), StoreError> {
+    fn commit_group(&mut self, queue: &mut Queue, kept: Kept) -> Result<bool, StoreError> {
+        if self.role == Role::Reader {
+            return self.read_group(queue).map(|()| true);
+        }
         let mut attempt = 1;
         loop {
-            match self.try_group(queue) {
+            self.begin()?;
+            match self.within(|open| run_moves(open, queue, kept)) {
                 Err(StoreError::Conflict) if attempt < ATTEMPTS => attempt += 1,
                 Err(StoreError::Conflict) => {
                     return Err(StoreError::Unavailable {
                         reason: "transactions kept conflicting".to_owned(),
                     });
                 }
-                done => return done,
+                done => return Ok(done?.is_some()),
             }
         }
     }
 }
 
-struct Open<'a, 'b> {
-    transaction: &'a mut postgres::Transaction<'b>,
-    prepared: &'a mut HashMap<&'static str, Statement>,
+fn run_moves(open: &mut Open<'_>, queue: &mut Queue, kept: Kept) -> Result<Option<()>, StoreError> {
+    for one in queue.moves() {
+        if kept == Kept::Apart {
+            open.run_script("SAVEPOINT one")?;
+        }
+        match (one.run(open), kept) {
+            (Ok(()), Kept::Together) => {}
+            (Ok(()), Kept::Apart) => open.run_script("RELEASE SAVEPOINT one")?,
+            (Err(Undo::Alone), Kept::Together) => return Ok(None),
+            (Err(Undo::Alone), Kept::Apart) => {
+                open.run_script("ROLLBACK TO SAVEPOINT one; RELEASE SAVEPOINT one")?;
+            }
+            (Err(Undo::All(error)), _) => return Err(error),
+        }
+    }
+    Ok(Some(()))
 }
 
-impl Open<'_, '_> {
+struct Open<'a> {
+    runtime: &'a Runtime,
+    session: &'a mut Session,
+}
+
+impl Open<'_> {
     fn prepare(&mut self, sql: &'static str) -> Result<Statement, StoreError> {
-        if let Some(statement) = self.prepared.get(sql) {
+        if let Some(statement) = self.session.prepared.get(sql) {
             return Ok(statement.clone());
         }
-        let statement = self.transaction.prepare(sql)?;
-        self.prepared.insert(sql, statement.clone());
+        let statement = self.runtime.block_on(self.session.client.prepare(sql))?;
+        self.session.prepared.insert(sql, statement.clone());
         Ok(statement)
     }
 }
 
-impl Transaction for Open<'_, '_> {
+impl Transaction for Open<'_> {
     fn execute(&mut self, sql: &'static str, parameters: &[Value]) -> Result<u64, StoreError> {
         let statement = self.prepare(sql)?;
-        Ok(self.transaction.execute(&statement, &borrowed(parameters))?)
+        let client = &self.session.client;
+        Ok(self.runtime.block_on(client.execute(&statement, &borrowed(parameters)))?)
     }
 
     fn query(&mut self, sql: &'static str, parameters: &[Value]) -> Result<Vec<Row>, StoreError> {
         let statement = self.prepare(sql)?;
-        let rows = self.transaction.query(&statement, &borrowed(parameters))?;
+        let client = &self.session.client;
+        let rows = self.runtime.block_on(client.query(&statement, &borrowed(parameters)))?;
         rows.iter().map(row).collect()
+    }
+
+    fn query_all(&mut self, statements: &[super::Statement]) -> Result<Vec<Vec<Row>>, StoreError> {
+        let mut found = Vec::with_capacity(statements.len());
+        for pipeline in statements.chunks(PIPELINE) {
+            let prepared = pipeline.iter().map(|(sql, parameters)| Ok((self.prepare(sql)?, borrowed(parameters))));
+            let prepared = prepared.collect::<Result<Vec<_>, StoreError>>()?;
+            let client = &self.session.client;
+            let answers = prepared.iter().map(|(statement, parameters)| client.query(statement, parameters));
+            for rows in self.runtime.block_on(join_all(answers)) {
+                found.push(rows?.iter().map(row).collect::<Result<_, _>>()?);
+            }
+        }
+        Ok(found)
     }
 }
 
-impl Schema for Open<'_, '_> {
+impl Schema for Open<'_> {
     fn run_script(&mut self, script: &str) -> Result<(), StoreError> {
-        Ok(self.transaction.batch_execute(script)?)
+        Ok(self.runtime.block_on(self.session.client.batch_execute(script))?)
     }
 
     fn dialect(&self) -> Dialect {
@@ -141,7 +244,7 @@ fn borrowed(parameters: &[Value]) -> Vec<&(dyn ToSql + Sync)> {
     parameters.iter().map(|value| value as &(dyn ToSql + Sync)).collect()
 }
 
-fn row(row: &postgres::Row) -> Result<Row, StoreError> {
+fn row(row: &tokio_postgres::Row) -> Result<Row, StoreError> {
     let value = |index: usize, kind: &Type| -> Result<Value, StoreError> {
         Ok(match *kind {
             Type::INT8 => row.try_get::<_, Option<i64>>(index)?.into(),
@@ -159,9 +262,9 @@ impl ToSql for Value {
         &self,
         kind: &Type,
         out: &mut bytes::BytesMut,
-    ) -> Result<postgres::types::IsNull, Box<dyn std::error::Error + Sync + Send>> {
+    ) -> Result<tokio_postgres::types::IsNull, Box<dyn std::error::Error + Sync + Send>> {
         match self {
-            Self::Null => Ok(postgres::types::IsNull::Yes),
+            Self::Null => Ok(tokio_postgres::types::IsNull::Yes),
             // The server takes `$1 - 60` for 32 bits: such a statement is wrong, and would be told only by chance.
             Self::Integer(_) if *kind != Type::INT8 => {
                 Err(format!("a parameter is {kind}, not BIGINT").into())
@@ -176,11 +279,11 @@ impl ToSql for Value {
         true
     }
 
-    postgres::types::to_sql_checked!();
+    tokio_postgres::types::to_sql_checked!();
 }
 
-impl From<postgres::Error> for StoreError {
-    fn from(error: postgres::Error) -> Self {
+impl From<tokio_postgres::Error> for StoreError {
+    fn from(error: tokio_postgres::Error) -> Self {
         let reason = told(&error);
         let Some(state) = error.code() else { return Self::Unavailable { reason } };
         match *state {
@@ -196,6 +299,6 @@ impl From<postgres::Error> for StoreError {
 }
 
 /// The server's own words: the error alone says "db error".
-fn told(error: &postgres::Error) -> String {
+fn told(error: &tokio_postgres::Error) -> String {
     error.as_db_error().map_or_else(|| error.to_string(), |server| server.message().to_owned())
 }

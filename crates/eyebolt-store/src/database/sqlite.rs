@@ -5,7 +5,7 @@ use rusqlite::{
     types::{ToSqlOutput, ValueRef},
 };
 
-use super::{Connection, Dialect, Queue, Row, Schema, Transaction, Value, writer::Undo};
+use super::{Connection, Dialect, Kept, Queue, Row, Schema, Transaction, Value, writer::Undo};
 use crate::StoreError;
 
 const DIALECT: Dialect = Dialect { int: "INTEGER", blob: "BLOB", strict: "STRICT" };
@@ -53,7 +53,7 @@ impl Connection for Sqlite {
         Ok(done)
     }
 
-    fn commit_group(&mut self, queue: &mut Queue) -> Result<(), StoreError> {
+    fn commit_group(&mut self, queue: &mut Queue, kept: Kept) -> Result<bool, StoreError> {
         let behavior = if self.handle.is_readonly(rusqlite::MAIN_DB)? {
             TransactionBehavior::Deferred
         } else {
@@ -61,16 +61,27 @@ impl Connection for Sqlite {
         };
         let mut begun = self.handle.transaction_with_behavior(behavior)?;
         for one in queue.moves() {
-            let savepoint = begun.savepoint()?;
-            let mut open = Open { handle: &savepoint, rewritten: &mut self.rewritten };
-            match one.run(&mut open) {
-                Ok(()) => savepoint.commit()?,
-                // A savepoint that is dropped is rolled back.
-                Err(Undo::Alone) => drop(savepoint),
-                Err(Undo::All(error)) => return Err(error),
+            let done = match kept {
+                Kept::Together => one.run(&mut Open { handle: &begun, rewritten: &mut self.rewritten }),
+                Kept::Apart => {
+                    let savepoint = begun.savepoint()?;
+                    let done = one.run(&mut Open { handle: &savepoint, rewritten: &mut self.rewritten });
+                    // A savepoint that is dropped is rolled back.
+                    if done.is_ok() {
+                        savepoint.commit()?;
+                    }
+                    done
+                }
+            };
+            match (done, kept) {
+                (Ok(()), _) | (Err(Undo::Alone), Kept::Apart) => {}
+                // As is a transaction.
+                (Err(Undo::Alone), Kept::Together) => return Ok(false),
+                (Err(Undo::All(error)), _) => return Err(error),
             }
         }
-        begun.commit().map_err(at_commit)
+        begun.commit().map_err(at_commit)?;
+        Ok(true)
     }
 }
 

@@ -1,0 +1,168 @@
+//! Calls: as fast as answers come, or at a steady rate.
+
+use std::{
+    cell::Cell,
+    net::SocketAddr,
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context, ensure};
+use bytes::Bytes;
+use futures_util::future::try_join_all;
+use http::{Request, Response};
+use http_body_util::{BodyExt, Full};
+use hyper::{body::Incoming, client::conn::http1};
+use hyper_util::rt::TokioIo;
+use jiff::Timestamp;
+use tokio::net::TcpStream;
+
+use crate::figures::{Figure, percentile};
+
+/// Where calls go, and as whom.
+#[derive(Clone)]
+pub(crate) struct Target {
+    pub(crate) address: SocketAddr,
+    pub(crate) secret: String,
+}
+
+/// One call that starts work.
+pub(crate) struct Ask {
+    key: String,
+    image: String,
+    /// Whether the answer is the result.
+    now: bool,
+}
+
+impl Ask {
+    pub(crate) fn now(key: &str, image: &str) -> Self {
+        Self { key: key.to_owned(), image: image.to_owned(), now: true }
+    }
+
+    pub(crate) fn later(key: &str, image: &str) -> Self {
+        Self { now: false, ..Self::now(key, image) }
+    }
+}
+
+/// A connection that is used again and again.
+pub(crate) struct Client {
+    sender: http1::SendRequest<Full<Bytes>>,
+    target: Target,
+}
+
+impl Client {
+    pub(crate) async fn open(target: &Target) -> anyhow::Result<Self> {
+        let stream = TcpStream::connect(target.address).await?;
+        stream.set_nodelay(true)?;
+        let (sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
+        tokio::spawn(connection);
+        Ok(Self { sender, target: target.clone() })
+    }
+
+    async fn send(&mut self, request: Request<Full<Bytes>>) -> anyhow::Result<Response<Incoming>> {
+        self.sender.ready().await?;
+        Ok(self.sender.send_request(request).await?)
+    }
+
+    /// Asks, reads the answer to its end, and checks that it is what it should be. The job, where there is one to come.
+    pub(crate) async fn ask(&mut self, ask: &Ask) -> anyhow::Result<Option<String>> {
+        const EDGE: &str = "b7c1f0a52d4";
+        let body = format!(
+            "--{EDGE}\r\nContent-Disposition: form-data; name=\"image\"; filename=\"a.png\"\r\n\r\nFAKE {:400}\r\n--{EDGE}--\r\n",
+            ask.image
+        );
+        let request = Request::post("/v1/analyze?features=labels")
+            .header("host", "bench")
+            .header("authorization", format!("Bearer {}", self.target.secret))
+            .header("idempotency-key", &ask.key)
+            .header("prefer", if ask.now { "wait=60" } else { "respond-async" })
+            .header("content-type", format!("multipart/form-data; boundary={EDGE}"));
+        let answer = self.send(request.body(Full::new(body.into()))?).await?;
+        let status = answer.status().as_u16();
+        let job = answer.headers().get("location").and_then(|at| at.to_str().ok()).map(str::to_owned);
+        let body = answer.into_body().collect().await?.to_bytes();
+        let expected = if ask.now { 200 } else { 202 };
+        ensure!(status == expected, "{status}: {}", String::from_utf8_lossy(&body));
+        Ok(job)
+    }
+
+    pub(crate) async fn get(&mut self, path: &str) -> anyhow::Result<(u16, Bytes)> {
+        let request = Request::get(path)
+            .header("host", "bench")
+            .header("authorization", format!("Bearer {}", self.target.secret));
+        let answer = self.send(request.body(Full::default())?).await?;
+        let status = answer.status().as_u16();
+        Ok((status, answer.into_body().collect().await?.to_bytes()))
+    }
+
+    /// Whether any job is in this state.
+    pub(crate) async fn any(&mut self, status: &str) -> anyhow::Result<bool> {
+        let (code, body) = self.get(&format!("/v1/jobs?limit=1&status={status}")).await?;
+        ensure!(code == 200, "{code}: {}", String::from_utf8_lossy(&body));
+        let page: serde_json::Value = serde_json::from_slice(&body)?;
+        Ok(page["data"].as_array().is_some_and(|jobs| !jobs.is_empty()))
+    }
+
+    /// When the first step of a job began.
+    pub(crate) async fn started(&mut self, job: &str) -> anyhow::Result<Timestamp> {
+        let (_, body) = self.get(&format!("{job}/steps")).await?;
+        let steps: serde_json::Value = serde_json::from_slice(&body)?;
+        let started = steps["data"][0]["started_at"].as_str().context("a step that has not begun")?;
+        Ok(started.parse()?)
+    }
+}
+
+/// `count` calls by `clients`, each of which waits for its answer before it asks again.
+pub(crate) async fn closed_loop(
+    target: &Target,
+    clients: usize,
+    count: usize,
+    ask: impl Fn(usize) -> Ask,
+) -> anyhow::Result<Figure> {
+    let next = Cell::new(0);
+    let connections = try_join_all((0..clients).map(|_| Client::open(target))).await?;
+    let begun = Instant::now();
+    let one = |mut client: Client| {
+        let (next, ask) = (&next, &ask);
+        async move {
+            let mut times = Vec::new();
+            while next.get() < count {
+                let call = ask(next.replace(next.get() + 1));
+                let sent = Instant::now();
+                client.ask(&call).await?;
+                times.push(sent.elapsed().as_secs_f64() * 1000.0);
+            }
+            anyhow::Ok(times)
+        }
+    };
+    let times = try_join_all(connections.into_iter().map(one)).await?;
+    let rate = count as f64 / begun.elapsed().as_secs_f64();
+    let mut times = times.concat();
+    Ok(Figure { rate, p50: percentile(&mut times, 0.5), p99: percentile(&mut times, 0.99) })
+}
+
+/// `rate` calls a second, whether answers come or not. The jobs, and when each was sent.
+pub(crate) async fn open_loop(
+    target: &Target,
+    rate: u32,
+    time: Duration,
+    ask: impl Fn(usize) -> Ask,
+) -> anyhow::Result<Vec<(String, Timestamp)>> {
+    let count = (f64::from(rate) * time.as_secs_f64()) as usize;
+    let begun = tokio::time::Instant::now();
+    let clients = try_join_all((0..32).map(|_| Client::open(target))).await?;
+    let next = Cell::new(0);
+    let one = |mut client: Client| {
+        let (next, ask) = (&next, &ask);
+        async move {
+            let mut sent = Vec::new();
+            while next.get() < count {
+                let n = next.replace(next.get() + 1);
+                tokio::time::sleep_until(begun + Duration::from_secs(n as u64) / rate).await;
+                let at = Timestamp::now();
+                sent.push((client.ask(&ask(n)).await?.context("no job")?, at));
+            }
+            anyhow::Ok(sent)
+        }
+    };
+    Ok(try_join_all(clients.into_iter().map(one)).await?.concat())
+}

@@ -1,0 +1,111 @@
+//! What durability costs: the real server as a process, over HTTP, with an engine that looks at nothing. Each call has an
+//! idempotency key of its own; all processes share the machine.
+//!
+//! ```sh
+//! cargo bench -p eyebolt-server --features torture --bench durable [-- --jobs 100000 --database-url URL]
+//! ```
+//!
+//! The PostgreSQL database must be empty.
+
+mod figures;
+mod load;
+mod server;
+
+use std::time::{Duration, Instant};
+
+use clap::Parser;
+
+use crate::{
+    figures::{Figure, percentile, row},
+    load::{Ask, Client, closed_loop, open_loop},
+    server::{Engine, Server},
+};
+
+#[derive(Parser)]
+struct Arguments {
+    /// Jobs that are stored when the server is killed.
+    #[arg(long, default_value_t = 100_000)]
+    jobs: usize,
+    /// Calls of every other figure.
+    #[arg(long, default_value_t = 20_000)]
+    calls: usize,
+    /// PostgreSQL instead of SQLite.
+    #[arg(long)]
+    database_url: Option<String>,
+    /// Comes from `cargo bench`.
+    #[arg(long, hide = true)]
+    bench: bool,
+}
+
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> anyhow::Result<()> {
+    let arguments = Arguments::parse();
+    let folder = tempfile::tempdir()?;
+    let mut server = Server::new(folder.path(), arguments.database_url.clone())?;
+    println!("| | a second | p50, ms | p99, ms |\n| --- | ---: | ---: | ---: |");
+    enqueue(&mut server, &arguments).await?;
+    kill_and_drain(&mut server, &arguments).await?;
+    calls(&server, arguments.calls).await?;
+    steady(&server).await?;
+    Ok(())
+}
+
+/// Nothing is computed meanwhile: the only slot is taken by a job that does not end.
+async fn enqueue(server: &mut Server, arguments: &Arguments) -> anyhow::Result<()> {
+    server.start(&Engine { delay_ms: 3_600_000, slots: Some(1) }).await?;
+    Client::open(server.target()).await?.ask(&Ask::later("the only slot", "plug")).await?;
+    let (first, most) = (arguments.calls, arguments.jobs.saturating_sub(arguments.calls));
+    for (clients, name, count) in [(16, "a", first), (64, "b", most)] {
+        let ask = |n: usize| Ask::later(&format!("{name}{n}"), &format!("{name}{n}"));
+        let figure = closed_loop(server.target(), clients, count, ask).await?;
+        row(&format!("accepted as jobs (202), {clients} clients"), &figure);
+    }
+    Ok(())
+}
+
+/// A crash, the start after it, and the jobs that it left.
+async fn kill_and_drain(server: &mut Server, arguments: &Arguments) -> anyhow::Result<()> {
+    server.kill()?;
+    let killed = Instant::now();
+    server.start(&Engine { delay_ms: 0, slots: None }).await?;
+    let healthy = killed.elapsed();
+    Client::open(server.target()).await?.ask(&Ask::later("after", "after the crash")).await?;
+    let first = killed.elapsed();
+    let begun = Instant::now();
+    server.drained().await?;
+    let rate = arguments.jobs as f64 / begun.elapsed().as_secs_f64();
+    println!("| {} stored jobs: `kill -9` to healthy | | {:.0} | |", arguments.jobs, millis(healthy));
+    println!("| the same, to the first accepted call | | {:.0} | |", millis(first));
+    println!("| claimed and completed | {rate:.0} | | |");
+    Ok(())
+}
+
+async fn calls(server: &Server, count: usize) -> anyhow::Result<()> {
+    for clients in [16, 64] {
+        let ask = |n: usize| Ask::now(&format!("c{clients}-{n}"), &format!("c{clients}-{n}"));
+        let figure = closed_loop(server.target(), clients, count, ask).await?;
+        row(&format!("accepted, run, answered (200), {clients} clients"), &figure);
+        let again = closed_loop(server.target(), clients, count, ask).await?;
+        row(&format!("answered again (replay), {clients} clients"), &again);
+    }
+    Ok(())
+}
+
+/// From the client's send to the step's begin, on one clock.
+async fn steady(server: &Server) -> anyhow::Result<()> {
+    let (rate, time) = (100, Duration::from_secs(10));
+    let sent = open_loop(server.target(), rate, time, |n| Ask::later(&format!("s{n}"), &format!("s{n}"))).await?;
+    server.drained().await?;
+    let mut waits = Vec::new();
+    let mut client = Client::open(server.target()).await?;
+    for (job, at) in &sent {
+        waits.push(client.started(job).await?.duration_since(*at).as_secs_f64() * 1000.0);
+    }
+    let figure = Figure { rate: rate as f64, p50: percentile(&mut waits, 0.5), p99: percentile(&mut waits, 0.99) };
+    row("enqueue to start, at a steady rate", &figure);
+    Ok(())
+}
+
+fn millis(time: Duration) -> f64 {
+    time.as_secs_f64() * 1000.0
+}
