@@ -4,8 +4,9 @@ use eyebolt_types::{JobStatus, id::JobId};
 use jiff::Timestamp;
 
 use crate::{
-    Document, Fenced, NearEntry, StepOutcome, Store, StoreError, content,
-    database::{Statement, Transaction},
+    Document, Fenced, NearEntry, StepOutcome, Store, StoreError,
+    content::{self, Entering},
+    database::{Round, Rounds, Row, Statement},
     ledger,
     run::write_step,
     times,
@@ -57,12 +58,12 @@ pub struct Answer {
 #[cfg(not(feature = "torture"))]
 const CLOSE: &str = "UPDATE jobs SET status = $1, error = $2, finished_at = $3, lease_owner = NULL, \
                      lease_until = NULL, document = $4, document_digest = $5, answer_status = $6, answer_body = $7, \
-                     retryable_until = $8 WHERE id = $9 AND lease_token = $10 AND status = 'processing'";
+                     retryable_until = $8 WHERE id = $9 AND lease_token = $10 AND status = 'processing' RETURNING id";
 #[cfg(feature = "torture")]
 const CLOSE: &str = "UPDATE jobs SET status = $1, error = $2, finished_at = $3, lease_owner = NULL, \
                      lease_until = NULL, document = $4, document_digest = $5, answer_status = $6, answer_body = $7, \
                      retryable_until = $8 WHERE id = $9 \
-                     AND ((lease_token = $10 AND status = 'processing') OR CAST($11 AS BIGINT) = 1)";
+                     AND ((lease_token = $10 AND status = 'processing') OR CAST($11 AS BIGINT) = 1) RETURNING id";
 /// Results that are in the document need no second place.
 const DROP_RESULTS: &str = "UPDATE steps SET result = NULL WHERE job_id = $1 AND result IS NOT NULL";
 const CANCEL_STEPS: &str = "UPDATE steps SET status = 'canceled', finished_at = CAST($2 AS BIGINT) \
@@ -84,16 +85,89 @@ impl Store {
         now: Timestamp,
     ) -> Result<Result<(), Fenced>, StoreError> {
         assert!(closing.status.is_terminal(), "a job ends in a terminal state");
-        self.database.write(move |transaction| close(transaction, lease, &closing, now)).await
+        self.database.write_rounds(Ending::new(lease, closing, now)).await
     }
 }
 
-pub(crate) fn close(
-    transaction: &mut dyn Transaction,
-    (job, token): (JobId, i64),
-    closing: &Closing,
+/// The rounds of an end: the job where the lease holds, then everything else.
+pub(crate) struct Ending {
+    lease: (JobId, i64),
+    closing: Closing,
     now: Timestamp,
-) -> Result<Result<(), Fenced>, StoreError> {
+    asked: Asked,
+}
+
+/// What the last round was.
+enum Asked {
+    Job,
+    Rest,
+    Bands(Entering),
+}
+
+impl Ending {
+    pub(crate) fn new(lease: (JobId, i64), closing: Closing, now: Timestamp) -> Self {
+        Self { lease, closing, now, asked: Asked::Job }
+    }
+
+    fn rest(&self) -> Vec<Statement> {
+        let ((job, _), closing, now) = (self.lease, &self.closing, self.now);
+        let mut rest = end_steps(job, (closing, now));
+        #[cfg(feature = "torture")]
+        rest.extend(crate::defect::late_key(job, now));
+        rest.push((EXPIRE, vec![times::micros(closing.expires_at).into(), job.to_string().into()]));
+        match closing.charge {
+            Charging::Steps => rest.push(ledger::charge(job, now)),
+            Charging::Duplicate => rest.push(ledger::note_duplicate(job, now)),
+            Charging::Nothing => {}
+        }
+        // What every step of a job that succeeded has used up needs no look at what is left.
+        if closing.charge != Charging::Steps || closing.status != JobStatus::Succeeded {
+            rest.push(ledger::release(job, now));
+        }
+        // The last one: its row says where the bands belong.
+        let content = closing.content.as_ref();
+        rest.extend(content.map(|(pixels, near)| content::remember_pixels(job, pixels, Some(near))));
+        rest
+    }
+
+    /// Where there is a near picture to be known by, it is entered into its bands.
+    fn enter(&mut self, remembered: Option<&Row>) -> Result<Round<Result<(), Fenced>>, StoreError> {
+        let (Some((_, near)), Some(row)) = (&self.closing.content, remembered) else {
+            return Ok(Round::Done(Ok(())));
+        };
+        let mut entering = Entering::new(self.lease.0, (&row.text(0)?, &row.text(1)?), &near.bands);
+        let next = entering.next(&[]);
+        self.asked = Asked::Bands(entering);
+        Ok(next.map_or(Round::Done(Ok(())), Round::Ask))
+    }
+}
+
+impl Rounds for Ending {
+    type Done = Result<(), Fenced>;
+
+    fn begin(&mut self) -> Vec<Statement> {
+        self.asked = Asked::Job;
+        vec![close(self.lease, &self.closing, self.now)]
+    }
+
+    fn next(&mut self, answers: Vec<Vec<Row>>) -> Result<Round<Self::Done>, StoreError> {
+        match &mut self.asked {
+            Asked::Job if answers.iter().all(Vec::is_empty) => Ok(Round::Done(Err(Fenced))),
+            Asked::Job => {
+                self.asked = Asked::Rest;
+                Ok(Round::Ask(self.rest()))
+            }
+            Asked::Rest => self.enter(answers.last().and_then(|rows| rows.first())),
+            Asked::Bands(entering) => {
+                let next = entering.next(&answers);
+                Ok(next.map_or(Round::Done(Ok(())), Round::Ask))
+            }
+        }
+    }
+}
+
+/// Gives a row where the lease held.
+fn close((job, token): (JobId, i64), closing: &Closing, now: Timestamp) -> Statement {
     let (document, digest) = match &closing.document {
         Document::Inline(bytes) => (Some(bytes.as_slice()), None),
         Document::Blob(name) => (None, Some(name.as_str())),
@@ -113,27 +187,7 @@ pub(crate) fn close(
         #[cfg(feature = "torture")]
         i64::from(crate::defect::has("no_fence")).into(),
     ];
-    if transaction.execute(CLOSE, &parameters)? == 0 {
-        return Ok(Err(Fenced));
-    }
-    #[cfg(feature = "torture")]
-    crate::defect::write_key(transaction, job, now)?;
-    let mut rest = end_steps(job, (closing, now));
-    rest.push((EXPIRE, vec![times::micros(closing.expires_at).into(), job.to_string().into()]));
-    match closing.charge {
-        Charging::Steps => rest.push(ledger::charge(job, now)),
-        Charging::Duplicate => rest.push(ledger::note_duplicate(job, now)),
-        Charging::Nothing => {}
-    }
-    // What every step of a job that succeeded has used up needs no look at what is left.
-    if closing.charge != Charging::Steps || closing.status != JobStatus::Succeeded {
-        rest.push(ledger::release(job, now));
-    }
-    transaction.query_all(&rest)?;
-    if let Some((pixels, near)) = &closing.content {
-        content::remember_pixels(transaction, job, pixels, Some(near))?;
-    }
-    Ok(Ok(()))
+    (CLOSE, parameters.into())
 }
 
 fn end_steps(job: JobId, (closing, now): (&Closing, Timestamp)) -> Vec<Statement> {

@@ -11,6 +11,7 @@ use eyebolt_types::{
 use jiff::Timestamp;
 
 use self::keys::place;
+pub(crate) use self::near::Entering;
 use crate::{
     Store, StoreError,
     database::{Statement, Transaction, Value},
@@ -131,18 +132,11 @@ pub(crate) fn remember_bytes(key: &ContentKey, sha256: &[u8; 32], now: Timestamp
     (REMEMBER, row.into())
 }
 
-/// Keeps what was seen in a job's pixels; to be called when the job has succeeded. Nothing where its bytes were
-/// forgotten.
-pub(crate) fn remember_pixels(
-    transaction: &mut dyn Transaction,
-    job: JobId,
-    pixels: &[u8; 32],
-    near: Option<&NearEntry>,
-) -> Result<(), StoreError> {
+/// Keeps what was seen in a job's pixels; to be run when the job has succeeded. A row for [`Entering`], or none where its
+/// bytes were forgotten.
+pub(crate) fn remember_pixels(job: JobId, pixels: &[u8; 32], near: Option<&NearEntry>) -> Statement {
     let digest: Value = near.map(|near| near.digest.as_slice()).into();
-    let parameters = [pixels.as_slice().into(), digest, place(job).into(), job.to_string().into()];
-    let (Some(row), Some(near)) = (transaction.query_one(PIXELS, &parameters)?, near) else { return Ok(()) };
-    near::insert(transaction, job, (&row.text(0)?, &row.text(1)?), &near.bands)
+    (PIXELS, vec![pixels.as_slice().into(), digest, place(job).into(), job.to_string().into()])
 }
 
 /// The oldest job before `key.job`, accepted at `since` or later, that carried the content: same bytes before same
@@ -208,11 +202,18 @@ impl Store {
     ) -> Result<(), StoreError> {
         self.database
             .write(move |transaction| {
-                transaction.query_all(&[remember_bytes(&key, &sha256, now)])?;
-                match &seen {
-                    None => Ok(()),
-                    Some((pixels, near)) => remember_pixels(transaction, key.job, pixels, near.as_ref()),
+                let mut rows = vec![remember_bytes(&key, &sha256, now)];
+                let pixels = seen.as_ref();
+                rows.extend(pixels.map(|(pixels, near)| remember_pixels(key.job, pixels, near.as_ref())));
+                transaction.query_all(&rows)?;
+                let Some((_, Some(near))) = &seen else { return Ok(()) };
+                let owner = (&*key.project.to_string(), key.mode.name());
+                let mut entering = Entering::new(key.job, owner, &near.bands);
+                let mut answers = Vec::new();
+                while let Some(round) = entering.next(&answers) {
+                    answers = transaction.query_all(&round)?;
                 }
+                Ok(())
             })
             .await
     }

@@ -9,7 +9,7 @@ use std::{
 use eyebolt_types::id::JobId;
 use jiff::Timestamp;
 
-use crate::{NewJob, StoreError, database::Transaction, record};
+use crate::{NewJob, database::Statement, record};
 
 /// Whether this process has the defect.
 pub(crate) fn has(name: &str) -> bool {
@@ -25,15 +25,8 @@ pub(crate) fn keep_key(job: &NewJob) {
     late.get_or_insert_default().insert(job.id, job.clone());
 }
 
-/// Writes the key that was kept.
-pub(crate) fn write_key(
-    transaction: &mut dyn Transaction,
-    job: JobId,
-    now: Timestamp,
-) -> Result<(), StoreError> {
-    let kept = LATE.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert_default().remove(&job);
-    if let Some((job, key)) = kept.as_ref().and_then(|job| Some((job, job.idempotency.as_ref()?))) {
-        record::reserve(transaction, job, key, now)?;
-    }
-    Ok(())
+/// The key that was kept, to be written now.
+pub(crate) fn late_key(job: JobId, now: Timestamp) -> Option<Statement> {
+    let kept = LATE.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert_default().remove(&job)?;
+    Some(record::reserve(&kept, kept.idempotency.as_ref()?, now))
 }

@@ -5,6 +5,7 @@
 //! the store: a caller that goes away neither undoes nor doubles it.
 
 mod acceptance;
+mod accepting;
 mod blobs;
 mod closing;
 mod content;

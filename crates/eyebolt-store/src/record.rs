@@ -8,7 +8,7 @@ use jiff::{SignedDuration, Timestamp};
 
 use crate::{
     Document, Idempotency, NewJob, Store, StoreError,
-    database::{Row, Transaction},
+    database::{Row, Statement, Value},
     job, times,
 };
 
@@ -55,7 +55,8 @@ pub struct StoredAnswer {
 }
 
 const RESERVE: &str = "INSERT INTO idempotency_records (project_id, mode, key_hash, fingerprint, job_id, created_at) \
-                       VALUES ($1, $2, $3, $4, $5, $6) ON CONFLICT (project_id, mode, key_hash) DO NOTHING";
+                       VALUES ($1, $2, $3, $4, $5, $6) ON CONFLICT (project_id, mode, key_hash) DO NOTHING \
+                       RETURNING job_id";
 const RECORD: &str = "SELECT r.job_id, r.fingerprint, r.created_at, r.expires_at, j.status, j.retryable_until, \
                       j.request_id, j.answer_status, j.answer_body, j.document, j.document_digest \
                       FROM idempotency_records r JOIN jobs j ON j.id = r.job_id \
@@ -116,34 +117,32 @@ impl Store {
     }
 }
 
-/// Takes the key for this job; or tells what it stands for.
-pub(crate) fn reserve(
-    transaction: &mut dyn Transaction,
-    job: &NewJob,
-    Idempotency { key_hash, fingerprint }: &Idempotency,
-    now: Timestamp,
-) -> Result<Option<Known>, StoreError> {
-    let key = || [job.project.to_string().into(), job.mode.name().into(), key_hash.as_slice().into()];
-    loop {
-        let [project, mode, hash] = key();
-        let since = times::micros(now).into();
-        let row = [project, mode, hash, fingerprint.as_slice().into(), job.id.to_string().into(), since];
-        if transaction.execute(RESERVE, &row)? == 1 {
-            return Ok(None);
-        }
-        // No row: the winner's transaction ended between the two statements, and its record went with it.
-        let row = transaction.query_one(RECORD, &key())?.ok_or(StoreError::Conflict)?;
-        if let Some(known) = known(&row, now)? {
-            return Ok(Some(known));
-        }
-        let [project, mode, hash] = key();
-        transaction.execute(FORGET, &[project, mode, hash, times::micros(now - TOMBSTONE).into()])?;
-    }
+/// Takes the key for this job: gives a row where it was free.
+pub(crate) fn reserve(job: &NewJob, key: &Idempotency, now: Timestamp) -> Statement {
+    let mut row = name(job, key);
+    row.extend([key.fingerprint.as_slice().into(), job.id.to_string().into(), times::micros(now).into()]);
+    (RESERVE, row)
+}
+
+/// What the key stands for: a row for [`known`].
+pub(crate) fn sought(job: &NewJob, key: &Idempotency) -> Statement {
+    (RECORD, name(job, key))
+}
+
+/// Frees a key that expired a tombstone's time ago.
+pub(crate) fn forget(job: &NewJob, key: &Idempotency, now: Timestamp) -> Statement {
+    let mut row = name(job, key);
+    row.push(times::micros(now - TOMBSTONE).into());
+    (FORGET, row)
+}
+
+fn name(job: &NewJob, key: &Idempotency) -> Vec<Value> {
+    vec![job.project.to_string().into(), job.mode.name().into(), key.key_hash.as_slice().into()]
 }
 
 /// `None`: so long expired that it is as good as forgotten. A record without a fingerprint was swept by somebody whose
 /// clock is ahead: it is over, since nobody could tell any more whether the same was asked.
-fn known(row: &Row, now: Timestamp) -> Result<Option<Known>, StoreError> {
+pub(crate) fn known(row: &Row, now: Timestamp) -> Result<Option<Known>, StoreError> {
     let fingerprint = row.blob(1)?;
     let expires_at = times::optional(row.optional_integer(3)?)?;
     match expires_at {

@@ -228,7 +228,10 @@ pub(crate) fn all_leased(
     let jobs = job::all_stored(transaction, rows)?;
     let images: Vec<_> = jobs.iter().map(|job| (IMAGE, vec![job.image.to_string().into()])).collect();
     let images = transaction.query_all(&images)?;
-    jobs.into_iter().zip(rows.iter().zip(&images)).map(|(job, (row, image))| leased(job, row, image)).collect()
+    jobs.into_iter()
+        .zip(rows.iter().zip(&images))
+        .map(|(job, (row, image))| leased(job, row, image))
+        .collect()
 }
 
 fn leased(job: StoredJob, row: &Row, image: &[Row]) -> Result<LeasedJob, StoreError> {

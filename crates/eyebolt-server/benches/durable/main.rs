@@ -53,7 +53,7 @@ async fn main() -> anyhow::Result<()> {
 /// Nothing is computed meanwhile: the only slot is taken by a job that does not end.
 async fn enqueue(server: &mut Server, arguments: &Arguments) -> anyhow::Result<()> {
     server.start(&Engine { delay_ms: 3_600_000, slots: Some(1) }).await?;
-    Client::open(server.target()).await?.ask(&Ask::later("the only slot", "plug")).await?;
+    Client::open(server.target()).await?.ask(&Ask::later("plug", "plug")).await?;
     let (first, most) = (arguments.calls, arguments.jobs.saturating_sub(arguments.calls));
     for (clients, name, count) in [(16, "a", first), (64, "b", most)] {
         let ask = |n: usize| Ask::later(&format!("{name}{n}"), &format!("{name}{n}"));
@@ -69,7 +69,7 @@ async fn kill_and_drain(server: &mut Server, arguments: &Arguments) -> anyhow::R
     let killed = Instant::now();
     server.start(&Engine { delay_ms: 0, slots: None }).await?;
     let healthy = killed.elapsed();
-    Client::open(server.target()).await?.ask(&Ask::later("after", "after the crash")).await?;
+    Client::open(server.target()).await?.ask(&Ask::later("after", "after")).await?;
     let first = killed.elapsed();
     let begun = Instant::now();
     server.drained().await?;
@@ -94,14 +94,16 @@ async fn calls(server: &Server, count: usize) -> anyhow::Result<()> {
 /// From the client's send to the step's begin, on one clock.
 async fn steady(server: &Server) -> anyhow::Result<()> {
     let (rate, time) = (100, Duration::from_secs(10));
-    let sent = open_loop(server.target(), rate, time, |n| Ask::later(&format!("s{n}"), &format!("s{n}"))).await?;
+    let sent =
+        open_loop(server.target(), rate, time, |n| Ask::later(&format!("s{n}"), &format!("s{n}"))).await?;
     server.drained().await?;
     let mut waits = Vec::new();
     let mut client = Client::open(server.target()).await?;
     for (job, at) in &sent {
         waits.push(client.started(job).await?.duration_since(*at).as_secs_f64() * 1000.0);
     }
-    let figure = Figure { rate: rate as f64, p50: percentile(&mut waits, 0.5), p99: percentile(&mut waits, 0.99) };
+    let figure =
+        Figure { rate: rate as f64, p50: percentile(&mut waits, 0.5), p99: percentile(&mut waits, 0.99) };
     row("enqueue to start, at a steady rate", &figure);
     Ok(())
 }

@@ -10,7 +10,7 @@ use super::{
 };
 use crate::{
     StoreError,
-    database::{Transaction, Value},
+    database::{Row, Statement, Transaction, Value},
 };
 
 /// Bands in one look-up: as many as [`CANDIDATES`] has parameters for.
@@ -28,24 +28,29 @@ const CANDIDATES: &str = "SELECT c.job_id, c.perceptual FROM content_bands b JOI
      ORDER BY c.job_id LIMIT 256";
 const STATUS: &str = "SELECT status FROM jobs WHERE id = $1";
 
-/// Enters a job into its bands. Where several slots in a row are taken, it is left out of that band: those before it
-/// are older.
-pub(super) fn insert(
-    transaction: &mut dyn Transaction,
+/// Enters a job into its bands, in rounds. Where several slots in a row are taken, it is left out of that band: those
+/// before it are older.
+pub(crate) struct Entering {
     job: JobId,
-    owner: (&str, &str),
-    bands: &[u32],
-) -> Result<(), StoreError> {
-    let mut left: Vec<i64> = bands.iter().map(|one| band(owner, *one)).collect();
-    for slot in slots(job) {
-        let row = |band: &i64| (INSERT, vec![(*band).into(), slot.into(), place(job).into()]);
-        let entered = transaction.query_all(&left.iter().map(row).collect::<Vec<_>>())?;
-        left = left.into_iter().zip(entered).filter(|(_, rows)| rows.is_empty()).map(|(band, _)| band).collect();
-        if left.is_empty() {
-            break;
-        }
+    left: Vec<i64>,
+    slots: std::vec::IntoIter<i64>,
+}
+
+impl Entering {
+    pub(crate) fn new(job: JobId, owner: (&str, &str), bands: &[u32]) -> Self {
+        let left = bands.iter().map(|one| band(owner, *one)).collect();
+        Self { job, left, slots: slots(job).collect::<Vec<_>>().into_iter() }
     }
-    Ok(())
+
+    /// The next statements; `None` where it is done. `answers`: the rows of the last ones.
+    pub(crate) fn next(&mut self, answers: &[Vec<Row>]) -> Option<Vec<Statement>> {
+        let entered = answers.iter().map(|rows| !rows.is_empty()).chain(std::iter::repeat(false));
+        let left = self.left.iter().zip(entered).filter(|(_, entered)| !entered);
+        self.left = left.map(|(band, _)| *band).collect();
+        let slot = self.slots.next().filter(|_| !self.left.is_empty())?;
+        let row = |band: &i64| (INSERT, vec![(*band).into(), slot.into(), place(self.job).into()]);
+        Some(self.left.iter().map(row).collect())
+    }
 }
 
 /// The oldest near picture of a job that is not dead.

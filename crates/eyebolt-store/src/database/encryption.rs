@@ -79,7 +79,9 @@ mod tests {
             assert_eq!((config.get_ssl_mode(), tls.is_some()), (SslMode::Disable, false), "{plain}");
         }
         let certificate = tempfile::NamedTempFile::new().unwrap();
-        let of = |path: &str| format!("postgres://u@db/x?sslmode=verify-full&sslrootcert={path}&application_name=y");
+        let of = |path: &str| {
+            format!("postgres://u@db/x?sslmode=verify-full&sslrootcert={path}&application_name=y")
+        };
         let empty = reason(&of(&certificate.path().display().to_string()));
         assert!(empty.contains("no certificate authority is known"), "{empty}");
         let missing = reason(&of("%2Fnowhere"));

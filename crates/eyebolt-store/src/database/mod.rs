@@ -5,6 +5,7 @@
 
 mod encryption;
 mod postgres;
+mod rounds;
 mod sqlite;
 mod writer;
 
@@ -12,6 +13,7 @@ use std::sync::Arc;
 
 use tokio::sync::watch;
 
+pub(crate) use self::rounds::{Round, Rounds, drive};
 use self::{
     postgres::{Postgres, Role},
     writer::{Queue, Writers},
@@ -19,7 +21,7 @@ use self::{
 use crate::StoreError;
 
 /// To a server: so many that write, and so many that read.
-const CONNECTIONS: usize = 4;
+const CONNECTIONS: usize = 3;
 
 /// One parameter or column.
 #[derive(Debug, Clone, PartialEq)]
@@ -220,6 +222,11 @@ impl Database {
         work: impl Fn(&mut dyn Transaction) -> Result<T, StoreError> + Send + 'static,
     ) -> Result<T, StoreError> {
         self.writers.run(work).await
+    }
+
+    /// The same of a move that is made of rounds.
+    pub(crate) async fn write_rounds<R: Rounds>(&self, rounds: R) -> Result<R::Done, StoreError> {
+        self.writers.run_rounds(rounds).await
     }
 
     /// Runs statements that only read.

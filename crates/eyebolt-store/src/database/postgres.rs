@@ -9,7 +9,10 @@ use tokio_postgres::{
 };
 use tokio_postgres_rustls::MakeRustlsConnect;
 
-use super::{Connection, Dialect, Kept, Queue, Row, Schema, Transaction, Value, encryption, writer::Undo};
+use super::{
+    Connection, Dialect, Kept, Queue, Row, Schema, Transaction, Value, encryption,
+    writer::{Undo, run_together},
+};
 use crate::StoreError;
 
 const DIALECT: Dialect = Dialect { int: "BIGINT", blob: "BYTEA", strict: "" };
@@ -168,18 +171,19 @@ impl Connection for Postgres {
 }
 
 fn run_moves(open: &mut Open<'_>, queue: &mut Queue, kept: Kept) -> Result<Option<()>, StoreError> {
+    if kept == Kept::Together {
+        return match run_together(open, queue) {
+            Ok(()) => Ok(Some(())),
+            Err(Undo::Alone) => Ok(None),
+            Err(Undo::All(error)) => Err(error),
+        };
+    }
     for one in queue.moves() {
-        if kept == Kept::Apart {
-            open.run_script("SAVEPOINT one")?;
-        }
-        match (one.run(open), kept) {
-            (Ok(()), Kept::Together) => {}
-            (Ok(()), Kept::Apart) => open.run_script("RELEASE SAVEPOINT one")?,
-            (Err(Undo::Alone), Kept::Together) => return Ok(None),
-            (Err(Undo::Alone), Kept::Apart) => {
-                open.run_script("ROLLBACK TO SAVEPOINT one; RELEASE SAVEPOINT one")?;
-            }
-            (Err(Undo::All(error)), _) => return Err(error),
+        open.run_script("SAVEPOINT one")?;
+        match one.run(open) {
+            Ok(()) => open.run_script("RELEASE SAVEPOINT one")?,
+            Err(Undo::Alone) => open.run_script("ROLLBACK TO SAVEPOINT one; RELEASE SAVEPOINT one")?,
+            Err(Undo::All(error)) => return Err(error),
         }
     }
     Ok(Some(()))
@@ -218,7 +222,8 @@ impl Transaction for Open<'_> {
     fn query_all(&mut self, statements: &[super::Statement]) -> Result<Vec<Vec<Row>>, StoreError> {
         let mut found = Vec::with_capacity(statements.len());
         for pipeline in statements.chunks(PIPELINE) {
-            let prepared = pipeline.iter().map(|(sql, parameters)| Ok((self.prepare(sql)?, borrowed(parameters))));
+            let prepared =
+                pipeline.iter().map(|(sql, parameters)| Ok((self.prepare(sql)?, borrowed(parameters))));
             let prepared = prepared.collect::<Result<Vec<_>, StoreError>>()?;
             let client = &self.session.client;
             let answers = prepared.iter().map(|(statement, parameters)| client.query(statement, parameters));

@@ -5,7 +5,10 @@ use rusqlite::{
     types::{ToSqlOutput, ValueRef},
 };
 
-use super::{Connection, Dialect, Kept, Queue, Row, Schema, Transaction, Value, writer::Undo};
+use super::{
+    Connection, Dialect, Kept, Queue, Row, Schema, Transaction, Value,
+    writer::{Undo, run_together},
+};
 use crate::StoreError;
 
 const DIALECT: Dialect = Dialect { int: "INTEGER", blob: "BLOB", strict: "STRICT" };
@@ -60,29 +63,37 @@ impl Connection for Sqlite {
             TransactionBehavior::Immediate
         };
         let mut begun = self.handle.transaction_with_behavior(behavior)?;
-        for one in queue.moves() {
-            let done = match kept {
-                Kept::Together => one.run(&mut Open { handle: &begun, rewritten: &mut self.rewritten }),
-                Kept::Apart => {
-                    let savepoint = begun.savepoint()?;
-                    let done = one.run(&mut Open { handle: &savepoint, rewritten: &mut self.rewritten });
-                    // A savepoint that is dropped is rolled back.
-                    if done.is_ok() {
-                        savepoint.commit()?;
-                    }
-                    done
-                }
-            };
-            match (done, kept) {
-                (Ok(()), _) | (Err(Undo::Alone), Kept::Apart) => {}
-                // As is a transaction.
-                (Err(Undo::Alone), Kept::Together) => return Ok(false),
-                (Err(Undo::All(error)), _) => return Err(error),
+        let done = match kept {
+            Kept::Together => {
+                run_together(&mut Open { handle: &begun, rewritten: &mut self.rewritten }, queue)
             }
+            Kept::Apart => run_apart(&mut begun, &mut self.rewritten, queue),
+        };
+        match done {
+            Ok(()) => begun.commit().map(|()| true).map_err(at_commit),
+            // A transaction that is dropped is rolled back.
+            Err(Undo::Alone) => Ok(false),
+            Err(Undo::All(error)) => Err(error),
         }
-        begun.commit().map_err(at_commit)?;
-        Ok(true)
     }
+}
+
+fn run_apart(
+    begun: &mut rusqlite::Transaction<'_>,
+    rewritten: &mut HashMap<&'static str, String>,
+    queue: &mut Queue,
+) -> Result<(), Undo> {
+    for one in queue.moves() {
+        let savepoint = begun.savepoint().map_err(|error| Undo::All(error.into()))?;
+        let done = one.run(&mut Open { handle: &savepoint, rewritten });
+        match done {
+            Ok(()) => savepoint.commit().map_err(|error| Undo::All(error.into()))?,
+            // A savepoint that is dropped is rolled back.
+            Err(Undo::Alone) => {}
+            Err(all) => return Err(all),
+        }
+    }
+    Ok(())
 }
 
 /// A transaction under way on this connection.

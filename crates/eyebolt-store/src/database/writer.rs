@@ -8,7 +8,7 @@ use std::{
 
 use tokio::sync::{oneshot, watch};
 
-use super::{Connection, Kept, Transaction};
+use super::{Connection, Kept, Round, Rounds, Row, Statement, Transaction, drive};
 use crate::StoreError;
 
 /// Moves in one transaction at most: bounds how long the first one waits for the last one's statements.
@@ -18,6 +18,17 @@ const GROUP: usize = 64;
 pub(super) trait Move: Send {
     /// Runs the statements; the answer is kept. `Err`: they must be undone.
     fn run(&mut self, transaction: &mut dyn Transaction) -> Result<(), Undo>;
+
+    /// The statements of its first round, where it is made of rounds.
+    fn begin(&mut self) -> Option<Vec<Statement>> {
+        None
+    }
+
+    /// Takes the answers to a round; the next one, or none where its answer is kept.
+    fn next(&mut self, answers: Vec<Vec<Row>>) -> Result<Option<Vec<Statement>>, Undo> {
+        let _ = answers;
+        Ok(None)
+    }
 
     /// Tells the caller how it ended.
     fn tell(self: Box<Self>, committed: Result<(), StoreError>);
@@ -55,14 +66,87 @@ where
     }
 
     fn tell(self: Box<Self>, committed: Result<(), StoreError>) {
-        let done = match (committed, self.done) {
-            // An answer that undid itself holds whatever became of the commit.
-            (_, Some(Err(error))) | (Err(error), _) => Err(error),
-            (Ok(()), Some(done)) => done,
-            (Ok(()), None) => Err(StoreError::Stopped),
-        };
-        let _ = self.answer.send(done);
+        answer(self.answer, self.done, committed);
     }
+}
+
+/// A move made of rounds.
+struct Stepping<R: Rounds> {
+    rounds: R,
+    done: Option<Result<R::Done, StoreError>>,
+    answer: oneshot::Sender<Result<R::Done, StoreError>>,
+}
+
+impl<R: Rounds> Stepping<R> {
+    fn keep(&mut self, done: Result<R::Done, StoreError>) -> Result<(), Undo> {
+        match done {
+            Err(error) if error.ends_transaction() => Err(Undo::All(error)),
+            done => {
+                let undo = done.is_err();
+                self.done = Some(done);
+                if undo { Err(Undo::Alone) } else { Ok(()) }
+            }
+        }
+    }
+}
+
+impl<R: Rounds> Move for Stepping<R> {
+    fn run(&mut self, transaction: &mut dyn Transaction) -> Result<(), Undo> {
+        let done = drive(transaction, &mut self.rounds);
+        self.keep(done)
+    }
+
+    fn begin(&mut self) -> Option<Vec<Statement>> {
+        Some(self.rounds.begin())
+    }
+
+    fn next(&mut self, answers: Vec<Vec<Row>>) -> Result<Option<Vec<Statement>>, Undo> {
+        match self.rounds.next(answers) {
+            Ok(Round::Ask(statements)) => Ok(Some(statements)),
+            Ok(Round::Done(done)) => self.keep(Ok(done)).map(|()| None),
+            Err(error) => self.keep(Err(error)).map(|()| None),
+        }
+    }
+
+    fn tell(self: Box<Self>, committed: Result<(), StoreError>) {
+        answer(self.answer, self.done, committed);
+    }
+}
+
+fn answer<T>(
+    to: oneshot::Sender<Result<T, StoreError>>,
+    done: Option<Result<T, StoreError>>,
+    committed: Result<(), StoreError>,
+) {
+    let done = match (committed, done) {
+        // An answer that undid itself holds whatever became of the commit.
+        (_, Some(Err(error))) | (Err(error), _) => Err(error),
+        (Ok(()), Some(done)) => done,
+        (Ok(()), None) => Err(StoreError::Stopped),
+    };
+    let _ = to.send(done);
+}
+
+/// Runs moves as one: the rounds of all of them side by side, then the others after each other.
+pub(super) fn run_together(transaction: &mut dyn Transaction, queue: &mut Queue) -> Result<(), Undo> {
+    let begun = queue.0.iter_mut().enumerate().map(|(place, one)| (place, one.begin()));
+    let (rounds, single): (Vec<_>, Vec<_>) = begun.partition(|(_, statements)| statements.is_some());
+    let mut asking: Vec<_> = rounds.into_iter().filter_map(|(place, asks)| Some((place, asks?))).collect();
+    while !asking.is_empty() {
+        let (places, statements): (Vec<_>, Vec<_>) =
+            asking.into_iter().map(|(place, asks)| ((place, asks.len()), asks)).unzip();
+        let mut answers = transaction.query_all(&statements.concat()).map_err(undo)?.into_iter();
+        asking = Vec::new();
+        for (place, count) in places {
+            let next = queue.0[place].next(answers.by_ref().take(count).collect())?;
+            asking.extend(next.map(|statements| (place, statements)));
+        }
+    }
+    single.into_iter().try_for_each(|(place, _)| queue.0[place].run(transaction))
+}
+
+fn undo(error: StoreError) -> Undo {
+    if error.ends_transaction() { Undo::All(error) } else { Undo::Alone }
 }
 
 /// The moves of one transaction.
@@ -107,6 +191,13 @@ impl Writers {
         self.waiting.send(waiting).map_err(|_| StoreError::Stopped)?;
         answered.await.map_err(|_| StoreError::Stopped)?
     }
+
+    pub(super) async fn run_rounds<R: Rounds>(&self, rounds: R) -> Result<R::Done, StoreError> {
+        let (answer, answered) = oneshot::channel();
+        let stepping = Box::new(Stepping { rounds, done: None, answer });
+        self.waiting.send(stepping).map_err(|_| StoreError::Stopped)?;
+        answered.await.map_err(|_| StoreError::Stopped)?
+    }
 }
 
 /// Waits for a move, and takes those that wait with it.
@@ -131,7 +222,7 @@ fn serve<C: Connection>(connection: &mut C, group: &mut Queue, fail: &watch::Sen
 
 /// Savepoints cost two round trips a move, and nearly no move fails: a group has them only where one did.
 fn commit<C: Connection>(connection: &mut C, group: &mut Queue) -> Result<(), StoreError> {
-    if connection.commit_group(group, Kept::Together)? || group.0.len() == 1 {
+    if connection.commit_group(group, Kept::Together)? {
         return Ok(());
     }
     connection.commit_group(group, Kept::Apart).map(drop)

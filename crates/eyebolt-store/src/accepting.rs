@@ -1,0 +1,162 @@
+//! The rounds of an acceptance: the key, and where it was free everything else.
+
+use eyebolt_types::{
+    JobStatus, StepStatus,
+    id::{ImageId, JobId},
+};
+use jiff::Timestamp;
+
+use crate::{
+    Acceptance, ContentKey, Idempotency, NewJob, NewStep, StoreError, content,
+    database::{Round, Rounds, Row, Statement},
+    ledger, record, times,
+};
+
+/// A job on its way in.
+pub(crate) struct Accepting {
+    job: NewJob,
+    now: Timestamp,
+    asked: Asked,
+}
+
+/// What the last round was.
+#[derive(Clone, Copy)]
+enum Asked {
+    /// The key, by the last statement.
+    Key,
+    /// Every row of the job.
+    Rows,
+    /// What the key stands for.
+    Known,
+}
+
+const IMAGE: &str = "INSERT INTO images (id, project_id, mode, sha256, bytes, content, created_at) \
+                     VALUES ($1, $2, $3, $4, $5, $6, $7) ON CONFLICT (project_id, mode, sha256) DO NOTHING";
+const JOB: &str = "INSERT INTO jobs (id, project_id, mode, key_id, request_id, status, request, input, image_id, dedup, \
+                   not_before, deadline_at, created_at, lease_owner, lease_until, lease_token, started_at) \
+                   VALUES ($1, $2, $3, $4, $5, $6, $7, $8, \
+                   (SELECT id FROM images WHERE project_id = $2 AND mode = $3 AND sha256 = $9), \
+                   $10, $11, $12, $13, $14, $15, $16, $17) RETURNING image_id";
+const STEP: &str =
+    "INSERT INTO steps (job_id, position, id, feature, model, status) VALUES ($1, $2, $3, $4, $5, $6)";
+
+impl Accepting {
+    pub(crate) fn new(mut job: NewJob, now: Timestamp) -> Self {
+        #[cfg(feature = "torture")]
+        if crate::defect::has("late_key") {
+            crate::defect::keep_key(&job);
+            job.idempotency = None;
+        }
+        #[cfg(not(feature = "torture"))]
+        let _ = &mut job;
+        Self { job, now, asked: Asked::Key }
+    }
+
+    fn reserve(&self, idempotency: &Idempotency) -> Statement {
+        record::reserve(&self.job, idempotency, self.now)
+    }
+
+    fn rows(&mut self) -> Vec<Statement> {
+        self.asked = Asked::Rows;
+        let (job, now) = (&self.job, self.now);
+        // The job before the image would have no image to name, and the rest no job.
+        let mut rows = vec![insert_image(job, now), insert_job(job, now)];
+        rows.extend(job.steps.iter().zip(0..).map(|(step, position)| insert_step(job.id, step, position)));
+        if let Some(operation) = job.operation {
+            let key = ContentKey { project: job.project, mode: job.mode, operation, job: job.id };
+            rows.push(content::remember_bytes(&key, &job.image.sha256, now));
+        }
+        rows.push(ledger::reserve((job.id, job.steps.len() as u64), now));
+        rows
+    }
+}
+
+impl Rounds for Accepting {
+    type Done = Acceptance;
+
+    fn begin(&mut self) -> Vec<Statement> {
+        let Some(idempotency) = &self.job.idempotency else { return self.rows() };
+        let reserve = self.reserve(idempotency);
+        self.asked = Asked::Key;
+        vec![reserve]
+    }
+
+    fn next(&mut self, answers: Vec<Vec<Row>>) -> Result<Round<Acceptance>, StoreError> {
+        let taken = answers.last().is_some_and(|rows| !rows.is_empty());
+        match (self.asked, &self.job.idempotency) {
+            (Asked::Rows, _) => {
+                let image = answers.get(1).and_then(|rows| rows.first()).ok_or(StoreError::Conflict)?;
+                Ok(Round::Done(Acceptance::Accepted(image.parsed(0)?)))
+            }
+            (Asked::Key, None) => Ok(Round::Ask(self.rows())),
+            (Asked::Key, Some(_)) if taken => Ok(Round::Ask(self.rows())),
+            (Asked::Key, Some(idempotency)) => {
+                let sought = record::sought(&self.job, idempotency);
+                self.asked = Asked::Known;
+                Ok(Round::Ask(vec![sought]))
+            }
+            (Asked::Known, idempotency) => {
+                // No row: the winner's transaction ended between the two rounds, and its record went with it.
+                let row = answers.last().and_then(|rows| rows.first()).ok_or(StoreError::Conflict)?;
+                if let Some(known) = record::known(row, self.now)? {
+                    return Ok(Round::Done(Acceptance::Known(known)));
+                }
+                let idempotency = idempotency.as_ref().ok_or(StoreError::Conflict)?;
+                let again = vec![record::forget(&self.job, idempotency, self.now), self.reserve(idempotency)];
+                self.asked = Asked::Key;
+                Ok(Round::Ask(again))
+            }
+        }
+    }
+}
+
+fn insert_image(job: &NewJob, now: Timestamp) -> Statement {
+    let image = &job.image;
+    let row = [
+        ImageId::new().to_string().into(),
+        job.project.to_string().into(),
+        job.mode.name().into(),
+        image.sha256.as_slice().into(),
+        (image.bytes as i64).into(),
+        image.content.clone().into(),
+        times::micros(now).into(),
+    ];
+    (IMAGE, row.into())
+}
+
+fn insert_job(job: &NewJob, now: Timestamp) -> Statement {
+    let leased = job.lease.as_ref();
+    let status = if leased.is_some() { JobStatus::Processing } else { JobStatus::Pending };
+    let row = [
+        job.id.to_string().into(),
+        job.project.to_string().into(),
+        job.mode.name().into(),
+        job.key.map(|key| key.to_string()).into(),
+        job.request_id.as_str().into(),
+        status.name().into(),
+        job.request.as_str().into(),
+        job.input.as_str().into(),
+        job.image.sha256.as_slice().into(),
+        job.dedup.as_str().into(),
+        times::micros(now).into(),
+        times::micros(job.deadline).into(),
+        times::micros(now).into(),
+        leased.map(|lease| lease.owner.as_str()).into(),
+        leased.map(|lease| times::micros(lease.until)).into(),
+        i64::from(leased.is_some()).into(),
+        leased.map(|_| times::micros(now)).into(),
+    ];
+    (JOB, row.into())
+}
+
+fn insert_step(job: JobId, step: &NewStep, position: i64) -> Statement {
+    let row = [
+        job.to_string().into(),
+        position.into(),
+        step.id.to_string().into(),
+        step.feature.name().into(),
+        step.model.clone().into(),
+        StepStatus::Pending.name().into(),
+    ];
+    (STEP, row.into())
+}

@@ -1,0 +1,39 @@
+//! Moves whose statements come in rounds: all that need no answer of each other are one round. The rounds of all moves of
+//! a group share a round trip to the server; what each decides between two rounds is its own.
+
+use super::{Row, Statement, Transaction};
+use crate::StoreError;
+
+/// A move made of rounds.
+pub(crate) trait Rounds: Send + 'static {
+    /// What it comes to.
+    type Done: Send + 'static;
+
+    /// Its first statements. Called again where everything was undone: what it has learnt is void then.
+    fn begin(&mut self) -> Vec<Statement>;
+
+    /// Takes the rows that each statement of the last round gave.
+    fn next(&mut self, answers: Vec<Vec<Row>>) -> Result<Round<Self::Done>, StoreError>;
+}
+
+/// What follows a round.
+pub(crate) enum Round<T> {
+    /// Another one.
+    Ask(Vec<Statement>),
+    /// Nothing.
+    Done(T),
+}
+
+/// Runs a move alone.
+pub(crate) fn drive<R: Rounds>(
+    transaction: &mut dyn Transaction,
+    rounds: &mut R,
+) -> Result<R::Done, StoreError> {
+    let mut statements = rounds.begin();
+    loop {
+        match rounds.next(transaction.query_all(&statements)?)? {
+            Round::Ask(next) => statements = next,
+            Round::Done(done) => return Ok(done),
+        }
+    }
+}
