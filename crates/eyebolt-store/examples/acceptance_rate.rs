@@ -74,7 +74,7 @@ async fn accept(store: &Store, clock: &Clock, project: ProjectId) -> u64 {
             input: "{}".to_owned(),
             image: NewImage { sha256, bytes: IMAGE as u64, content: Some(vec![b'x'; IMAGE]) },
             dedup: "{}".to_owned(),
-            operation: None,
+            operation: Some([7; 32]),
             steps: vec![NewStep { id: StepId::new(), feature: Feature::Objects, model: None }],
             deadline: clock.now() + SignedDuration::from_mins(10),
             idempotency: Some(Idempotency { fingerprint: key_hash.clone(), key_hash }),
