@@ -51,19 +51,14 @@ async fn judge(arguments: &Arguments) -> anyhow::Result<bool> {
     report::write(folder, &verdict)?;
     print!("{}", report::text(&verdict));
     println!("run folder: {}, seed: {}", folder.display(), checker::setup(&record.events).seed);
-    if let Some(schema) = schema {
-        remove(schema, &verdict).await?;
+    let wanted = is_wanted(arguments, &verdict);
+    match schema {
+        Some(schema) if wanted => tokio::task::spawn_blocking(move || schema.remove()).await??,
+        // For a look.
+        Some(schema) => println!("its rows are kept: {}", schema.name()),
+        None => {}
     }
-    Ok(is_wanted(arguments, &verdict))
-}
-
-/// Rows of a run with violations stay for a look.
-async fn remove(schema: Schema, verdict: &Verdict) -> anyhow::Result<()> {
-    if !verdict.violations.is_empty() {
-        println!("its rows are kept: {}", schema.name());
-        return Ok(());
-    }
-    tokio::task::spawn_blocking(move || schema.remove()).await?
+    Ok(wanted)
 }
 
 fn is_wanted(arguments: &Arguments, verdict: &Verdict) -> bool {

@@ -46,6 +46,12 @@ const LOOK: Duration = Duration::from_millis(10);
 impl Launch {
     fn command(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(&self.binary);
+        // What the shell has set for some other server.
+        for (name, _) in
+            std::env::vars_os().filter(|(name, _)| name.as_encoded_bytes().starts_with(b"EYEBOLT_"))
+        {
+            command.env_remove(name);
+        }
         command.args(arguments).envs(self.environment.iter().cloned()).stdin(Stdio::null());
         command
     }

@@ -2,6 +2,7 @@ use std::{collections::HashMap, path::Path, time::Duration};
 
 use rusqlite::{
     Connection as Handle, ErrorCode, OpenFlags, ToSql, TransactionBehavior,
+    config::DbConfig,
     types::{ToSqlOutput, ValueRef},
 };
 
@@ -22,6 +23,19 @@ pub(super) struct Sqlite {
     handle: Handle,
     /// Statements in this database's words.
     rewritten: HashMap<&'static str, String>,
+}
+
+impl Sqlite {
+    /// Each statement sees what is committed when it begins, as on a server: so without a transaction.
+    fn read_group(&mut self, queue: &mut Queue) -> Result<(), StoreError> {
+        for one in queue.moves() {
+            let mut open = Open { handle: &self.handle, rewritten: &mut self.rewritten };
+            if let Err(Undo::All(error)) = one.run(&mut open) {
+                return Err(error);
+            }
+        }
+        Ok(())
+    }
 }
 
 /// Opens the file for writing: a write-ahead log that is synced at each commit.
@@ -45,6 +59,8 @@ fn prepared(handle: Handle) -> Result<Sqlite, StoreError> {
     handle.pragma_update(None, "foreign_keys", "ON")?;
     // KiB, negative by SQLite's custom. Its own 2 MiB lose the upper pages of large indexes.
     handle.pragma_update(None, "cache_size", -32 * 1024)?;
+    // Otherwise a statement whose parameter may decide on a partial index is compiled anew for each value.
+    handle.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)?;
     handle.set_prepared_statement_cache_capacity(256);
     Ok(Sqlite { handle, rewritten: HashMap::new() })
 }
@@ -62,12 +78,10 @@ impl Connection for Sqlite {
     }
 
     fn commit_group(&mut self, queue: &mut Queue, kept: Kept) -> Result<bool, StoreError> {
-        let behavior = if self.handle.is_readonly(rusqlite::MAIN_DB)? {
-            TransactionBehavior::Deferred
-        } else {
-            TransactionBehavior::Immediate
-        };
-        let mut begun = self.handle.transaction_with_behavior(behavior)?;
+        if self.handle.is_readonly(rusqlite::MAIN_DB)? {
+            return self.read_group(queue).map(|()| true);
+        }
+        let mut begun = self.handle.transaction_with_behavior(TransactionBehavior::Immediate)?;
         let done = match kept {
             Kept::Together => {
                 run_together(&mut Open { handle: &begun, rewritten: &mut self.rewritten }, queue)
