@@ -21,7 +21,6 @@ use std::process::ExitCode;
 use clap::Parser;
 
 use checker::{Invariant, Verdict};
-use database::Schema;
 use profile::Arguments;
 
 /// The run itself failed: it says nothing about the server.

@@ -187,6 +187,6 @@ async fn what_was_computed_during_an_outage_is_kept_until_it_can_be_written() {
     assert_first(&answer);
     assert_eq!(app.runs(), 0);
     let job = app.read(&format!("/v1/jobs/{}", answer.job())).await;
-    assert_eq!((&job["status"], &job["steps"][0]["attempts"]), (&json!("succeeded"), &json!(1)));
+    assert_eq!((&job["status"], &job["steps"][0]["attempt"]), (&json!("succeeded"), &json!(1)));
     app.assert_charged(1).await;
 }

@@ -116,17 +116,14 @@ impl Postgres {
 
 async fn connect(config: &Config, tls: Option<MakeRustlsConnect>) -> Result<Session, StoreError> {
     // How a connection ends, the client's next statement tells.
-    let client = match tls {
-        Some(tls) => {
-            let (client, connection) = config.connect(tls).await.map_err(unavailable)?;
-            tokio::spawn(async move { drop(connection.await) });
-            client
-        }
-        None => {
-            let (client, connection) = config.connect(NoTls).await.map_err(unavailable)?;
-            tokio::spawn(async move { drop(connection.await) });
-            client
-        }
+    let client = if let Some(tls) = tls {
+        let (client, connection) = config.connect(tls).await.map_err(unavailable)?;
+        tokio::spawn(async move { drop(connection.await) });
+        client
+    } else {
+        let (client, connection) = config.connect(NoTls).await.map_err(unavailable)?;
+        tokio::spawn(async move { drop(connection.await) });
+        client
     };
     Ok(Session { client, prepared: HashMap::new() })
 }
