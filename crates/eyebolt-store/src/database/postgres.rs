@@ -101,13 +101,13 @@ impl Postgres {
 
     fn read_group(&mut self, queue: &mut Queue) -> Result<(), StoreError> {
         for one in queue.moves() {
-            if let Err(Undo::All(_)) = one.run(&mut self.open())
-                && self.session.client.is_closed()
-            {
+            let mut done = one.run(&mut self.open());
+            if matches!(done, Err(Undo::All(_))) && self.session.client.is_closed() {
                 self.reconnect()?;
-                if let Err(Undo::All(error)) = one.run(&mut self.open()) {
-                    return Err(error);
-                }
+                done = one.run(&mut self.open());
+            }
+            if let Err(Undo::All(error)) = done {
+                return Err(error);
             }
         }
         Ok(())
