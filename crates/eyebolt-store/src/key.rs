@@ -1,5 +1,5 @@
 use eyebolt_types::{
-    Mode, Scope,
+    DedupPolicy, Mode, Scope,
     id::{KeyId, ProjectId},
 };
 use jiff::Timestamp;
@@ -61,6 +61,8 @@ pub struct Principal {
     pub mode: Mode,
     /// What it may do.
     pub scopes: Vec<Scope>,
+    /// Of its project.
+    pub dedup_policy: Option<DedupPolicy>,
 }
 
 /// What a shown key is worth. Whoever shows the whole secret may be told why it is worth nothing.
@@ -79,7 +81,8 @@ pub enum Shown {
 const INSERT: &str = "INSERT INTO api_keys (id, project_id, mode, name, hash, hint, scopes, created_at, expires_at, \
                       rotated_from) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)";
 const BY_HASH: &str =
-    "SELECT id, project_id, mode, scopes, expires_at, revoked_at FROM api_keys WHERE hash = $1";
+    "SELECT k.id, k.project_id, k.mode, k.scopes, k.expires_at, k.revoked_at, p.dedup_policy \
+     FROM api_keys k JOIN projects p ON p.id = k.project_id WHERE k.hash = $1";
 const OF_PROJECT: &str = "SELECT id, project_id, mode, name, hint, scopes, created_at, expires_at, revoked_at, \
                           last_used_at FROM api_keys WHERE project_id = $1 ORDER BY id";
 const BY_ID: &str = "SELECT id, project_id, mode, name, hint, scopes, created_at, expires_at, revoked_at, \
@@ -214,6 +217,7 @@ fn principal(row: &Row) -> Result<Principal, StoreError> {
         project: row.parsed(1)?,
         mode: row.parsed(2)?,
         scopes: scopes(row, 3)?,
+        dedup_policy: row.optional_parsed(6)?,
     })
 }
 

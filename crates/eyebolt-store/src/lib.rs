@@ -26,6 +26,7 @@ mod record;
 mod recovery;
 mod run;
 mod secret;
+mod signal;
 mod times;
 mod usage;
 
@@ -51,6 +52,7 @@ pub use record::{Known, Record, StoredAnswer, TOMBSTONE};
 pub use recovery::{MAX_CRASHES, Reaped};
 pub use run::{Fenced, Heartbeat, LeasedJob, StepOutcome};
 pub use secret::{ApiSecret, KeyHasher};
+pub use signal::{Signal, UnknownSignal};
 pub use usage::{Charge, Replays, UsageKind, UsageLine};
 
 /// An open store. Cheap to clone.

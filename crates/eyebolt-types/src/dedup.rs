@@ -7,6 +7,40 @@ use utoipa::ToSchema;
 
 use crate::{UnknownName, id::JobId};
 
+/// What happens to an image that was seen before.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum DedupPolicy {
+    /// Nothing is looked up or remembered.
+    Off,
+    /// It is analysed and charged like any other, and the answer names the earlier job.
+    Flag,
+    /// The same file, asked the same, is answered from the earlier job, free of charge; anything else is flagged.
+    Reuse,
+}
+
+impl DedupPolicy {
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::Off, Self::Flag, Self::Reuse];
+
+    /// The name in settings and answers.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Off => "off",
+            Self::Flag => "flag",
+            Self::Reuse => "reuse",
+        }
+    }
+}
+
+impl FromStr for DedupPolicy {
+    type Err = UnknownName;
+
+    fn from_str(name: &str) -> Result<Self, UnknownName> {
+        Self::ALL.into_iter().find(|policy| policy.name() == name).ok_or(UnknownName)
+    }
+}
+
 /// Whether the image was seen before.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Dedup {
@@ -106,6 +140,10 @@ mod tests {
         for status in DedupStatus::ALL {
             assert_eq!(serde_json::to_string(&status).unwrap(), format!("{:?}", status.name()));
             assert_eq!(status.name().parse(), Ok(status));
+        }
+        for policy in DedupPolicy::ALL {
+            assert_eq!(serde_json::to_string(&policy).unwrap(), format!("{:?}", policy.name()));
+            assert_eq!(policy.name().parse(), Ok(policy));
         }
         for kind in DuplicateKind::ALL {
             assert_eq!(serde_json::to_string(&kind).unwrap(), format!("{:?}", kind.name()));

@@ -18,7 +18,7 @@ pub mod result;
 mod scope;
 
 pub use clock::Clock;
-pub use dedup::{Dedup, DedupStatus, DuplicateKind};
+pub use dedup::{Dedup, DedupPolicy, DedupStatus, DuplicateKind};
 pub use error::ErrorCode;
 pub use feature::{Detail, Feature};
 pub use geometry::{BoundingBox, Point, Polygon};

@@ -1,6 +1,6 @@
 use eyebolt_store::{ApiSecret, KeyHasher, KeyInfo, NewKey, Project, Store, StoreError};
 use eyebolt_types::{
-    Clock, Mode, Scope,
+    Clock, DedupPolicy, Mode, Scope,
     id::{KeyId, ProjectId},
 };
 use jiff::{SignedDuration, Span, SpanRelativeTo, Timestamp};
@@ -110,6 +110,19 @@ impl Keys {
             Err(_) => self.store.project(id_or_name).await?,
         };
         found.ok_or(KeyError::NoProject)
+    }
+
+    /// Says what happens to images that a project has sent before; `None`: as the server's settings say. Servers notice
+    /// within a second.
+    ///
+    /// # Errors
+    /// Where there is no such project, or the store fails.
+    pub async fn set_dedup_policy(
+        &self,
+        project: ProjectId,
+        policy: Option<DedupPolicy>,
+    ) -> Result<Project, KeyError> {
+        self.store.set_dedup_policy(project, policy).await?.ok_or(KeyError::NoProject)
     }
 
     /// All keys of a project, oldest first.

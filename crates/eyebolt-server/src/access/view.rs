@@ -2,7 +2,7 @@
 
 use eyebolt_store::{KeyInfo, Project};
 use eyebolt_types::{
-    Mode, Scope,
+    DedupPolicy, Mode, Scope,
     id::{KeyId, ProjectId},
 };
 use jiff::Timestamp;
@@ -24,12 +24,14 @@ pub struct ProjectView {
     /// When it was made.
     #[schema(value_type = String, format = DateTime)]
     pub created_at: Timestamp,
+    /// What happens to images that it has sent before; `null`: what the setting `dedup.policy` says.
+    pub dedup_policy: Option<DedupPolicy>,
 }
 
 impl From<Project> for ProjectView {
     fn from(project: Project) -> Self {
-        let Project { id, name, created_at } = project;
-        Self { id, object: "project".to_owned(), name, created_at }
+        let Project { id, name, created_at, dedup_policy } = project;
+        Self { id, object: "project".to_owned(), name, created_at, dedup_policy }
     }
 }
 

@@ -1,7 +1,7 @@
 use std::process::ExitCode;
 
 use clap::Subcommand;
-use eyebolt_types::Mode;
+use eyebolt_types::{DedupPolicy, Mode};
 
 use super::key::{Printed, keys, mode};
 use crate::{
@@ -19,6 +19,18 @@ pub(super) enum Command {
         /// Of the first key: live or test.
         #[arg(long, value_parser = mode, default_value = "live")]
         mode: Mode,
+        /// Print one line of JSON.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Change a project; servers notice within a second.
+    Set {
+        /// Its id or name.
+        project: String,
+        /// What happens to images that it has sent before: off, flag, reuse, or default for what the setting dedup.policy
+        /// says.
+        #[arg(long, value_parser = dedup_policy)]
+        dedup_policy: PolicyChoice,
         /// Print one line of JSON.
         #[arg(long)]
         json: bool,
@@ -41,16 +53,39 @@ pub(super) async fn run(command: Command, settings: Settings) -> anyhow::Result<
             }
             Printed::new(&issued).print(json)?;
         }
+        Command::Set { project, dedup_policy: PolicyChoice(policy), json } => {
+            let project = keys.project(&project).await?;
+            let project = ProjectView::from(keys.set_dedup_policy(project.id, policy).await?);
+            println!("{}", if json { serde_json::to_string(&project)? } else { line(&project) });
+        }
         Command::List { json } => {
             let data: Vec<_> = keys.projects().await?.into_iter().map(ProjectView::from).collect();
             if json {
                 println!("{}", serde_json::to_string(&ProjectList { object: "list".to_owned(), data })?);
             } else {
-                for ProjectView { id, created_at, name, .. } in &data {
-                    println!("{id}  {created_at}  {name}");
+                for project in &data {
+                    println!("{}", line(project));
                 }
             }
         }
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// `default` is none.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct PolicyChoice(Option<DedupPolicy>);
+
+fn dedup_policy(text: &str) -> Result<PolicyChoice, String> {
+    if text == "default" {
+        return Ok(PolicyChoice(None));
+    }
+    let policy = text.parse().map_err(|_| "it is off, flag, reuse or default".to_owned())?;
+    Ok(PolicyChoice(Some(policy)))
+}
+
+fn line(project: &ProjectView) -> String {
+    let ProjectView { id, created_at, name, .. } = project;
+    let policy = project.dedup_policy.map_or("default", DedupPolicy::name);
+    format!("{id}  {created_at}  dedup {policy}  {name}")
 }

@@ -7,22 +7,22 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use eyebolt_types::{
-    ErrorCode, Mode, Scope,
+    DedupPolicy, ErrorCode, Mode, Scope,
     id::{KeyId, ProjectId},
 };
 use http::{HeaderValue, StatusCode, header};
 use jiff::SignedDuration;
-use serde::{Deserialize, de::DeserializeOwned};
+use serde::{Deserialize, Deserializer, de::DeserializeOwned};
 use utoipa::ToSchema;
 
 use super::{
     App,
     caller::Operator,
-    openapi::{AdminCreateErrors, AdminErrors, AdminKeyErrors, AdminProjectErrors, AdminRotateErrors},
+    openapi::{AdminCreateErrors, AdminErrors, AdminKeyErrors, AdminProjectErrors, AdminReadErrors, AdminRotateErrors},
 };
 use crate::{
     ApiError,
-    access::{CreatedProject, IssuedView, KeyError, KeyList, KeyOrder, KeyView, ProjectList, period},
+    access::{CreatedProject, IssuedView, KeyError, KeyList, KeyOrder, KeyView, ProjectList, ProjectView, period},
     ingest,
 };
 
@@ -42,6 +42,21 @@ pub(super) struct ProjectRequest {
     name: String,
     /// Of its first key; `live` where it is left out.
     mode: Option<Mode>,
+}
+
+/// What is to be changed of a project; what is left out stays as it is.
+#[derive(Debug, Default, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct ProjectChange {
+    /// What happens to images that it has sent before; `null`: what the setting `dedup.policy` says.
+    #[serde(deserialize_with = "told")]
+    #[schema(value_type = Option<DedupPolicy>)]
+    dedup_policy: Option<Option<DedupPolicy>>,
+}
+
+/// Tells `null` from what is left out.
+fn told<'de, T: Deserialize<'de>, D: Deserializer<'de>>(value: D) -> Result<Option<T>, D::Error> {
+    T::deserialize(value).map(Some)
 }
 
 /// A key to be made.
@@ -96,6 +111,43 @@ pub(super) async fn create_project(
     let mode = wanted.mode.unwrap_or(Mode::Live);
     let (project, key) = shared.access.keys().create_project(&wanted.name, mode).await?;
     Ok(secret(StatusCode::CREATED, CreatedProject { project: project.into(), key: key.into() }))
+}
+
+/// What is this project?
+#[utoipa::path(
+    get, path = "/admin/v1/projects/{id}", tag = "admin", operation_id = "getProject",
+    security(("admin_token" = [])), params(("id" = ProjectId, Path, description = "The project.")),
+    responses((status = 200, description = "The project.", body = ProjectView), AdminReadErrors)
+)]
+pub(super) async fn get_project(
+    _: Operator,
+    State(App(shared)): State<App>,
+    id: Named,
+) -> Result<Json<ProjectView>, ApiError> {
+    Ok(Json(shared.access.keys().project_by_id(project_named(id)?).await?.into()))
+}
+
+/// Change a project
+///
+/// Servers notice within a second.
+#[utoipa::path(
+    patch, path = "/admin/v1/projects/{id}", tag = "admin", operation_id = "updateProject",
+    security(("admin_token" = [])), params(("id" = ProjectId, Path, description = "The project.")),
+    request_body = ProjectChange,
+    responses((status = 200, description = "The project, changed.", body = ProjectView), AdminProjectErrors)
+)]
+pub(super) async fn update_project(
+    _: Operator,
+    State(App(shared)): State<App>,
+    id: Named,
+    body: Body,
+) -> Result<Json<ProjectView>, ApiError> {
+    let (change, keys): (ProjectChange, _) = (read(body).await?, shared.access.keys());
+    let mut project = keys.project_by_id(project_named(id)?).await?;
+    if let Some(policy) = change.dedup_policy {
+        project = keys.set_dedup_policy(project.id, policy).await?;
+    }
+    Ok(Json(project.into()))
 }
 
 /// Which keys does this project have?

@@ -26,6 +26,7 @@ pub(super) fn described() -> OpenApiRouter<App> {
         .routes(routes!(models::list_models))
         .routes(routes!(models::get_model))
         .routes(routes!(admin::list_projects, admin::create_project))
+        .routes(routes!(admin::get_project, admin::update_project))
         .routes(routes!(admin::list_keys, admin::create_key))
         // `:rotate` and `:revoke`; described in `openapi`.
         .route("/admin/v1/keys/{id}", post(admin::act_on_key))

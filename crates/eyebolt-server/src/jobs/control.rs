@@ -3,12 +3,12 @@
 use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
-use eyebolt_store::{Cancellation, Document, JobFilter, Principal, Retry, StoreError, StoredJob, UsageLine};
+use eyebolt_store::{Cancellation, Document, JobFilter, Principal, Retry, Signal, StoreError, StoredJob, UsageLine};
 use eyebolt_types::{ErrorCode, Job, JobStatus, id::JobId};
 use jiff::Timestamp;
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 
-use super::{Jobs, Room, Stop, Waiter, document, signed};
+use super::{Jobs, Room, Stop, Waiter, document, signed, waiting::Told};
 use crate::ApiError;
 
 /// A job as it is read.
@@ -80,13 +80,15 @@ impl Jobs {
         let waited = async {
             loop {
                 tokio::select! {
-                    ended = waiter.ended() => return ended,
+                    told = waiter.told() => match told? {
+                        Told::Ended(ended) => return Some(ended),
+                        Told::Look | Told::Nothing => {}
+                    },
                     () = self.left_waiting(job) => return None,
-                    () = tokio::time::sleep(ELSEWHERE) => {
-                        if self.0.has_ended(job).await {
-                            return None;
-                        }
-                    }
+                    () = sleep(ELSEWHERE) => {}
+                }
+                if self.0.has_ended(job).await {
+                    return None;
                 }
             }
         };
@@ -164,6 +166,8 @@ impl Jobs {
             Cancellation::Requested => {
                 if let Some(running) = room.running().get(&id) {
                     running.stop.send_replace(Some(Stop::Cancel));
+                } else {
+                    room.tools.store.tell(Signal::Cancel(id));
                 }
             }
             Cancellation::Yours(leased) => {

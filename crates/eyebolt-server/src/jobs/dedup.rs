@@ -1,14 +1,19 @@
 //! The room "dedup": a weaker layer under the idempotency key. Was this image here before, under another key?
 
 use eyebolt_engine::digest::{ContentDigests, perceptual_distance};
-use eyebolt_store::{ContentKey, LeasedJob, NearEntry, NearSought, Principal, Search, Seen, Sought};
-use eyebolt_types::{AnalyzeRequest, Dedup, DedupStatus, id::JobId};
+use eyebolt_store::{ContentKey, LeasedJob, NearEntry, NearSought, Principal, Search, Seen, Sought, StoredJob};
+use eyebolt_types::{AnalyzeRequest, Dedup, DedupPolicy, DedupStatus, id::JobId};
 use jiff::Timestamp;
 
-use super::{DedupPolicy, Room, document, signed};
+use super::{Room, document, signed};
 use crate::{ApiError, analysis::Remarks, idempotency};
 
 impl Room {
+    /// What the caller's project wants.
+    pub(super) fn dedup_policy(&self, caller: &Principal) -> DedupPolicy {
+        caller.dedup_policy.unwrap_or(self.rules.dedup.policy)
+    }
+
     /// What is known of the file at acceptance. `frozen`: what is asked, with its snapshots.
     pub(super) async fn seen(
         &self,
@@ -16,7 +21,8 @@ impl Room {
         sha256: [u8; 32],
         frozen: &AnalyzeRequest,
     ) -> Result<Dedup, ApiError> {
-        if self.rules.dedup.policy == DedupPolicy::Off {
+        let policy = self.dedup_policy(caller);
+        if policy == DedupPolicy::Off {
             return Ok(Dedup::none());
         }
         if frozen.reprocess {
@@ -25,7 +31,7 @@ impl Room {
         let operation = idempotency::operation(frozen);
         let key = ContentKey { project: caller.project, mode: caller.mode, operation, job };
         let sought = Sought { bytes: Some(sha256), ..Sought::default() };
-        if self.rules.dedup.policy == DedupPolicy::Reuse
+        if policy == DedupPolicy::Reuse
             && let Some(seen) = self.find((key, Search::Reuse), sought.clone()).await?
         {
             return Ok(found(DedupStatus::Reused, seen));
@@ -60,9 +66,11 @@ impl Room {
         Ok(seen.map(|seen| found(DedupStatus::Duplicate, seen)))
     }
 
-    /// What a job that has succeeded leaves behind, to be known when it comes again.
-    pub(super) fn remember(&self, content: &ContentDigests) -> Option<([u8; 32], NearEntry)> {
-        if self.rules.dedup.policy == DedupPolicy::Off {
+    /// What a job that has succeeded leaves behind, to be known when it comes again. `None` where nothing was looked for
+    /// when it was accepted.
+    pub(super) fn remember(job: &StoredJob, content: &ContentDigests) -> Option<([u8; 32], NearEntry)> {
+        let known = document::read::<Dedup>(&job.dedup).ok()?;
+        if known.status == DedupStatus::None {
             return None;
         }
         let digest = content.perceptual.as_bytes().to_vec();

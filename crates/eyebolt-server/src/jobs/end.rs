@@ -1,7 +1,7 @@
 //! How a job ends, and what whoever asked is answered.
 
 use bytes::Bytes;
-use eyebolt_store::{Answer, Closing, Document, LeasedJob, MAX_INLINE_DOCUMENT, StepOutcome, StoredJob};
+use eyebolt_store::{Answer, Closing, Document, LeasedJob, MAX_INLINE_DOCUMENT, Signal, StepOutcome, StoredJob};
 use eyebolt_types::{
     Dedup, DedupStatus, ErrorCode, Job, JobStatus, Problem, Results, Step, StepStatus, id::JobId,
 };
@@ -86,7 +86,7 @@ impl Room {
         };
         let succeeded = matches!(end, End::Succeeded);
         let content = found.remarks.content.as_ref().filter(|_| succeeded);
-        let content = content.and_then(|content| self.remember(content));
+        let content = content.and_then(|content| Self::remember(job, content));
         let outcomes = found.ends.iter().filter_map(|end| outcome(job, end, true)).collect();
         let whole = assemble(job, found, state)?;
         let (told, answer) = answer(&whole);
@@ -111,6 +111,7 @@ impl Room {
         }
         tracing::info!(job = %job.id, status = whole.status.name(), "ended");
         self.waiters.tell(job.id, told);
+        self.tools.store.tell(Signal::Ended(job.id));
         Ok(())
     }
 

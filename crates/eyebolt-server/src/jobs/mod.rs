@@ -23,13 +23,13 @@ use std::{
     },
 };
 
-use eyebolt_store::{Blobs, Lease, Replays, Store};
+use eyebolt_store::{Blobs, Lease, Replays, Signal, Store};
 use eyebolt_types::{Clock, ErrorCode, id::JobId};
 use jiff::{SignedDuration, Timestamp};
 use tokio::sync::{Notify, Semaphore, watch};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-pub use self::settings::{DedupPolicy, DedupSettings, IdempotencySettings, JobSettings};
+pub use self::settings::{DedupSettings, IdempotencySettings, JobSettings};
 use self::waiting::Waiters;
 pub(crate) use self::{
     control::{Page, Read, missing},
@@ -227,8 +227,13 @@ impl Room {
         Lease { owner: self.owner.clone(), until }
     }
 
-    /// Wakes the worker: there is a pending job.
+    /// Wakes the workers, here and elsewhere: there is a pending job.
     fn wake(&self) {
+        self.wake_here();
+        self.tools.store.tell(Signal::Pending);
+    }
+
+    fn wake_here(&self) {
         self.backlog.store(true, Ordering::Release);
         self.wake.notify_one();
     }

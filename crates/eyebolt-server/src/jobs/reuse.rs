@@ -5,15 +5,10 @@ use eyebolt_store::{Acceptance, Charging, Closing, NewJob, Principal, StepOutcom
 use eyebolt_types::{Dedup, DedupStatus, Job, JobStatus};
 use jiff::Timestamp;
 
-use super::{DedupPolicy, Room, document, end, signed, submit::just_accepted};
+use super::{Room, document, end, signed, submit::just_accepted};
 use crate::{ApiError, analysis::StepEnd};
 
 impl Room {
-    /// Whether images are known when they come again.
-    pub(super) fn remembers(&self) -> bool {
-        self.rules.dedup.policy != DedupPolicy::Off
-    }
-
     /// The earlier job whose answer is taken. Where it can't be had any more, the image is a duplicate like any other.
     pub(super) async fn reusable(
         &self,

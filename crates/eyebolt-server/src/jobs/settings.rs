@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use eyebolt_types::DedupPolicy;
 use jiff::fmt::serde::unsigned_duration::friendly::compact::required as friendly;
 use serde::{Deserialize, Serialize};
 
@@ -77,7 +78,7 @@ impl Default for IdempotencySettings {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct DedupSettings {
-    /// What happens to an image that was seen before.
+    /// What happens to an image that was seen before, where the project does not say.
     pub policy: DedupPolicy,
     /// How long an image is remembered.
     #[serde(with = "friendly")]
@@ -88,18 +89,6 @@ impl Default for DedupSettings {
     fn default() -> Self {
         Self { policy: DedupPolicy::Flag, window: Duration::from_hours(24) }
     }
-}
-
-/// What happens to an image that was seen before.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum DedupPolicy {
-    /// Nothing is looked up.
-    Off,
-    /// It is processed, and the answer names the earlier job.
-    Flag,
-    /// The same file, asked the same, is answered from the earlier job, without a price; anything else is flagged.
-    Reuse,
 }
 
 impl JobSettings {

@@ -8,7 +8,7 @@ use eyebolt_store::{
     StoreError, StoredAnswer, StoredJob, image_blob,
 };
 use eyebolt_types::{
-    ErrorCode, JobStatus,
+    Dedup, DedupStatus, ErrorCode, JobStatus,
     id::{ImageId, JobId, StepId},
 };
 use jiff::Timestamp;
@@ -16,6 +16,7 @@ use tokio::sync::OwnedSemaphorePermit;
 
 use super::{
     Ended, Jobs, Room, Waiter,
+    end::dedup_status,
     document::{self, Intake},
     signed,
 };
@@ -111,7 +112,7 @@ impl Jobs {
             steps: new_steps(checked.snapshots),
             deadline: room.now() + signed(room.rules.jobs.deadline),
             idempotency,
-            operation: room.remembers().then(|| idempotency::operation(&frozen)),
+            operation: (dedup.status != DedupStatus::None).then(|| idempotency::operation(&frozen)),
             lease: (slot.is_some() || reused.is_some()).then(|| room.lease()),
         };
         // Before it can end: the end must not be missed.
@@ -232,8 +233,10 @@ impl Jobs {
 impl Room {
     async fn ended(&self, job: JobId, answer: StoredAnswer) -> Result<(Ended, String), ApiError> {
         let body = self.bytes(job, answer.body).await?;
-        let code = (answer.status >= 400).then(|| code_of(&body)).flatten();
-        Ok((Ended { status: answer.status, body, code, dedup: None }, answer.request_id))
+        let told = told_of(&body);
+        let code = (answer.status >= 400).then_some(told.code).flatten();
+        let dedup = told.dedup.as_ref().map(dedup_status);
+        Ok((Ended { status: answer.status, body, code, dedup }, answer.request_id))
     }
 
     /// The answer that is kept of a job, where it has ended by now.
@@ -326,13 +329,18 @@ pub(super) fn just_accepted(job: NewJob, image: ImageId, now: Timestamp) -> Stor
     }
 }
 
-/// The code of a problem that is kept as bytes.
-fn code_of(body: &[u8]) -> Option<ErrorCode> {
-    #[derive(serde::Deserialize)]
-    struct Coded {
-        code: ErrorCode,
-    }
-    serde_json::from_slice::<Coded>(body).ok().map(|problem| problem.code)
+/// What of a body that is kept as bytes is told in headers too.
+#[derive(Default, serde::Deserialize)]
+#[serde(default)]
+struct ToldOf {
+    /// Of a problem.
+    code: Option<ErrorCode>,
+    /// Of a job.
+    dedup: Option<Dedup>,
+}
+
+fn told_of(body: &[u8]) -> ToldOf {
+    serde_json::from_slice(body).unwrap_or_default()
 }
 
 fn with(code: ErrorCode, detail: &str, (name, time): (&str, Timestamp)) -> ApiError {

@@ -22,17 +22,26 @@ pub(crate) struct Ended {
     pub(crate) dedup: Option<String>,
 }
 
-type End = Option<Arc<Ended>>;
+/// What one who waits is told.
+#[derive(Debug, Clone)]
+pub(crate) enum Told {
+    /// Nothing yet.
+    Nothing,
+    /// The database may know of an end: another process told so.
+    Look,
+    /// The end.
+    Ended(Arc<Ended>),
+}
 
 /// The waiters of this process, by job.
 #[derive(Debug, Default, Clone)]
-pub(crate) struct Waiters(Arc<Mutex<HashMap<JobId, watch::Sender<End>>>>);
+pub(crate) struct Waiters(Arc<Mutex<HashMap<JobId, watch::Sender<Told>>>>);
 
 /// One who waits.
 #[derive(Debug)]
 pub(crate) struct Waiter {
     job: JobId,
-    ended: watch::Receiver<End>,
+    told: watch::Receiver<Told>,
     waiters: Waiters,
 }
 
@@ -40,15 +49,23 @@ impl Waiters {
     /// Waits from now on: an end that is told later is not missed.
     pub(crate) fn register(&self, job: JobId) -> Waiter {
         let mut waiters = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let ended = waiters.entry(job).or_insert_with(|| watch::channel(None).0).subscribe();
-        Waiter { job, ended, waiters: self.clone() }
+        let told = waiters.entry(job).or_insert_with(|| watch::channel(Told::Nothing).0).subscribe();
+        Waiter { job, told, waiters: self.clone() }
+    }
+
+    /// Lets everybody who waits look at the database.
+    pub(crate) fn look(&self, job: JobId) {
+        let waiters = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(waiting) = waiters.get(&job) {
+            waiting.send_replace(Told::Look);
+        }
     }
 
     /// Tells everybody who waits.
     pub(crate) fn tell(&self, job: JobId, ended: Ended) {
         let told = self.0.lock().unwrap_or_else(PoisonError::into_inner).remove(&job);
         if let Some(waiting) = told {
-            waiting.send_replace(Some(Arc::new(ended)));
+            waiting.send_replace(Told::Ended(Arc::new(ended)));
         }
     }
 
@@ -59,10 +76,10 @@ impl Waiters {
 }
 
 impl Waiter {
-    /// The end; `None` where this process will not tell it.
-    pub(crate) async fn ended(&mut self) -> Option<Arc<Ended>> {
-        let found = self.ended.wait_for(Option::is_some).await.ok()?;
-        found.clone()
+    /// What is told next; `None` where this process will tell nothing more.
+    pub(crate) async fn told(&mut self) -> Option<Told> {
+        self.told.changed().await.ok()?;
+        Some(self.told.borrow_and_update().clone())
     }
 
     /// Whose end it waits for.

@@ -6,9 +6,12 @@ use std::{
     time::Duration,
 };
 
-use eyebolt_store::{Heartbeat, StoreError};
+use eyebolt_store::{Heartbeat, Signal, StoreError};
 use jiff::Timestamp;
-use tokio::time::{Instant, sleep, sleep_until};
+use tokio::{
+    sync::broadcast::error::RecvError,
+    time::{Instant, sleep, sleep_until},
+};
 
 use super::{Jobs, Room, Stop};
 
@@ -46,6 +49,7 @@ impl Jobs {
             tracing::info!(jobs = reaped, "took back the jobs of an earlier run");
         }
         room.spawn(Arc::clone(room).claim_jobs());
+        room.spawn(Arc::clone(room).hear());
         room.spawn(Arc::clone(room).keep_leases());
         room.spawn(Arc::clone(room).sweep());
         Ok(())
@@ -105,6 +109,28 @@ impl Room {
             match self.tools.store.next_claim().await {
                 Ok(Some(due)) if due <= self.now() => return,
                 Ok(_) | Err(_) => {}
+            }
+        }
+    }
+
+    /// Does at once what other servers on this database tell of; what is missed is found by looking.
+    async fn hear(self: Arc<Self>) {
+        let mut signals = self.tools.store.hear();
+        loop {
+            let signal = tokio::select! {
+                signal = signals.recv() => signal,
+                () = self.halting.cancelled() => return,
+            };
+            match signal {
+                Ok(Signal::Pending) | Err(RecvError::Lagged(_)) => self.wake_here(),
+                Ok(Signal::Ended(job)) => self.waiters.look(job),
+                Ok(Signal::Cancel(job)) if self.running().contains_key(&job) => {
+                    if let Err(error) = self.beat().await {
+                        tracing::debug!(%error, "the next heartbeat tells that a job is to be canceled");
+                    }
+                }
+                Ok(Signal::Cancel(_)) => {}
+                Err(RecvError::Closed) => return,
             }
         }
     }

@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use eyebolt_server::jobs::{DedupPolicy, DedupSettings};
+use eyebolt_server::jobs::DedupSettings;
+use eyebolt_types::DedupPolicy;
 use jiff::SignedDuration;
 use serde_json::{Value, json};
 
@@ -118,6 +119,52 @@ async fn another_model_is_another_question() {
     setup.rules.dedup.policy = DedupPolicy::Reuse;
     let app = app.crash_and_restart(setup).await;
     assert_eq!(app.analyze(b"cat", &[key("2")]).await.json()["dedup"], seen("duplicate", &first));
+}
+
+// Matrix row 13.
+#[tokio::test]
+async fn a_file_with_other_bytes_is_analysed() {
+    let mut app = under(DedupPolicy::Reuse, Setup::default()).await;
+    let first = app.analyze(b"cat", &[key("1")]).await;
+    let other = app.analyze(b"cat with other metadata", &[key("2")]).await;
+    assert_eq!(other.json()["dedup"], json!({"status": "unique", "of": null, "kind": null}));
+    assert_ne!(other.job(), first.job());
+    assert_eq!(app.runs(), 2);
+    app.assert_charged(2).await;
+}
+
+#[tokio::test]
+async fn a_replay_tells_what_the_answer_told() {
+    let app = under(DedupPolicy::Flag, Setup::default()).await;
+    for name in ["1", "2"] {
+        let first = app.analyze(b"cat", &[key(name)]).await;
+        let again = app.analyze(b"cat", &[key(name)]).await;
+        assert_eq!(again.header("idempotent-replayed"), Some("true"));
+        assert!(first.header("dedup-status").is_some());
+        assert_eq!(again.header("dedup-status"), first.header("dedup-status"));
+    }
+}
+
+#[tokio::test]
+async fn a_project_may_have_a_policy_of_its_own() {
+    let mut app = under(DedupPolicy::Off, Setup::default()).await;
+    let told = async |app: &TestApp, name| {
+        app.analyze(b"cat", &[key(name)]).await.json()["dedup"]["status"].clone()
+    };
+    assert_eq!(told(&app, "1").await, "none");
+    for (policy, names) in
+        [(Some(DedupPolicy::Reuse), ["unique", "reused"]), (Some(DedupPolicy::Flag), ["duplicate"; 2])]
+    {
+        app.keys.set_dedup_policy(app.project, policy).await.unwrap();
+        app.clock.advance(SignedDuration::from_secs(2));
+        for (number, status) in names.into_iter().enumerate() {
+            assert_eq!(told(&app, &format!("{policy:?} {number}")).await, status);
+        }
+    }
+    app.keys.set_dedup_policy(app.project, None).await.unwrap();
+    app.clock.advance(SignedDuration::from_secs(2));
+    assert_eq!(told(&app, "6").await, "none");
+    assert_eq!(app.runs(), 5);
 }
 
 /// The job of another key's request says when it was accepted; so long ago it is not looked at.

@@ -1,6 +1,6 @@
 //! `GET /v1/usage`.
 
-use eyebolt_server::jobs::DedupPolicy;
+use eyebolt_types::DedupPolicy;
 use jiff::SignedDuration;
 use serde_json::{Value, json};
 

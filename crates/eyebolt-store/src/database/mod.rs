@@ -6,6 +6,7 @@
 mod encryption;
 mod postgres;
 mod rounds;
+mod signals;
 mod sqlite;
 mod writer;
 
@@ -16,6 +17,7 @@ use tokio::sync::watch;
 pub(crate) use self::rounds::{Round, Rounds, drive};
 use self::{
     postgres::{Postgres, Role},
+    signals::Signals,
     writer::{Queue, Writers},
 };
 use crate::StoreError;
@@ -187,6 +189,7 @@ pub enum Location {
 pub(crate) struct Database {
     writers: Arc<Writers>,
     readers: Arc<Writers>,
+    pub(crate) signals: Signals,
     failed: watch::Receiver<Option<String>>,
 }
 
@@ -197,22 +200,24 @@ impl Database {
         prepare: impl FnOnce(&mut dyn Schema) -> Result<(), StoreError>,
     ) -> Result<Self, StoreError> {
         let (fail, failed) = watch::channel(None);
-        let (writers, readers) = match location {
+        let (writers, readers, signals) = match location {
             Location::Sqlite(path) => {
                 let mut file = sqlite::open(path)?;
                 file.transaction(prepare)?;
                 let readers = (0..2).map(|_| sqlite::reader(path)).collect::<Result<_, _>>()?;
-                (Writers::start(vec![file], &fail), Writers::start::<sqlite::Sqlite>(readers, &fail))
+                let readers = Writers::start::<sqlite::Sqlite>(readers, &fail);
+                (Writers::start(vec![file], &fail), readers, Signals::none())
             }
             Location::Postgres(url) => {
                 let connect = |role| (0..CONNECTIONS).map(move |_| Postgres::connect(url, role)).collect();
                 Postgres::connect(url, Role::Writer)?.transaction(prepare)?;
                 let writers: Result<Vec<_>, StoreError> = connect(Role::Writer);
                 let readers: Result<Vec<_>, StoreError> = connect(Role::Reader);
-                (Writers::start(writers?, &fail), Writers::start(readers?, &fail))
+                let (writers, readers) = (Writers::start(writers?, &fail), Writers::start(readers?, &fail));
+                (writers, readers, Postgres::signals(url)?)
             }
         };
-        Ok(Self { writers: Arc::new(writers), readers: Arc::new(readers), failed })
+        Ok(Self { writers: Arc::new(writers), readers: Arc::new(readers), signals, failed })
     }
 
     /// Runs a move in a transaction, and answers after its commit. The move may run more than once, where the database

@@ -11,6 +11,7 @@ use tokio_postgres_rustls::MakeRustlsConnect;
 
 use super::{
     Connection, Dialect, Kept, Queue, Row, Schema, Transaction, Value, encryption,
+    signals::Signals,
     writer::{Undo, run_together},
 };
 use crate::StoreError;
@@ -51,16 +52,15 @@ struct Session {
 
 impl Postgres {
     pub(super) fn connect(url: &str, role: Role) -> Result<Self, StoreError> {
-        let (mut config, tls) = encryption::parse(url)?;
-        if config.get_connect_timeout().is_none() {
-            config.connect_timeout(CONNECT_TIMEOUT);
-        }
-        config.application_name("eyebolt");
-        // Of this thread alone: a statement is awaited where it was asked for.
-        let runtime = Builder::new_current_thread().enable_all().build();
-        let runtime = runtime.map_err(|error| StoreError::Unavailable { reason: error.to_string() })?;
+        let ((config, tls), runtime) = (configured(url)?, runtime()?);
         let session = runtime.block_on(connect(&config, tls.clone()))?;
         Ok(Self { config, tls, role, runtime, session })
+    }
+
+    /// What the servers on this database tell each other.
+    pub(super) fn signals(url: &str) -> Result<Signals, StoreError> {
+        let (config, tls) = configured(url)?;
+        Signals::start(config, tls)
     }
 
     fn open(&mut self) -> Open<'_> {
@@ -112,6 +112,21 @@ impl Postgres {
         }
         Ok(())
     }
+}
+
+fn configured(url: &str) -> Result<(Config, Option<MakeRustlsConnect>), StoreError> {
+    let (mut config, tls) = encryption::parse(url)?;
+    if config.get_connect_timeout().is_none() {
+        config.connect_timeout(CONNECT_TIMEOUT);
+    }
+    config.application_name("eyebolt");
+    Ok((config, tls))
+}
+
+/// Of one thread alone: a statement is awaited where it was asked for.
+pub(super) fn runtime() -> Result<Runtime, StoreError> {
+    let runtime = Builder::new_current_thread().enable_all().build();
+    runtime.map_err(|error| StoreError::Unavailable { reason: error.to_string() })
 }
 
 async fn connect(config: &Config, tls: Option<MakeRustlsConnect>) -> Result<Session, StoreError> {

@@ -22,4 +22,5 @@ mod retrying;
 mod running;
 mod sample;
 mod schema;
+mod signals;
 mod usage;

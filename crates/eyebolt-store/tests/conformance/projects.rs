@@ -1,6 +1,6 @@
 use eyebolt_store::{ApiSecret, KeyHasher, NewKey, Principal, Shown, Store};
 use eyebolt_types::{
-    Mode, Scope,
+    DedupPolicy, Mode, Scope,
     id::{KeyId, ProjectId},
 };
 
@@ -39,6 +39,20 @@ on_both! {
         assert_eq!(place.store.project_by_id(made.id).await, Ok(Some(made.clone())));
         assert_eq!(place.store.project_by_id(ProjectId::new()).await, Ok(None));
         assert_eq!(place.store.projects().await, Ok(vec![made]));
+    }
+
+    async fn a_project_says_what_happens_to_images_it_has_sent_before(place: &Place) {
+        let (store, made) = (&place.store, project(&place.store).await);
+        let secret = ApiSecret::generate(Mode::Live);
+        store.create_key(new_key(made.id, &secret), at(1)).await.unwrap();
+        assert_eq!((made.dedup_policy, principal(store, &secret, 2).await.dedup_policy), (None, None));
+        for policy in [Some(DedupPolicy::Reuse), Some(DedupPolicy::Off), None] {
+            let changed = store.set_dedup_policy(made.id, policy).await.unwrap().expect("the project");
+            assert_eq!((changed.id, changed.dedup_policy), (made.id, policy));
+            assert_eq!(store.project_by_id(made.id).await, Ok(Some(changed)));
+            assert_eq!(principal(store, &secret, 2).await.dedup_policy, policy);
+        }
+        assert_eq!(store.set_dedup_policy(ProjectId::new(), None).await, Ok(None));
     }
 
     async fn a_key_opens_its_project_until_it_ends(place: &Place) {

@@ -39,6 +39,7 @@ error_sets! {
     AdminErrors = EDGE, JSON_ONLY, OPERATOR;
     AdminCreateErrors = EDGE, JSON_ONLY, OPERATOR, DOCUMENT, [Code::ProjectExists];
     AdminProjectErrors = EDGE, JSON_ONLY, OPERATOR, DOCUMENT, [Code::ProjectNotFound];
+    AdminReadErrors = EDGE, JSON_ONLY, OPERATOR, [Code::ProjectNotFound];
     AdminKeyErrors = EDGE, JSON_ONLY, OPERATOR, [Code::KeyNotFound];
     AdminRotateErrors = EDGE, JSON_ONLY, OPERATOR, DOCUMENT, [Code::KeyNotFound, Code::KeyOver];
     AnalyzeErrors = EDGE, JSON_ONLY, KEY, IDEMPOTENCY, STORE, BUSY, BODY, SETTINGS, IMAGE, MODEL, ENDS;

@@ -22,7 +22,7 @@ use utoipa::{
 
 pub(super) use self::{
     errors::{
-        AdminCreateErrors, AdminErrors, AdminKeyErrors, AdminProjectErrors, AdminRotateErrors, AliveErrors,
+        AdminCreateErrors, AdminErrors, AdminKeyErrors, AdminProjectErrors, AdminReadErrors, AdminRotateErrors, AliveErrors,
         AnalyzeErrors, CancelErrors, JobErrors, JobListErrors, KeyErrors, LookUpErrors, ModelErrors,
         PageErrors, ReadErrors, ReadyErrors, RetryErrors, UsageErrors,
     },
@@ -82,7 +82,7 @@ fn bearer(description: &str) -> SecurityScheme {
 }
 
 fn operations(path: &mut PathItem) -> impl Iterator<Item = &mut Operation> {
-    [&mut path.get, &mut path.post].into_iter().filter_map(Option::as_mut)
+    [&mut path.get, &mut path.post, &mut path.patch].into_iter().filter_map(Option::as_mut)
 }
 
 fn add_request_id(responses: &mut BTreeMap<String, RefOr<Response>>) {
