@@ -1,0 +1,351 @@
+//! The capacity law. Known of vision, unlike of services at large: how many workers there are, and how long a request will
+//! hold one before it runs. So the *work* that waits is bounded, tenants share it by how *many* of theirs wait, and measured
+//! delay does no more than trim the bound.
+
+use std::{collections::HashMap, hash::Hash, time::Duration};
+
+use crate::{
+    Bound, Strikes,
+    lane::{Lane, Waiting},
+};
+
+/// How urgent a request is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Class {
+    /// Somebody waits for the answer.
+    Interactive,
+    /// Somebody will come back for it.
+    Standard,
+    /// One of many, whenever there is time.
+    Batch,
+}
+
+impl Class {
+    const ALL: [Self; 3] = [Self::Interactive, Self::Standard, Self::Batch];
+
+    /// Its part of the bound: less urgent work is turned away first.
+    fn part(self) -> f64 {
+        match self {
+            Self::Interactive => 1.0,
+            Self::Standard => 0.8,
+            Self::Batch => 0.5,
+        }
+    }
+}
+
+/// What the machine is, and how it is shared.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct CapacitySettings {
+    /// Requests that run at once.
+    pub workers: usize,
+    /// Part of the machine that batches get as long as some wait, 0 to 1.
+    pub batch_share: f64,
+    /// Promised work that may wait for each worker, seconds.
+    pub promised_bound: f64,
+}
+
+impl CapacitySettings {
+    /// With so many workers, a tenth for batches and five minutes of promises.
+    pub fn new(workers: usize) -> Self {
+        Self { workers, batch_share: 0.1, promised_bound: 300.0 }
+    }
+}
+
+/// Names a request that was let in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Ticket(u64);
+
+/// A request that wants to come in.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Ask<T> {
+    /// Whose it is.
+    pub tenant: T,
+    /// How urgent it is.
+    pub class: Class,
+    /// Predicted seconds of a worker ([`crate::CostModel`]).
+    pub service: f64,
+    /// Whether it is never turned away once it is in: somebody was, or will be, told that it will be done.
+    pub promised: bool,
+    /// When its answer is of no use any more; none where it is kept for a retry.
+    pub useless_after: Option<Duration>,
+    /// At random from 0 to 1: clients that are refused together shall not come back together.
+    pub chance: f64,
+}
+
+/// What becomes of it.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Verdict {
+    /// It waits, or runs as soon as [`Capacity::next`] says so.
+    Admitted {
+        /// Its name.
+        ticket: Ticket,
+        /// One that had to make room: a tenant's that had more waiting.
+        evicted: Option<(Ticket, Refusal)>,
+    },
+    /// It may come back.
+    Refused(Refusal),
+}
+
+/// Why not, and when.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Refusal {
+    /// When to come back.
+    pub retry_in: Duration,
+    /// For how long to hold this refusal back: for whom comes back too early.
+    pub hold: Duration,
+    /// Work that waits, seconds.
+    pub work: f64,
+    /// How much may wait.
+    pub bound: f64,
+}
+
+/// What to do next.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Next {
+    /// Run it.
+    Start(Ticket),
+    /// It has waited for too long to be of use.
+    TooLate(Ticket, Refusal),
+}
+
+/// The state of the law. After each call that may change who can run, [`Capacity::next`] is to be called until it says
+/// nothing more.
+#[derive(Debug)]
+pub struct Capacity<T> {
+    settings: CapacitySettings,
+    bound: Bound,
+    lanes: [Lane<T>; 3],
+    tickets: HashMap<Ticket, (T, Class)>,
+    running: HashMap<Ticket, Running<T>>,
+    hung: usize,
+    /// Seconds that batches have been passed over for.
+    owed_to_batch: f64,
+    strikes: HashMap<T, Strikes>,
+    last: u64,
+}
+
+#[derive(Debug)]
+struct Running<T> {
+    tenant: T,
+    class: Class,
+    predicted: f64,
+    since: Duration,
+}
+
+/// A tenant of whom nobody waits gets one in as long as no more than so many times the bound waits.
+const STANDING: f64 = 3.0;
+
+/// Work that runs for so many times what was predicted, and for at least so long, hangs: its worker is not counted on.
+const HUNG: (f64, Duration) = (10.0, Duration::from_secs(5));
+
+impl<T: Eq + Hash + Clone> Capacity<T> {
+    /// An idle machine.
+    pub fn new(settings: CapacitySettings) -> Self {
+        Self {
+            settings,
+            bound: Bound::default(),
+            lanes: Default::default(),
+            tickets: HashMap::new(),
+            running: HashMap::new(),
+            hung: 0,
+            owed_to_batch: 0.0,
+            strikes: HashMap::new(),
+            last: 0,
+        }
+    }
+
+    /// May this come in?
+    ///
+    /// 1. Where a worker is idle: always.
+    /// 2. Where less work waits than the bound of its class.
+    /// 3. Where another tenant has many more waiting: in place of that tenant's newest.
+    /// 4. Where none of this tenant waits, up to three times the bound.
+    pub fn offer(&mut self, ask: Ask<T>, now: Duration) -> Verdict {
+        let (work, bound) = (self.work(ask.class), self.bound_of(ask.class, ask.promised));
+        if self.running.len() + self.waiting() < self.settings.workers || work < bound {
+            return self.admit(ask, None, now);
+        }
+        if ask.promised {
+            return Verdict::Refused(self.refuse(&ask, now));
+        }
+        let own = self.unpromised(&ask.tenant, ask.class);
+        let limit = STANDING * self.bound_of(Class::Interactive, false);
+        if work < limit
+            && let Some((tenant, class)) = self.fullest(own, ask.class)
+        {
+            let evicted = self.lanes[class as usize].evict(&tenant);
+            let evicted = evicted.map(|ticket| (ticket, self.turn_away(ticket, ask.chance, now)));
+            return self.admit(ask, evicted, now);
+        }
+        if own == 0 && work < limit {
+            return self.admit(ask, None, now);
+        }
+        Verdict::Refused(self.refuse(&ask, now))
+    }
+
+    /// What is to run now, or is too late for it; `None`: nothing, or no worker is free.
+    pub fn next(&mut self, now: Duration) -> Option<Next> {
+        if self.running.len() >= self.settings.workers {
+            return None;
+        }
+        let class = self.next_class()?;
+        let lane = &mut self.lanes[class as usize];
+        let tenant = lane.head()?.0.clone();
+        let first = lane.serve(&tenant, 1.0)?;
+        self.tickets.remove(&first.ticket);
+        if first.useless_after.is_some_and(|end| now + seconds(first.service) > end) {
+            self.lanes[class as usize].settle(&tenant, -first.service);
+            return Some(Next::TooLate(first.ticket, self.refusal(class, 0.0)));
+        }
+        self.owe(class, first.service);
+        self.bound.started(now.saturating_sub(first.since));
+        let running = Running { tenant, class, predicted: first.service, since: now };
+        self.running.insert(first.ticket, running);
+        Some(Next::Start(first.ticket))
+    }
+
+    /// What ran has ended, in whatever way.
+    pub fn complete(&mut self, ticket: Ticket, now: Duration) {
+        if let Some(ran) = self.running.remove(&ticket) {
+            let took = now.saturating_sub(ran.since).as_secs_f64();
+            self.lanes[ran.class as usize].settle(&ran.tenant, took - ran.predicted);
+            self.hung = self.count_hung(now);
+        }
+    }
+
+    /// Whoever waits has gone.
+    pub fn leave(&mut self, ticket: Ticket) {
+        if let Some((tenant, class)) = self.tickets.remove(&ticket) {
+            self.lanes[class as usize].remove(&tenant, ticket);
+        }
+    }
+
+    /// Whoever waits was told that it will be done.
+    pub fn promise(&mut self, ticket: Ticket) {
+        if let Some((tenant, class)) = self.tickets.get(&ticket) {
+            self.lanes[*class as usize].promise(tenant, ticket);
+        }
+    }
+
+    /// To be called every 100 ms.
+    pub fn tick(&mut self, now: Duration) {
+        self.bound.tick();
+        self.hung = self.count_hung(now);
+        self.lanes.iter_mut().for_each(Lane::tidy);
+        self.strikes.retain(|_, strikes| !strikes.is_clean(now));
+    }
+
+    /// Predicted seconds of what waits and would be served before, or together with, a request of this class.
+    pub fn work(&self, class: Class) -> f64 {
+        self.lanes[..=class as usize].iter().map(Lane::work).sum()
+    }
+
+    /// Seconds of work that may wait.
+    pub fn bound_of(&self, class: Class, promised: bool) -> f64 {
+        let each = if promised { self.settings.promised_bound } else { self.bound.seconds() };
+        // Where every worker hangs there is still one to be hoped for.
+        let workers = self.settings.workers.saturating_sub(self.hung).max(1);
+        workers as f64 * each * class.part()
+    }
+
+    /// How many wait.
+    pub fn waiting(&self) -> usize {
+        self.lanes.iter().map(Lane::count).sum()
+    }
+
+    /// How many run.
+    pub fn running(&self) -> usize {
+        self.running.len()
+    }
+
+    /// Workers that are not counted on, since what they run does not end.
+    pub fn hung(&self) -> usize {
+        self.hung
+    }
+
+    /// How often a tenant came back too early lately.
+    pub fn strikes(&self, tenant: &T, now: Duration) -> u8 {
+        self.strikes.get(tenant).map_or(0, |strikes| strikes.count(now))
+    }
+
+    fn admit(&mut self, ask: Ask<T>, evicted: Option<(Ticket, Refusal)>, now: Duration) -> Verdict {
+        self.last += 1;
+        let ticket = Ticket(self.last);
+        let Ask { tenant, class, service, promised, useless_after, .. } = ask;
+        self.tickets.insert(ticket, (tenant.clone(), class));
+        let waiting = Waiting { ticket, service, since: now, promised, useless_after };
+        self.lanes[class as usize].push(tenant, waiting);
+        Verdict::Admitted { ticket, evicted }
+    }
+
+    /// Whose newest makes room for a tenant that has `own` waiting: of those who have most, and more than twice as many,
+    /// whoever came last. Counted, not weighed: otherwise large images would be turned away for being large.
+    fn fullest(&self, own: usize, class: Class) -> Option<(T, Class)> {
+        let lines = Class::ALL[class as usize..].iter().flat_map(|&class| {
+            let lines = self.lanes[class as usize].unpromised_lines();
+            lines.map(move |(tenant, count, newest)| (count, newest, tenant, class))
+        });
+        let (count, _, tenant, class) = lines.max_by_key(|&(count, newest, ..)| (count, newest))?;
+        (count > 1 && (own == 0 || count > 2 * own)).then(|| (tenant.clone(), class))
+    }
+
+    fn unpromised(&self, tenant: &T, class: Class) -> usize {
+        self.lanes[class as usize..].iter().map(|lane| lane.unpromised(tenant)).sum()
+    }
+
+    fn turn_away(&mut self, ticket: Ticket, chance: f64, now: Duration) -> Refusal {
+        let Some((tenant, class)) = self.tickets.remove(&ticket) else {
+            return self.refusal(Class::Interactive, chance);
+        };
+        self.hold(&tenant, self.refusal(class, chance), now)
+    }
+
+    fn refuse(&mut self, ask: &Ask<T>, now: Duration) -> Refusal {
+        let mut refusal = self.refusal(ask.class, ask.chance);
+        refusal.bound = self.bound_of(ask.class, ask.promised);
+        self.hold(&ask.tenant, refusal, now)
+    }
+
+    fn hold(&mut self, tenant: &T, refusal: Refusal, now: Duration) -> Refusal {
+        let strikes = self.strikes.entry(tenant.clone()).or_default();
+        Refusal { hold: strikes.refuse(now, refusal.retry_in), ..refusal }
+    }
+
+    fn refusal(&self, class: Class, chance: f64) -> Refusal {
+        let (work, workers) = (self.work(class), self.settings.workers.max(1) as f64);
+        let retry_in = seconds((work / workers).max(1.0) * (1.0 + 0.5 * chance.clamp(0.0, 1.0)));
+        Refusal { retry_in, hold: Duration::ZERO, work, bound: self.bound_of(class, false) }
+    }
+
+    /// Strictly by urgency, but for what batches are owed.
+    fn next_class(&self) -> Option<Class> {
+        let batch = self.lanes[Class::Batch as usize].head();
+        if batch.is_some_and(|(_, first)| self.owed_to_batch >= first.service) {
+            return Some(Class::Batch);
+        }
+        Class::ALL.into_iter().find(|&class| self.lanes[class as usize].count() > 0)
+    }
+
+    fn owe(&mut self, class: Class, service: f64) {
+        let share = self.settings.batch_share.clamp(0.0, 0.9);
+        if self.lanes[Class::Batch as usize].count() == 0 {
+            self.owed_to_batch = 0.0;
+        } else if class == Class::Batch {
+            self.owed_to_batch = (self.owed_to_batch - service).max(0.0);
+        } else {
+            self.owed_to_batch += service * share / (1.0 - share);
+        }
+    }
+
+    fn count_hung(&self, now: Duration) -> usize {
+        let hangs = |running: &&Running<T>| {
+            let runs = now.saturating_sub(running.since);
+            runs > HUNG.1 && runs.as_secs_f64() > HUNG.0 * running.predicted
+        };
+        self.running.values().filter(hangs).count()
+    }
+}
+
+fn seconds(seconds: f64) -> Duration {
+    Duration::try_from_secs_f64(seconds).unwrap_or(Duration::MAX)
+}

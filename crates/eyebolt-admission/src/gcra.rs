@@ -1,0 +1,203 @@
+use std::time::Duration;
+
+/// What was agreed: so much in so long, and so much at once.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Quota {
+    /// Units in a window; 0 admits nothing.
+    pub units: u64,
+    /// The window.
+    pub window: Duration,
+    /// Units that may come at once after a quiet time, at least 1 where `units` is.
+    pub burst: u64,
+}
+
+impl Quota {
+    /// So much in so long, all of it at once if need be.
+    pub fn new(units: u64, window: Duration) -> Self {
+        Self { units, window, burst: units }
+    }
+
+    /// The time that one unit stands for; whole nanoseconds, rounded up so that no more is admitted than was agreed.
+    fn interval(self) -> Option<u128> {
+        (self.units > 0).then(|| self.window.as_nanos().div_ceil(u128::from(self.units)))
+    }
+}
+
+/// How a quota stands, and whether something was let in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Decision {
+    /// Whether it was.
+    pub admitted: bool,
+    /// Units that would be let in now.
+    pub remaining: u64,
+    /// Until `remaining` is as large as it gets.
+    pub full_in: Duration,
+    /// Until as much as was asked for would be let in; `None` where that never happens. Zero where it was let in.
+    pub retry_in: Option<Duration>,
+}
+
+/// The generic cell rate algorithm: a leaky bucket that keeps one number, the theoretical arrival time (ITU-T I.371,
+/// appendix A; here with costs). Within any time `t` it admits no more than `burst + units × t / window`.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Gcra {
+    /// Nanoseconds; when everything admitted so far has leaked out.
+    arrival: u128,
+}
+
+impl Gcra {
+    /// As it is kept elsewhere.
+    pub fn from_nanos(arrival: u128) -> Self {
+        Self { arrival }
+    }
+
+    /// The theoretical arrival time, nanoseconds.
+    pub fn as_nanos(self) -> u128 {
+        self.arrival
+    }
+
+    /// Asks for `cost` units at `now`. What is refused costs nothing.
+    ///
+    /// A clock that was set back is seen as a later arrival time than could be: it is cut to a full bucket, so that nobody
+    /// waits for longer than a window.
+    pub fn ask(&mut self, quota: Quota, cost: u64, now: Duration) -> Decision {
+        let Some(interval) = quota.interval() else {
+            return Decision { admitted: false, remaining: 0, full_in: Duration::ZERO, retry_in: None };
+        };
+        let now = now.as_nanos();
+        let tolerance = interval * u128::from(quota.burst.max(1));
+        let arrival = self.arrival.clamp(now, now + tolerance);
+        let wanted = arrival + interval * u128::from(cost);
+        let admitted = wanted <= now + tolerance;
+        self.arrival = if admitted { wanted } else { arrival };
+        let ever = u128::from(cost) * interval <= tolerance;
+        Decision {
+            admitted,
+            remaining: u64::try_from((now + tolerance - self.arrival) / interval).unwrap_or(u64::MAX),
+            full_in: nanos(self.arrival - now),
+            retry_in: ever.then(|| if admitted { Duration::ZERO } else { nanos(wanted - now - tolerance) }),
+        }
+    }
+
+    /// How it stands at `now`; nothing is asked for.
+    pub fn look(mut self, quota: Quota, now: Duration) -> Decision {
+        self.ask(quota, 0, now)
+    }
+
+    /// Gives back what was let in and did not take place.
+    pub fn give_back(&mut self, quota: Quota, cost: u64) {
+        let back = quota.interval().unwrap_or_default() * u128::from(cost);
+        self.arrival = self.arrival.saturating_sub(back);
+    }
+
+    /// Whether nothing is left to remember at `now`.
+    pub fn is_full(self, now: Duration) -> bool {
+        self.arrival <= now.as_nanos()
+    }
+}
+
+fn nanos(nanos: u128) -> Duration {
+    let second = 1_000_000_000;
+    let seconds = u64::try_from(nanos / second).unwrap_or(u64::MAX);
+    Duration::new(seconds, (nanos % second) as u32)
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const MINUTE: Duration = Duration::from_secs(60);
+
+    fn quotas() -> impl Strategy<Value = Quota> {
+        (1..5000u64, 1..100_000u64, 1..5000u64).prop_map(|(units, window, burst)| Quota {
+            units,
+            window: Duration::from_millis(window),
+            burst,
+        })
+    }
+
+    /// Waits in milliseconds between requests, and their costs.
+    fn traffic() -> impl Strategy<Value = Vec<(u64, u64)>> {
+        prop::collection::vec((0..2000u64, 0..40u64), 1..120)
+    }
+
+    proptest! {
+        #[test]
+        fn no_window_holds_more_than_was_agreed(quota in quotas(), traffic in traffic()) {
+            let (mut gcra, mut now, mut admitted) = (Gcra::default(), Duration::ZERO, Vec::new());
+            for (wait, cost) in traffic {
+                now += Duration::from_millis(wait);
+                if gcra.ask(quota, cost, now).admitted {
+                    admitted.push((now, cost));
+                }
+            }
+            for (index, (from, _)) in admitted.iter().enumerate() {
+                let mut sum = 0;
+                for (at, cost) in &admitted[index..] {
+                    sum += u128::from(*cost);
+                    let leaked = (*at - *from).as_nanos() * u128::from(quota.units) / quota.window.as_nanos();
+                    prop_assert!(sum <= u128::from(quota.burst) + leaked, "{sum} in {:?}", *at - *from);
+                }
+            }
+        }
+
+        #[test]
+        fn who_waits_as_long_as_told_is_let_in(quota in quotas(), traffic in traffic()) {
+            let (mut gcra, mut now) = (Gcra::default(), Duration::ZERO);
+            for (wait, cost) in traffic {
+                now += Duration::from_millis(wait);
+                let decision = gcra.ask(quota, cost, now);
+                prop_assert_eq!(decision.admitted, decision.retry_in == Some(Duration::ZERO));
+                prop_assert_eq!(decision.retry_in.is_none(), cost > quota.burst);
+                if let Some(wait) = decision.retry_in.filter(|_| !decision.admitted) {
+                    let before = gcra.look(quota, now + wait - Duration::from_nanos(1));
+                    prop_assert!(before.remaining < cost);
+                    now += wait;
+                    prop_assert!(gcra.ask(quota, cost, now).admitted);
+                }
+            }
+        }
+
+        #[test]
+        fn what_is_left_can_be_had(quota in quotas(), traffic in traffic()) {
+            let (mut gcra, mut now) = (Gcra::default(), Duration::ZERO);
+            for (wait, cost) in traffic {
+                now += Duration::from_millis(wait);
+                let left = gcra.ask(quota, cost, now).remaining;
+                prop_assert!(left <= quota.burst);
+                prop_assert!(gcra.clone().ask(quota, left, now).admitted);
+                prop_assert!(!gcra.clone().ask(quota, left + 1, now).admitted);
+                prop_assert_eq!(gcra.look(quota, now + gcra.look(quota, now).full_in).remaining, quota.burst);
+            }
+        }
+    }
+
+    #[test]
+    fn nothing_and_everything() {
+        let mut gcra = Gcra::default();
+        let nothing = gcra.ask(Quota::new(0, MINUTE), 1, MINUTE);
+        assert_eq!((nothing.admitted, nothing.retry_in), (false, None));
+        let everything = Quota::new(u64::MAX, MINUTE);
+        assert!(gcra.ask(everything, u64::MAX, MINUTE).admitted);
+        assert!(!gcra.ask(everything, 1, MINUTE).admitted);
+    }
+
+    #[test]
+    fn a_clock_that_was_set_back_costs_one_window_at_most() {
+        let (mut gcra, quota) = (Gcra::default(), Quota::new(10, MINUTE));
+        assert!(gcra.ask(quota, 10, Duration::from_secs(100_000)).admitted);
+        let set_back = gcra.ask(quota, 1, Duration::from_secs(10));
+        assert!(!set_back.admitted && set_back.retry_in <= Some(MINUTE), "{set_back:?}");
+    }
+
+    #[test]
+    fn what_is_given_back_can_be_had_again() {
+        let (mut gcra, quota) = (Gcra::default(), Quota::new(10, MINUTE));
+        assert!(gcra.ask(quota, 10, MINUTE).admitted);
+        gcra.give_back(quota, 4);
+        assert_eq!(gcra.look(quota, MINUTE).remaining, 4);
+        gcra.give_back(quota, 1000);
+        assert_eq!(gcra.look(quota, MINUTE).remaining, 10);
+    }
+}

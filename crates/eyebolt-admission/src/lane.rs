@@ -1,0 +1,146 @@
+use std::{
+    collections::{HashMap, VecDeque},
+    hash::Hash,
+    time::Duration,
+};
+
+use crate::Ticket;
+
+/// One that waits.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Waiting {
+    pub(crate) ticket: Ticket,
+    /// Predicted seconds of a worker.
+    pub(crate) service: f64,
+    pub(crate) since: Duration,
+    /// It was accepted for good, and is never turned away.
+    pub(crate) promised: bool,
+    /// After this its answer is of no use to anybody.
+    pub(crate) useless_after: Option<Duration>,
+}
+
+/// Those of one class that wait, in a line for each tenant.
+#[derive(Debug)]
+pub(crate) struct Lane<T> {
+    lines: HashMap<T, Line>,
+    work: f64,
+    count: usize,
+    /// Of the line that was served last.
+    virtual_time: f64,
+}
+
+#[derive(Debug, Default)]
+struct Line {
+    waiting: VecDeque<Waiting>,
+    unpromised: usize,
+    /// Work that the tenant was served, in seconds over its weight.
+    virtual_time: f64,
+}
+
+impl<T> Default for Lane<T> {
+    fn default() -> Self {
+        Self { lines: HashMap::new(), work: 0.0, count: 0, virtual_time: 0.0 }
+    }
+}
+
+impl<T: Eq + Hash + Clone> Lane<T> {
+    /// Predicted seconds of all that wait.
+    pub(crate) fn work(&self) -> f64 {
+        self.work
+    }
+
+    pub(crate) fn count(&self) -> usize {
+        self.count
+    }
+
+    /// How many of a tenant's wait that could still be turned away.
+    pub(crate) fn unpromised(&self, tenant: &T) -> usize {
+        self.lines.get(tenant).map_or(0, |line| line.unpromised)
+    }
+
+    /// Tenants who have some that could still be turned away: how many, and since when the newest of them waits.
+    pub(crate) fn unpromised_lines(&self) -> impl Iterator<Item = (&T, usize, Duration)> {
+        self.lines.iter().filter(|(_, line)| line.unpromised > 0).map(|(tenant, line)| {
+            let newest = line.waiting.iter().rev().find(|waiting| !waiting.promised);
+            (tenant, line.unpromised, newest.map_or(Duration::ZERO, |waiting| waiting.since))
+        })
+    }
+
+    pub(crate) fn push(&mut self, tenant: T, waiting: Waiting) {
+        let line = self.lines.entry(tenant).or_default();
+        if line.waiting.is_empty() {
+            // Whoever was away saved nothing up.
+            line.virtual_time = line.virtual_time.max(self.virtual_time);
+        }
+        line.unpromised += usize::from(!waiting.promised);
+        line.waiting.push_back(waiting);
+        self.count += 1;
+        self.work += waiting.service;
+    }
+
+    /// The tenant to be served next: the one that was served least.
+    pub(crate) fn head(&self) -> Option<(&T, Waiting)> {
+        let waiting = self.lines.iter().filter_map(|(tenant, line)| {
+            line.waiting.front().map(|first| (tenant, line.virtual_time, *first))
+        });
+        // Of two that were served alike the one that waits for longer.
+        let least = waiting.min_by(|a, b| a.1.total_cmp(&b.1).then(a.2.ticket.cmp(&b.2.ticket)));
+        least.map(|(tenant, _, first)| (tenant, first))
+    }
+
+    /// Takes the tenant's first, and counts what it is about to be served; `None` where none waits.
+    pub(crate) fn serve(&mut self, tenant: &T, weight: f64) -> Option<Waiting> {
+        let line = self.lines.get_mut(tenant)?;
+        let first = line.waiting.pop_front()?;
+        self.virtual_time = self.virtual_time.max(line.virtual_time);
+        line.virtual_time += first.service / weight;
+        line.unpromised -= usize::from(!first.promised);
+        self.left(first.service);
+        Some(first)
+    }
+
+    /// Counts what a tenant was served beyond what was predicted, or takes back what it was not.
+    pub(crate) fn settle(&mut self, tenant: &T, difference: f64) {
+        if let Some(line) = self.lines.get_mut(tenant) {
+            line.virtual_time += difference;
+        }
+    }
+
+    /// Takes out the newest that could still be turned away.
+    pub(crate) fn evict(&mut self, tenant: &T) -> Option<Ticket> {
+        let line = self.lines.get(tenant)?;
+        let newest = line.waiting.iter().rev().find(|waiting| !waiting.promised)?.ticket;
+        self.remove(tenant, newest).then_some(newest)
+    }
+
+    /// Takes out this one; whether it was there.
+    pub(crate) fn remove(&mut self, tenant: &T, ticket: Ticket) -> bool {
+        let Some(line) = self.lines.get_mut(tenant) else { return false };
+        let Some(place) = line.waiting.iter().position(|waiting| waiting.ticket == ticket) else { return false };
+        let Some(gone) = line.waiting.remove(place) else { return false };
+        line.unpromised -= usize::from(!gone.promised);
+        self.left(gone.service);
+        true
+    }
+
+    /// From now on this one is never turned away.
+    pub(crate) fn promise(&mut self, tenant: &T, ticket: Ticket) {
+        let Some(line) = self.lines.get_mut(tenant) else { return };
+        if let Some(waiting) = line.waiting.iter_mut().find(|waiting| waiting.ticket == ticket) {
+            line.unpromised -= usize::from(!waiting.promised);
+            (waiting.promised, waiting.useless_after) = (true, None);
+        }
+    }
+
+    /// Forgets tenants that nothing need be remembered of.
+    pub(crate) fn tidy(&mut self) {
+        let now = self.virtual_time;
+        self.lines.retain(|_, line| !line.waiting.is_empty() || line.virtual_time > now);
+    }
+
+    fn left(&mut self, service: f64) {
+        self.count -= 1;
+        // Sums of fractions never come back to exactly nothing.
+        self.work = if self.count == 0 { 0.0 } else { (self.work - service).max(0.0) };
+    }
+}

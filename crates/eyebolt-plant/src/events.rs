@@ -1,0 +1,36 @@
+use std::{cmp::Reverse, collections::BinaryHeap, time::Duration};
+
+/// What happens, and when: two things of one instant in the order in which they were planned.
+#[derive(Debug)]
+pub(crate) struct Events<E> {
+    heap: BinaryHeap<Reverse<(Duration, u64, Slot)>>,
+    events: Vec<Option<E>>,
+    free: Vec<usize>,
+    planned: u64,
+}
+
+type Slot = usize;
+
+impl<E> Default for Events<E> {
+    fn default() -> Self {
+        Self { heap: BinaryHeap::new(), events: Vec::new(), free: Vec::new(), planned: 0 }
+    }
+}
+
+impl<E> Events<E> {
+    pub(crate) fn plan(&mut self, at: Duration, event: E) {
+        let slot = self.free.pop().unwrap_or_else(|| {
+            self.events.push(None);
+            self.events.len() - 1
+        });
+        self.events[slot] = Some(event);
+        self.planned += 1;
+        self.heap.push(Reverse((at, self.planned, slot)));
+    }
+
+    pub(crate) fn next(&mut self) -> Option<(Duration, E)> {
+        let Reverse((at, _, slot)) = self.heap.pop()?;
+        self.free.push(slot);
+        Some((at, self.events[slot].take()?))
+    }
+}
