@@ -60,6 +60,9 @@ pub struct Ticket(u64);
 pub struct Ask<T> {
     /// Whose it is.
     pub tenant: T,
+    /// Who sends it: a digest of key and address, say. One of a tenant's thousand phones that comes back too early does not
+    /// pay for it with the others.
+    pub caller: u64,
     /// How urgent it is.
     pub class: Class,
     /// Predicted seconds of a worker ([`crate::CostModel`]).
@@ -115,13 +118,20 @@ pub struct Capacity<T> {
     settings: CapacitySettings,
     bound: Bound,
     lanes: [Lane<T>; 3],
-    tickets: HashMap<Ticket, (T, Class)>,
+    tickets: HashMap<Ticket, Admitted<T>>,
     running: HashMap<Ticket, Running<T>>,
     hung: usize,
     /// Seconds that batches have been passed over for.
     owed_to_batch: f64,
-    strikes: HashMap<T, Strikes>,
+    strikes: HashMap<u64, Strikes>,
     last: u64,
+}
+
+#[derive(Debug)]
+struct Admitted<T> {
+    tenant: T,
+    caller: u64,
+    class: Class,
 }
 
 #[derive(Debug)]
@@ -134,6 +144,11 @@ struct Running<T> {
 
 /// A tenant of whom nobody waits gets one in as long as no more than so many times the bound waits.
 const STANDING: f64 = 3.0;
+
+/// While large images wait they fill the bound, and somebody must go for whoever comes: the newest would be one of them more
+/// often than by chance. In this part of all cases the smaller of the two newest goes. With it the large ones are served
+/// about as often as the small ones, at any load (docs/overload.md).
+const SPARES_LARGE: f64 = 0.25;
 
 /// Work that runs for so many times what was predicted, and for at least so long, hangs: its worker is not counted on.
 const HUNG: (f64, Duration) = (10.0, Duration::from_secs(5));
@@ -173,7 +188,7 @@ impl<T: Eq + Hash + Clone> Capacity<T> {
         if work < limit
             && let Some((tenant, class)) = self.fullest(own, ask.class)
         {
-            let evicted = self.lanes[class as usize].evict(&tenant);
+            let evicted = self.lanes[class as usize].evict(&tenant, ask.chance < SPARES_LARGE);
             let evicted = evicted.map(|ticket| (ticket, self.turn_away(ticket, ask.chance, now)));
             return self.admit(ask, evicted, now);
         }
@@ -207,7 +222,8 @@ impl<T: Eq + Hash + Clone> Capacity<T> {
     /// What ran has ended, in whatever way.
     pub fn complete(&mut self, ticket: Ticket, now: Duration) {
         if let Some(ran) = self.running.remove(&ticket) {
-            let took = now.saturating_sub(ran.since).as_secs_f64();
+            // Whoever had the bad luck to meet a hung worker or a clock that jumped does not pay for it.
+            let took = now.saturating_sub(ran.since).as_secs_f64().min(HUNG.0 * ran.predicted);
             self.lanes[ran.class as usize].settle(&ran.tenant, took - ran.predicted);
             self.hung = self.count_hung(now);
         }
@@ -215,14 +231,14 @@ impl<T: Eq + Hash + Clone> Capacity<T> {
 
     /// Whoever waits has gone.
     pub fn leave(&mut self, ticket: Ticket) {
-        if let Some((tenant, class)) = self.tickets.remove(&ticket) {
+        if let Some(Admitted { tenant, class, .. }) = self.tickets.remove(&ticket) {
             self.lanes[class as usize].remove(&tenant, ticket);
         }
     }
 
     /// Whoever waits was told that it will be done.
     pub fn promise(&mut self, ticket: Ticket) {
-        if let Some((tenant, class)) = self.tickets.get(&ticket) {
+        if let Some(Admitted { tenant, class, .. }) = self.tickets.get(&ticket) {
             self.lanes[*class as usize].promise(tenant, ticket);
         }
     }
@@ -263,16 +279,16 @@ impl<T: Eq + Hash + Clone> Capacity<T> {
         self.hung
     }
 
-    /// How often a tenant came back too early lately.
-    pub fn strikes(&self, tenant: &T, now: Duration) -> u8 {
-        self.strikes.get(tenant).map_or(0, |strikes| strikes.count(now))
+    /// How often a caller came back too early lately.
+    pub fn strikes(&self, caller: u64, now: Duration) -> u8 {
+        self.strikes.get(&caller).map_or(0, |strikes| strikes.count(now))
     }
 
     fn admit(&mut self, ask: Ask<T>, evicted: Option<(Ticket, Refusal)>, now: Duration) -> Verdict {
         self.last += 1;
         let ticket = Ticket(self.last);
-        let Ask { tenant, class, service, promised, useless_after, .. } = ask;
-        self.tickets.insert(ticket, (tenant.clone(), class));
+        let Ask { tenant, caller, class, service, promised, useless_after, .. } = ask;
+        self.tickets.insert(ticket, Admitted { tenant: tenant.clone(), caller, class });
         let waiting = Waiting { ticket, service, since: now, promised, useless_after };
         self.lanes[class as usize].push(tenant, waiting);
         Verdict::Admitted { ticket, evicted }
@@ -294,20 +310,20 @@ impl<T: Eq + Hash + Clone> Capacity<T> {
     }
 
     fn turn_away(&mut self, ticket: Ticket, chance: f64, now: Duration) -> Refusal {
-        let Some((tenant, class)) = self.tickets.remove(&ticket) else {
+        let Some(Admitted { caller, class, .. }) = self.tickets.remove(&ticket) else {
             return self.refusal(Class::Interactive, chance);
         };
-        self.hold(&tenant, self.refusal(class, chance), now)
+        self.hold(caller, self.refusal(class, chance), now)
     }
 
     fn refuse(&mut self, ask: &Ask<T>, now: Duration) -> Refusal {
         let mut refusal = self.refusal(ask.class, ask.chance);
         refusal.bound = self.bound_of(ask.class, ask.promised);
-        self.hold(&ask.tenant, refusal, now)
+        self.hold(ask.caller, refusal, now)
     }
 
-    fn hold(&mut self, tenant: &T, refusal: Refusal, now: Duration) -> Refusal {
-        let strikes = self.strikes.entry(tenant.clone()).or_default();
+    fn hold(&mut self, caller: u64, refusal: Refusal, now: Duration) -> Refusal {
+        let strikes = self.strikes.entry(caller).or_default();
         Refusal { hold: strikes.refuse(now, refusal.retry_in), ..refusal }
     }
 

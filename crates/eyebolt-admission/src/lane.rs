@@ -106,11 +106,13 @@ impl<T: Eq + Hash + Clone> Lane<T> {
         }
     }
 
-    /// Takes out the newest that could still be turned away.
-    pub(crate) fn evict(&mut self, tenant: &T) -> Option<Ticket> {
+    /// Takes out the newest that could still be turned away, or where `smaller` is wanted the smaller of the two newest.
+    pub(crate) fn evict(&mut self, tenant: &T, smaller: bool) -> Option<Ticket> {
         let line = self.lines.get(tenant)?;
-        let newest = line.waiting.iter().rev().find(|waiting| !waiting.promised)?.ticket;
-        self.remove(tenant, newest).then_some(newest)
+        let newest = line.waiting.iter().rev().filter(|waiting| !waiting.promised);
+        let newest = newest.take(1 + usize::from(smaller));
+        let out = newest.min_by(|a, b| a.service.total_cmp(&b.service))?.ticket;
+        self.remove(tenant, out).then_some(out)
     }
 
     /// Takes out this one; whether it was there.

@@ -7,7 +7,7 @@ use std::{
 
 use eyebolt_admission::{Ask, Capacity, CapacitySettings, Class, CostModel, Next, Refusal, Ticket, Verdict};
 
-use crate::scenario::{BASE, CAPACITY, POLITE, SLOPE, WORKERS};
+use crate::scenario::{BASE, CAPACITY, POLITE, RUDE, SLOPE, WORKERS};
 
 /// One try of a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -229,6 +229,8 @@ impl Law for Eyebolt {
     fn offer(&mut self, offered: Offered, now: Duration) -> Out {
         let ask = Ask {
             tenant: offered.tenant,
+            // Every polite request is another phone's; the rude ones come from one address.
+            caller: if offered.tenant == RUDE { u64::MAX } else { offered.of.request as u64 },
             class: Class::Interactive,
             service: self.cost.predict(offered.megapixels),
             promised: false,
