@@ -183,7 +183,7 @@ impl<T: Eq + Hash + Clone> Capacity<T> {
         if ask.promised {
             return Verdict::Refused(self.refuse(&ask, now));
         }
-        let own = self.unpromised(&ask.tenant, ask.class);
+        let own = self.unpromised(&ask.tenant);
         let limit = STANDING * self.bound_of(Class::Interactive, false);
         if work < limit
             && let Some((tenant, class)) = self.fullest(own, ask.class)
@@ -305,8 +305,8 @@ impl<T: Eq + Hash + Clone> Capacity<T> {
         (count > 1 && (own == 0 || count > 2 * own)).then(|| (tenant.clone(), class))
     }
 
-    fn unpromised(&self, tenant: &T, class: Class) -> usize {
-        self.lanes[class as usize..].iter().map(|lane| lane.unpromised(tenant)).sum()
+    fn unpromised(&self, tenant: &T) -> usize {
+        self.lanes.iter().map(|lane| lane.unpromised(tenant)).sum()
     }
 
     fn turn_away(&mut self, ticket: Ticket, chance: f64, now: Duration) -> Refusal {

@@ -1,0 +1,271 @@
+//! The capacity law, call by call.
+
+use std::{collections::HashMap, time::Duration};
+
+use eyebolt_admission::{Ask, Capacity, CapacitySettings, Class, Next, Refusal, Ticket, Verdict};
+use proptest::prelude::*;
+
+type Law = Capacity<&'static str>;
+
+fn law(workers: usize) -> Law {
+    Capacity::new(CapacitySettings::new(workers))
+}
+
+fn ask(tenant: &'static str, class: Class, service: f64) -> Ask<&'static str> {
+    Ask { tenant, caller: 0, class, service, promised: false, useless_after: None, chance: 0.5 }
+}
+
+fn at(millis: u64) -> Duration {
+    Duration::from_millis(millis)
+}
+
+fn let_in(law: &mut Law, ask: Ask<&'static str>, now: Duration) -> Ticket {
+    match law.offer(ask, now) {
+        Verdict::Admitted { ticket, evicted: None } => ticket,
+        other => panic!("{other:?}"),
+    }
+}
+
+fn refused(law: &mut Law, ask: Ask<&'static str>, now: Duration) -> Refusal {
+    match law.offer(ask, now) {
+        Verdict::Refused(refusal) => refusal,
+        other => panic!("{other:?}"),
+    }
+}
+
+fn started(law: &mut Law, now: Duration) -> Ticket {
+    match law.next(now) {
+        Some(Next::Start(ticket)) => ticket,
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn an_idle_worker_takes_whatever_comes() {
+    let mut law = law(2);
+    for n in 0..2 {
+        let ticket = let_in(&mut law, ask("a", Class::Batch, 3600.0), at(n));
+        assert_eq!(started(&mut law, at(n)), ticket);
+    }
+    assert_eq!((law.next(at(2)), law.running(), law.waiting()), (None, 2, 0));
+}
+
+#[test]
+fn less_urgent_work_is_turned_away_first() {
+    let mut law = law(1);
+    let_in(&mut law, ask("a", Class::Interactive, 1.0), at(0));
+    started(&mut law, at(0));
+    for (waiting, goes) in [(0.24, [true; 3]), (0.15, [true, true, false]), (0.05, [true, false, false])] {
+        let_in(&mut law, ask("a", Class::Interactive, waiting), at(0));
+        let classes = [Class::Interactive, Class::Standard, Class::Batch];
+        let admitted = classes.map(|class| {
+            // A tenant that has one waiting gets no standing.
+            match law.offer(ask("a", class, 0.0), at(0)) {
+                Verdict::Admitted { ticket, .. } => {
+                    law.leave(ticket);
+                    true
+                }
+                Verdict::Refused(_) => false,
+            }
+        });
+        assert_eq!(admitted, goes, "{} s wait", law.work(Class::Batch));
+    }
+}
+
+#[test]
+fn a_tenant_with_many_makes_room_for_one_with_none() {
+    let mut law = law(1);
+    let_in(&mut law, ask("many", Class::Interactive, 1.0), at(0));
+    started(&mut law, at(0));
+    let many: Vec<_> = (0..5).map(|_| let_in(&mut law, ask("many", Class::Interactive, 0.1), at(1))).collect();
+    refused(&mut law, ask("many", Class::Interactive, 0.1), at(2));
+    let Verdict::Admitted { evicted: Some((out, refusal)), .. } =
+        law.offer(ask("one", Class::Interactive, 0.1), at(2))
+    else {
+        panic!("it makes room")
+    };
+    assert_eq!(out, many[4]);
+    assert!(refusal.retry_in >= Duration::from_secs(1));
+    assert_eq!(law.waiting(), 5);
+}
+
+#[test]
+fn what_was_promised_is_never_turned_away() {
+    let mut law = law(1);
+    let_in(&mut law, ask("many", Class::Interactive, 1.0), at(0));
+    started(&mut law, at(0));
+    for _ in 0..5 {
+        let ticket = let_in(&mut law, ask("many", Class::Interactive, 0.1), at(1));
+        law.promise(ticket);
+    }
+    let_in(&mut law, ask("one", Class::Interactive, 0.1), at(2));
+    let promise = Ask { promised: true, ..ask("many", Class::Standard, 200.0) };
+    let_in(&mut law, promise.clone(), at(3));
+    let_in(&mut law, promise.clone(), at(3));
+    let refusal = refused(&mut law, promise, at(3));
+    assert_eq!(refusal.bound, 240.0);
+    assert!(refusal.work > 400.0 && refusal.retry_in > Duration::from_secs(400), "{refusal:?}");
+}
+
+#[test]
+fn who_was_served_least_is_next() {
+    let mut law = law(1);
+    let_in(&mut law, ask("large", Class::Interactive, 0.3), at(0));
+    let running = started(&mut law, at(0));
+    let large = let_in(&mut law, ask("large", Class::Interactive, 0.1), at(1));
+    let small: Vec<_> = (0..3).map(|_| let_in(&mut law, ask("small", Class::Interactive, 0.1), at(2))).collect();
+    law.complete(running, at(300));
+    let mut order = Vec::new();
+    while let Some(Next::Start(ticket)) = law.next(at(300)) {
+        order.push(ticket);
+        law.complete(ticket, at(400));
+    }
+    assert_eq!(order, [small[0], small[1], small[2], large]);
+}
+
+#[test]
+fn who_was_away_has_saved_nothing_up() {
+    let mut law = law(1);
+    for n in 0..50 {
+        let_in(&mut law, ask("busy", Class::Interactive, 0.1), at(100 * n));
+        let ticket = started(&mut law, at(100 * n));
+        law.complete(ticket, at(100 * n + 100));
+    }
+    let_in(&mut law, ask("back", Class::Interactive, 0.1), at(6000));
+    let running = started(&mut law, at(6000));
+    let busy = let_in(&mut law, ask("busy", Class::Interactive, 0.1), at(6000));
+    let back = let_in(&mut law, ask("back", Class::Interactive, 0.1), at(6000));
+    law.complete(running, at(6100));
+    let first = started(&mut law, at(6100));
+    law.complete(first, at(6200));
+    let second = started(&mut law, at(6200));
+    assert!([first, second].contains(&busy) && [first, second].contains(&back));
+}
+
+#[test]
+fn batches_get_a_tenth_of_a_busy_machine() {
+    let (mut law, mut now, mut batch) = (law(1), Duration::ZERO, Vec::new());
+    for _ in 0..4 {
+        let promised = Ask { promised: true, ..ask("b", Class::Batch, 0.1) };
+        batch.push(let_in(&mut law, promised, now));
+    }
+    let (mut of_batch, mut all) = (0, 0);
+    for _ in 0..1000 {
+        while law.work(Class::Interactive) < 0.3 {
+            let_in(&mut law, ask("i", Class::Interactive, 0.1), now);
+        }
+        let ticket = started(&mut law, now);
+        if let Some(place) = batch.iter().position(|one| *one == ticket) {
+            let promised = Ask { promised: true, ..ask("b", Class::Batch, 0.1) };
+            batch[place] = let_in(&mut law, promised, now);
+            of_batch += 1;
+        }
+        all += 1;
+        now += at(100);
+        law.complete(ticket, now);
+    }
+    assert_eq!(of_batch * 10 / all, 1, "{of_batch} of {all}");
+}
+
+#[test]
+fn what_is_useless_by_now_is_not_begun() {
+    let mut law = law(1);
+    let_in(&mut law, ask("a", Class::Interactive, 1.0), at(0));
+    let running = started(&mut law, at(0));
+    let soon = Ask { useless_after: Some(at(900)), ..ask("a", Class::Interactive, 0.2) };
+    let late = let_in(&mut law, soon, at(1));
+    law.complete(running, at(800));
+    assert!(matches!(law.next(at(800)), Some(Next::TooLate(ticket, _)) if ticket == late));
+    assert_eq!((law.next(at(800)), law.running(), law.waiting()), (None, 0, 0));
+}
+
+#[test]
+fn a_worker_that_hangs_is_not_counted_on() {
+    let mut law = law(2);
+    for _ in 0..2 {
+        let_in(&mut law, ask("a", Class::Interactive, 0.1), at(0));
+    }
+    let (_, other) = (started(&mut law, at(0)), started(&mut law, at(0)));
+    assert_eq!(law.bound_of(Class::Interactive, false), 1.0);
+    law.complete(other, at(100));
+    law.tick(at(6000));
+    assert_eq!((law.hung(), law.bound_of(Class::Interactive, false)), (1, 0.5));
+}
+
+/// What may happen.
+#[derive(Debug, Clone)]
+enum Step {
+    Offer { tenant: usize, class: usize, service: f64, promised: bool, chance: f64 },
+    Complete(usize),
+    Leave(usize),
+    Wait(u64),
+}
+
+fn steps() -> impl Strategy<Value = Vec<Step>> {
+    let offer = (0..4usize, 0..3usize, 0.001..2.0f64, prop::bool::weighted(0.2), 0.0..1.0f64).prop_map(
+        |(tenant, class, service, promised, chance)| Step::Offer { tenant, class, service, promised, chance },
+    );
+    let step = prop_oneof![
+        6 => offer,
+        3 => any::<usize>().prop_map(Step::Complete),
+        1 => any::<usize>().prop_map(Step::Leave),
+        2 => (1..400u64).prop_map(Step::Wait),
+    ];
+    prop::collection::vec(step, 1..300)
+}
+
+proptest! {
+    #[test]
+    fn nobody_is_lost_and_no_worker_idles_beside_work(steps in steps(), workers in 1..5usize) {
+        const TENANTS: [&str; 4] = ["a", "b", "c", "d"];
+        let (mut law, mut now) = (law(workers), Duration::ZERO);
+        let (mut waiting, mut running): (HashMap<Ticket, bool>, Vec<Ticket>) = (HashMap::new(), Vec::new());
+        for step in steps {
+            match step {
+                Step::Offer { tenant, class, service, promised, chance } => {
+                    let class = [Class::Interactive, Class::Standard, Class::Batch][class];
+                    let idle = running.len() < workers;
+                    let asked = Ask { promised, chance, ..ask(TENANTS[tenant], class, service) };
+                    match law.offer(asked, now) {
+                        Verdict::Admitted { ticket, evicted } => {
+                            prop_assert!(waiting.insert(ticket, promised).is_none());
+                            if let Some((out, _)) = evicted {
+                                prop_assert!(!idle);
+                                prop_assert_eq!(waiting.remove(&out), Some(false), "it waits, unpromised");
+                            }
+                        }
+                        Verdict::Refused(refusal) => {
+                            prop_assert!(!idle, "refused beside an idle worker");
+                            prop_assert!(refusal.retry_in >= Duration::from_secs(1));
+                            prop_assert!(refusal.work >= refusal.bound);
+                        }
+                    }
+                }
+                Step::Complete(which) if !running.is_empty() => {
+                    let ticket = running.swap_remove(which % running.len());
+                    law.complete(ticket, now);
+                }
+                Step::Leave(which) if !waiting.is_empty() => {
+                    let mut tickets: Vec<_> = waiting.keys().copied().collect();
+                    tickets.sort_unstable();
+                    let ticket = tickets[which % tickets.len()];
+                    waiting.remove(&ticket);
+                    law.leave(ticket);
+                }
+                Step::Complete(_) | Step::Leave(_) => {}
+                Step::Wait(millis) => {
+                    now += at(millis);
+                    law.tick(now);
+                }
+            }
+            while let Some(next) = law.next(now) {
+                let Next::Start(ticket) = next else { panic!("nothing is ever too late here") };
+                prop_assert!(waiting.remove(&ticket).is_some());
+                running.push(ticket);
+            }
+            prop_assert_eq!((law.running(), law.waiting()), (running.len(), waiting.len()));
+            prop_assert!(running.len() == workers || waiting.is_empty(), "a worker idles beside work");
+            prop_assert!(law.work(Class::Batch) >= 0.0);
+        }
+    }
+}
