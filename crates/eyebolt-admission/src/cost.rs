@@ -126,7 +126,7 @@ mod tests {
     fn one_that_hung_for_an_hour_is_soon_forgotten() {
         let mut model = CostModel::new(0.008, 0.012);
         taught(&mut model, 0.008, 0.012, 500);
-        model.learn(2.0, Duration::from_secs(3600));
+        model.learn(2.0, Duration::from_hours(1));
         model.learn(f64::NAN, Duration::from_secs(1));
         assert!(model.predict(2.0) < 0.032 * 1.6, "{}", model.predict(2.0));
         taught(&mut model, 0.008, 0.012, 600);

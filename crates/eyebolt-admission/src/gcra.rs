@@ -30,6 +30,8 @@ pub struct Decision {
     pub admitted: bool,
     /// Units that would be let in now.
     pub remaining: u64,
+    /// Until `remaining` is one more; zero where it is as large as it gets.
+    pub next_in: Duration,
     /// Until `remaining` is as large as it gets.
     pub full_in: Duration,
     /// Until as much as was asked for would be let in; `None` where that never happens. Zero where it was let in.
@@ -61,7 +63,8 @@ impl Gcra {
     /// waits for longer than a window.
     pub fn ask(&mut self, quota: Quota, cost: u64, now: Duration) -> Decision {
         let Some(interval) = quota.interval() else {
-            return Decision { admitted: false, remaining: 0, full_in: Duration::ZERO, retry_in: None };
+            let (next_in, full_in) = (Duration::ZERO, Duration::ZERO);
+            return Decision { admitted: false, remaining: 0, next_in, full_in, retry_in: None };
         };
         let now = now.as_nanos();
         let tolerance = interval * u128::from(quota.burst.max(1));
@@ -70,9 +73,12 @@ impl Gcra {
         let admitted = wanted <= now + tolerance;
         self.arrival = if admitted { wanted } else { arrival };
         let ever = u128::from(cost) * interval <= tolerance;
+        let remaining = (now + tolerance - self.arrival) / interval;
+        let next = self.arrival + interval * (remaining + 1);
         Decision {
             admitted,
-            remaining: u64::try_from((now + tolerance - self.arrival) / interval).unwrap_or(u64::MAX),
+            remaining: u64::try_from(remaining).unwrap_or(u64::MAX),
+            next_in: nanos(next.saturating_sub(now + tolerance).min(self.arrival - now)),
             full_in: nanos(self.arrival - now),
             retry_in: ever.then(|| if admitted { Duration::ZERO } else { nanos(wanted - now - tolerance) }),
         }
@@ -107,7 +113,7 @@ mod tests {
 
     use super::*;
 
-    const MINUTE: Duration = Duration::from_secs(60);
+    const MINUTE: Duration = Duration::from_mins(1);
 
     fn quotas() -> impl Strategy<Value = Quota> {
         (1..5000u64, 1..100_000u64, 1..5000u64).prop_map(|(units, window, burst)| Quota {
@@ -136,8 +142,9 @@ mod tests {
                 let mut sum = 0;
                 for (at, cost) in &admitted[index..] {
                     sum += u128::from(*cost);
-                    let leaked = (*at - *from).as_nanos() * u128::from(quota.units) / quota.window.as_nanos();
-                    prop_assert!(sum <= u128::from(quota.burst) + leaked, "{sum} in {:?}", *at - *from);
+                    let time = at.saturating_sub(*from);
+                    let leaked = time.as_nanos() * u128::from(quota.units) / quota.window.as_nanos();
+                    prop_assert!(sum <= u128::from(quota.burst) + leaked, "{sum} in {time:?}");
                 }
             }
         }
@@ -151,7 +158,7 @@ mod tests {
                 prop_assert_eq!(decision.admitted, decision.retry_in == Some(Duration::ZERO));
                 prop_assert_eq!(decision.retry_in.is_none(), cost > quota.burst);
                 if let Some(wait) = decision.retry_in.filter(|_| !decision.admitted) {
-                    let before = gcra.look(quota, now + wait - Duration::from_nanos(1));
+                    let before = gcra.look(quota, (now + wait).saturating_sub(Duration::from_nanos(1)));
                     prop_assert!(before.remaining < cost);
                     now += wait;
                     prop_assert!(gcra.ask(quota, cost, now).admitted);
@@ -168,7 +175,12 @@ mod tests {
                 prop_assert!(left <= quota.burst);
                 prop_assert!(gcra.clone().ask(quota, left, now).admitted);
                 prop_assert!(!gcra.clone().ask(quota, left + 1, now).admitted);
-                prop_assert_eq!(gcra.look(quota, now + gcra.look(quota, now).full_in).remaining, quota.burst);
+                let stands = gcra.look(quota, now);
+                prop_assert_eq!(gcra.look(quota, now + stands.full_in).remaining, quota.burst);
+                let next = gcra.look(quota, now + stands.next_in).remaining;
+                prop_assert_eq!(next, (left + 1).min(quota.burst));
+                let before = gcra.look(quota, (now + stands.next_in).saturating_sub(Duration::from_nanos(1)));
+                prop_assert!(stands.next_in.is_zero() || before.remaining == left);
             }
         }
     }

@@ -118,7 +118,9 @@ impl<T: Eq + Hash + Clone> Lane<T> {
     /// Takes out this one; whether it was there.
     pub(crate) fn remove(&mut self, tenant: &T, ticket: Ticket) -> bool {
         let Some(line) = self.lines.get_mut(tenant) else { return false };
-        let Some(place) = line.waiting.iter().position(|waiting| waiting.ticket == ticket) else { return false };
+        let Some(place) = line.waiting.iter().position(|waiting| waiting.ticket == ticket) else {
+            return false;
+        };
         let Some(gone) = line.waiting.remove(place) else { return false };
         line.unpromised -= usize::from(!gone.promised);
         self.left(gone.service);

@@ -79,7 +79,8 @@ mod tests {
     #[test]
     fn who_hammers_waits_ever_longer_and_is_forgiven_within_a_minute() {
         let mut strikes = Strikes::default();
-        let held: Vec<_> = (0..12).map(|round| strikes.refuse(at(50 * round), at(1000)).as_millis()).collect();
+        let held: Vec<_> =
+            (0..12).map(|round| strikes.refuse(at(50 * round), at(1000)).as_millis()).collect();
         assert_eq!(held, [0, 20, 40, 80, 160, 320, 640, 1280, 2000, 2000, 2000, 2000]);
         let last = 50 * 11;
         assert_eq!(strikes.count(at(last + 7_499)), 8);

@@ -29,7 +29,7 @@ fn let_in(law: &mut Law, ask: Ask<&'static str>, now: Duration) -> Ticket {
 fn refused(law: &mut Law, ask: Ask<&'static str>, now: Duration) -> Refusal {
     match law.offer(ask, now) {
         Verdict::Refused(refusal) => refusal,
-        other => panic!("{other:?}"),
+        admitted @ Verdict::Admitted { .. } => panic!("{admitted:?}"),
     }
 }
 
@@ -77,7 +77,8 @@ fn a_tenant_with_many_makes_room_for_one_with_none() {
     let mut law = law(1);
     let_in(&mut law, ask("many", Class::Interactive, 1.0), at(0));
     started(&mut law, at(0));
-    let many: Vec<_> = (0..5).map(|_| let_in(&mut law, ask("many", Class::Interactive, 0.1), at(1))).collect();
+    let many: Vec<_> =
+        (0..5).map(|_| let_in(&mut law, ask("many", Class::Interactive, 0.1), at(1))).collect();
     refused(&mut law, ask("many", Class::Interactive, 0.1), at(2));
     let Verdict::Admitted { evicted: Some((out, refusal)), .. } =
         law.offer(ask("one", Class::Interactive, 0.1), at(2))
@@ -113,7 +114,8 @@ fn who_was_served_least_is_next() {
     let_in(&mut law, ask("large", Class::Interactive, 0.3), at(0));
     let running = started(&mut law, at(0));
     let large = let_in(&mut law, ask("large", Class::Interactive, 0.1), at(1));
-    let small: Vec<_> = (0..3).map(|_| let_in(&mut law, ask("small", Class::Interactive, 0.1), at(2))).collect();
+    let small: Vec<_> =
+        (0..3).map(|_| let_in(&mut law, ask("small", Class::Interactive, 0.1), at(2))).collect();
     law.complete(running, at(300));
     let mut order = Vec::new();
     while let Some(Next::Start(ticket)) = law.next(at(300)) {

@@ -4,7 +4,7 @@ use std::{cmp::Reverse, collections::BinaryHeap, time::Duration};
 #[derive(Debug)]
 pub(crate) struct Events<E> {
     heap: BinaryHeap<Reverse<(Duration, u64, Slot)>>,
-    events: Vec<Option<E>>,
+    slots: Vec<Option<E>>,
     free: Vec<usize>,
     planned: u64,
 }
@@ -13,17 +13,17 @@ type Slot = usize;
 
 impl<E> Default for Events<E> {
     fn default() -> Self {
-        Self { heap: BinaryHeap::new(), events: Vec::new(), free: Vec::new(), planned: 0 }
+        Self { heap: BinaryHeap::new(), slots: Vec::new(), free: Vec::new(), planned: 0 }
     }
 }
 
 impl<E> Events<E> {
     pub(crate) fn plan(&mut self, at: Duration, event: E) {
         let slot = self.free.pop().unwrap_or_else(|| {
-            self.events.push(None);
-            self.events.len() - 1
+            self.slots.push(None);
+            self.slots.len() - 1
         });
-        self.events[slot] = Some(event);
+        self.slots[slot] = Some(event);
         self.planned += 1;
         self.heap.push(Reverse((at, self.planned, slot)));
     }
@@ -31,6 +31,6 @@ impl<E> Events<E> {
     pub(crate) fn next(&mut self) -> Option<(Duration, E)> {
         let Reverse((at, _, slot)) = self.heap.pop()?;
         self.free.push(slot);
-        Some((at, self.events[slot].take()?))
+        Some((at, self.slots[slot].take()?))
     }
 }

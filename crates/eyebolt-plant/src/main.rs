@@ -34,7 +34,7 @@ fn main() {
 
 fn scenarios() -> Vec<(&'static str, Scenario)> {
     let of = |arrivals| Scenario::new(arrivals);
-    let longer = |arrivals| Scenario { time: Duration::from_secs(120), ..of(arrivals) };
+    let longer = |arrivals| Scenario { time: Duration::from_mins(2), ..of(arrivals) };
     vec![
         ("rude tenant, 1.5 ×", of(Arrivals::Rude(1.5))),
         ("rude tenant, 10 ×", of(Arrivals::Rude(10.0))),

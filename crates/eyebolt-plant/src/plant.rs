@@ -53,6 +53,7 @@ pub(crate) struct Request {
     admitted: Duration,
 }
 
+#[derive(Debug, Clone, Copy)]
 enum Event {
     Arrive { tenant: usize },
     Try { request: usize },
@@ -159,7 +160,7 @@ impl Plant {
             return;
         }
         let tired = request.tenant != RUDE && request.tries >= TRIES;
-        if tired || (self.now - request.born).as_secs_f64() > LIFE {
+        if tired || self.now.saturating_sub(request.born).as_secs_f64() > LIFE {
             self.rude -= usize::from(request.tenant == RUDE);
             return;
         }
@@ -205,7 +206,8 @@ impl Plant {
         let wait = if tenant == RUDE {
             RUDE_GAP + refused.hold
         } else {
-            refused.hold + refused.retry_in.max(0.25 * 2f64.powi(tries as i32)) * self.random.random_range(1.0..1.5)
+            refused.hold
+                + refused.retry_in.max(0.25 * 2f64.powi(tries as i32)) * self.random.random_range(1.0..1.5)
         };
         self.after(wait, Event::Try { request: of.request });
     }
@@ -245,7 +247,7 @@ impl Plant {
     fn finish(&mut self, of: Try, service: Duration) {
         self.busy -= 1;
         let request = &mut self.requests[of.request];
-        let sojourn = self.now - request.admitted;
+        let sojourn = self.now.saturating_sub(request.admitted);
         let reaches = request.generation == of.generation;
         self.law.complete(of, (service, sojourn), self.scenario.clock(self.now));
         if !request.done && (reaches || self.law.keeps_answers()) {

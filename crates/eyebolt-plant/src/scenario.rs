@@ -90,6 +90,7 @@ impl Scenario {
     }
 
     /// The same with trouble.
+    #[must_use]
     pub fn with(self, trouble: Trouble) -> Self {
         Self { trouble: Some(trouble), ..self }
     }

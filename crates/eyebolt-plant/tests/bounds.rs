@@ -76,7 +76,7 @@ fn large_images_are_served_about_as_often_as_small_ones() {
 fn a_storm_is_over_soon_after_it_ends() {
     for load in [3.0, 10.0] {
         // Clients wait for up to 24 s before their sixth try.
-        let scenario = Scenario { time: Duration::from_secs(120), ..Scenario::new(Arrivals::Storm(load)) };
+        let scenario = Scenario { time: Duration::from_mins(2), ..Scenario::new(Arrivals::Storm(load)) };
         for (seed, report) in runs(scenario) {
             let recovery = report.recovery.unwrap_or(f64::INFINITY);
             assert!(recovery <= 25.0, "{load} × seed {seed}: {report:?}");
@@ -119,7 +119,7 @@ fn without_a_limit_a_storm_never_ends() {
 
 #[test]
 fn the_same_seed_gives_the_same_run() {
-    let scenario = Scenario { time: Duration::from_secs(60), ..Scenario::new(Arrivals::Rude(3.0)) };
+    let scenario = Scenario { time: Duration::from_mins(1), ..Scenario::new(Arrivals::Rude(3.0)) };
     for law in LawName::ALL {
         assert_eq!(run(law, scenario, 7), run(law, scenario, 7));
     }

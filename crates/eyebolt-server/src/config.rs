@@ -68,12 +68,21 @@ impl Default for HttpSettings {
     }
 }
 
+/// More than a machine has file descriptors for.
+const MOST_CONNECTIONS: usize = 10_000_000;
+
 impl HttpSettings {
     /// The places where a value can't work, in words for the operator. `max_file_bytes` is the image limit.
     pub fn check(&self, max_file_bytes: u64) -> Vec<String> {
         let mut found = Vec::new();
         if self.max_connections == 0 {
             found.push("http.max_connections is 0: nobody could connect".to_owned());
+        }
+        if self.max_connections > MOST_CONNECTIONS {
+            found.push(format!(
+                "http.max_connections is {}, more than {MOST_CONNECTIONS}",
+                self.max_connections
+            ));
         }
         let least = max_body_bytes(max_file_bytes);
         if self.body_budget_bytes < least {

@@ -1,7 +1,7 @@
 //! The server: HTTP at the edge, and the rooms that a request passes behind it.
 //!
 //! `http` answers, `access` tells who asks, `ingest` turns a body into a checked submission, `idempotency` tells a retry
-//! from a new request, `jobs` makes work durable and runs it, `analysis` is the door to the engine. Errors of the rooms
+//! from a new request, `quotas` knows what was agreed, `jobs` makes work durable and runs it, `analysis` is the door to the engine. Errors of the rooms
 //! become catalogue problems in `problem` alone.
 
 pub mod access;
@@ -16,6 +16,7 @@ pub mod jobs;
 pub mod place;
 mod prefer;
 pub mod problem;
+pub mod quotas;
 pub mod run;
 pub mod settings;
 #[cfg(feature = "torture")]
@@ -29,5 +30,6 @@ pub use ingest::{BodyMemory, Declared};
 pub use jobs::Jobs;
 pub use place::Place;
 pub use problem::ApiError;
+pub use quotas::Quotas;
 pub use run::Runner;
 pub use settings::Settings;

@@ -39,7 +39,9 @@ impl StorageSettings {
         if url.is_empty() {
             return Some(Location::Sqlite(self.data_dir.join("eyebolt.db")));
         }
-        if let Some(path) = url.strip_prefix("sqlite:").filter(|path| !path.is_empty()) {
+        // `:memory:` and the like would lose everything.
+        let file = |path: &&str| !path.is_empty() && !path.starts_with(':') && !path.starts_with("file:");
+        if let Some(path) = url.strip_prefix("sqlite:").filter(file) {
             return Some(Location::Sqlite(PathBuf::from(path)));
         }
         let postgres = ["postgres://", "postgresql://"].iter().any(|scheme| url.starts_with(scheme));
@@ -66,7 +68,9 @@ impl StorageSettings {
             found.push("storage.data_dir is empty".to_owned());
         }
         if self.location().is_none() {
-            found.push("storage.database_url begins neither with sqlite: nor with postgres://".to_owned());
+            found.push(
+                "storage.database_url is neither sqlite: with the path of a file nor postgres://".to_owned(),
+            );
         }
         found
     }

@@ -18,6 +18,7 @@ use crate::{
     access::AccessSettings,
     jobs::{DedupSettings, IdempotencySettings, JobSettings},
     place::StorageSettings,
+    quotas::QuotaSettings,
 };
 
 /// Everything that an operator can set.
@@ -38,6 +39,8 @@ pub struct Settings {
     pub idempotency: IdempotencySettings,
     /// What happens to images that were seen before.
     pub dedup: DedupSettings,
+    /// What projects may use.
+    pub quotas: QuotaSettings,
     /// What an image may be.
     pub limits: ImageLimits,
     /// Threads and memory.
@@ -84,6 +87,18 @@ pub struct ComputeSettings {
 impl Default for ComputeSettings {
     fn default() -> Self {
         Self { threads: 0, sessions: 0, memory_bytes: 512 << 20, decoder: DecoderPlace::Process }
+    }
+}
+
+/// More threads than any machine has use for.
+const MOST_THREADS: usize = 4096;
+
+impl ComputeSettings {
+    /// What can't work, in a sentence each.
+    pub fn check(&self) -> Vec<String> {
+        let counts = [("engine.threads", self.threads), ("engine.sessions", self.sessions)];
+        let too_many = counts.into_iter().filter(|(_, count)| *count > MOST_THREADS);
+        too_many.map(|(name, count)| format!("{name} is {count}, more than {MOST_THREADS}")).collect()
     }
 }
 
@@ -216,8 +231,10 @@ impl Settings {
     /// Every variable and the key that it sets.
     pub fn variables() -> BTreeMap<String, String> {
         let defaults = Self::defaults();
+        // A table in a section, such as the plans, has no variable.
         let keys = defaults.iter().flat_map(|(section, keys)| {
-            keys.as_table().into_iter().flatten().map(move |(key, _)| format!("{section}.{key}"))
+            let keys = keys.as_table().into_iter().flatten().filter(|(_, value)| !value.is_table());
+            keys.map(move |(key, _)| format!("{section}.{key}"))
         });
         let long = keys.map(|key| (format!("EYEBOLT_{}", key.replace('.', "_").to_uppercase()), key));
         let short = SHORT.iter().map(|(name, key)| ((*name).to_owned(), (*key).to_owned()));
@@ -229,8 +246,11 @@ impl Settings {
         let mut found = self.http.check(self.limits.max_file_bytes);
         found.extend(self.storage.check());
         found.extend(self.access.check());
+        found.extend(self.quotas.check());
         found.extend(self.jobs.check(self.http.request_timeout));
         found.extend(self.idempotency.check(&self.jobs));
+        found.extend(self.dedup.check());
+        found.extend(self.engine.check());
         let picture = self.limits.max_pixels.saturating_mul(3);
         if self.engine.memory_bytes < picture {
             found.push(format!(
@@ -324,7 +344,9 @@ mod tests {
             ("EYEBOLT_ENGINE_MEMORY_BYTES", "1000"),
         ];
         let refused = Settings::load(None, variables(&pairs)).unwrap_err().to_string();
-        for part in ["storage.database_url begins", "access.admin_token is shorter", "memory_bytes is 1000"] {
+        for part in
+            ["storage.database_url is neither", "access.admin_token is shorter", "memory_bytes is 1000"]
+        {
             assert!(refused.contains(part), "{refused}");
         }
         assert!(!refused.contains("open-sesame"), "{refused}");

@@ -1,10 +1,10 @@
 use eyebolt_types::{
-    DedupPolicy, Mode, Scope,
+    DedupPolicy, LimitOverrides, Mode, Scope,
     id::{KeyId, ProjectId},
 };
 use jiff::Timestamp;
 
-use crate::{Store, StoreError, database::Row, times};
+use crate::{Store, StoreError, database::Row, project, times};
 
 /// A key to be made.
 #[derive(Debug, Clone)]
@@ -63,6 +63,10 @@ pub struct Principal {
     pub scopes: Vec<Scope>,
     /// Of its project.
     pub dedup_policy: Option<DedupPolicy>,
+    /// Of its project.
+    pub plan: Option<String>,
+    /// Of its project.
+    pub limits: LimitOverrides,
 }
 
 /// What a shown key is worth. Whoever shows the whole secret may be told why it is worth nothing.
@@ -80,8 +84,7 @@ pub enum Shown {
 
 const INSERT: &str = "INSERT INTO api_keys (id, project_id, mode, name, hash, hint, scopes, created_at, expires_at, \
                       rotated_from) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)";
-const BY_HASH: &str =
-    "SELECT k.id, k.project_id, k.mode, k.scopes, k.expires_at, k.revoked_at, p.dedup_policy \
+const BY_HASH: &str = "SELECT k.id, k.project_id, k.mode, k.scopes, k.expires_at, k.revoked_at, p.dedup_policy, p.plan, p.limits \
      FROM api_keys k JOIN projects p ON p.id = k.project_id WHERE k.hash = $1";
 const OF_PROJECT: &str = "SELECT id, project_id, mode, name, hint, scopes, created_at, expires_at, revoked_at, \
                           last_used_at FROM api_keys WHERE project_id = $1 ORDER BY id";
@@ -218,6 +221,8 @@ fn principal(row: &Row) -> Result<Principal, StoreError> {
         mode: row.parsed(2)?,
         scopes: scopes(row, 3)?,
         dedup_policy: row.optional_parsed(6)?,
+        plan: row.optional_text(7)?,
+        limits: project::limits(row, 8)?,
     })
 }
 

@@ -6,6 +6,7 @@
 
 mod acceptance;
 mod accepting;
+mod alive;
 mod blobs;
 mod closing;
 mod content;
@@ -47,7 +48,7 @@ pub use job::{Document, JobFilter, StoredJob, StoredStep};
 pub use key::{KeyInfo, NewKey, Principal, Shown};
 pub use ledger::{Audit, Balance};
 pub use lock::DataLock;
-pub use project::Project;
+pub use project::{Project, ProjectChange};
 pub use record::{Known, Record, StoredAnswer, TOMBSTONE};
 pub use recovery::{MAX_CRASHES, Reaped};
 pub use run::{Fenced, Heartbeat, LeasedJob, StepOutcome};

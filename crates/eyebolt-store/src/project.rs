@@ -1,4 +1,4 @@
-use eyebolt_types::{DedupPolicy, id::ProjectId};
+use eyebolt_types::{Change, DedupPolicy, LimitOverrides, id::ProjectId};
 use jiff::Timestamp;
 
 use crate::{Store, StoreError, database::Row, times};
@@ -14,15 +14,29 @@ pub struct Project {
     pub created_at: Timestamp,
     /// What happens to an image that it has sent before; none: as the server's settings say.
     pub dedup_policy: Option<DedupPolicy>,
+    /// The plan that its limits come from; none: as the server's settings say.
+    pub plan: Option<String>,
+    /// What it has otherwise than its plan.
+    pub limits: LimitOverrides,
+}
+
+/// What is to be changed of a project.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct ProjectChange {
+    /// [`Project::dedup_policy`].
+    pub dedup_policy: Change<Option<DedupPolicy>>,
+    /// [`Project::plan`].
+    pub plan: Change<Option<String>>,
+    /// [`Project::limits`], all of them.
+    pub limits: Change<LimitOverrides>,
 }
 
 const INSERT: &str =
     "INSERT INTO projects (id, name, created_at) VALUES ($1, $2, $3) ON CONFLICT (name) DO NOTHING";
-const BY_NAME: &str = "SELECT id, name, created_at, dedup_policy FROM projects WHERE name = $1";
-const BY_ID: &str = "SELECT id, name, created_at, dedup_policy FROM projects WHERE id = $1";
-const ALL: &str = "SELECT id, name, created_at, dedup_policy FROM projects ORDER BY name";
-const SET_DEDUP: &str =
-    "UPDATE projects SET dedup_policy = $1 WHERE id = $2 RETURNING id, name, created_at, dedup_policy";
+const BY_NAME: &str = "SELECT id, name, created_at, dedup_policy, plan, limits FROM projects WHERE name = $1";
+const BY_ID: &str = "SELECT id, name, created_at, dedup_policy, plan, limits FROM projects WHERE id = $1";
+const ALL: &str = "SELECT id, name, created_at, dedup_policy, plan, limits FROM projects ORDER BY name";
+const CHANGE: &str = "UPDATE projects SET dedup_policy = $2, plan = $3, limits = $4 WHERE id = $1";
 
 impl Store {
     /// Makes a project. `None` where the name is taken.
@@ -30,7 +44,14 @@ impl Store {
     /// # Errors
     /// Where the database fails.
     pub async fn create_project(&self, name: &str, now: Timestamp) -> Result<Option<Project>, StoreError> {
-        let project = Project { id: ProjectId::new(), name: name.to_owned(), created_at: now, dedup_policy: None };
+        let project = Project {
+            id: ProjectId::new(),
+            name: name.to_owned(),
+            created_at: now,
+            dedup_policy: None,
+            plan: None,
+            limits: LimitOverrides::default(),
+        };
         self.database
             .write(move |transaction| {
                 let row =
@@ -61,21 +82,34 @@ impl Store {
         found.await?.as_ref().map(project).transpose()
     }
 
-    /// Says what happens to images that a project has sent before; `None`: as the server's settings say. The project as it is
-    /// then, or `None` where there is none.
+    /// Changes a project: as it is then, or `None` where there is none.
     ///
     /// # Errors
     /// Where the database fails.
-    pub async fn set_dedup_policy(
+    pub async fn change_project(
         &self,
         id: ProjectId,
-        policy: Option<DedupPolicy>,
+        change: ProjectChange,
     ) -> Result<Option<Project>, StoreError> {
-        let changed = self.database.write(move |transaction| {
-            let row = [policy.map(DedupPolicy::name).into(), id.to_string().into()];
-            transaction.query_one(SET_DEDUP, &row)
-        });
-        changed.await?.as_ref().map(project).transpose()
+        self.database
+            .write(move |transaction| {
+                let Some(row) = transaction.query_one(BY_ID, &[id.to_string().into()])? else {
+                    return Ok(None);
+                };
+                let mut changed = project(&row)?;
+                changed.dedup_policy = change.dedup_policy.of(changed.dedup_policy);
+                changed.plan = change.plan.clone().of(changed.plan);
+                changed.limits = change.limits.clone().of(changed.limits);
+                let row = [
+                    id.to_string().into(),
+                    changed.dedup_policy.map(DedupPolicy::name).into(),
+                    changed.plan.clone().into(),
+                    serde_json::to_string(&changed.limits).ok().into(),
+                ];
+                transaction.execute(CHANGE, &row)?;
+                Ok(Some(changed))
+            })
+            .await
     }
 
     /// All projects, by name.
@@ -88,11 +122,20 @@ impl Store {
     }
 }
 
+/// What a project has otherwise than its plan.
+pub(crate) fn limits(row: &Row, column: usize) -> Result<LimitOverrides, StoreError> {
+    let Some(text) = row.optional_text(column)? else { return Ok(LimitOverrides::default()) };
+    serde_json::from_str(&text)
+        .map_err(|error| StoreError::Corrupt { what: format!("limits {text:?}: {error}") })
+}
+
 fn project(row: &Row) -> Result<Project, StoreError> {
     Ok(Project {
         id: row.parsed(0)?,
         name: row.text(1)?,
         created_at: times::timestamp(row.integer(2)?)?,
         dedup_policy: row.optional_parsed(3)?,
+        plan: row.optional_text(4)?,
+        limits: limits(row, 5)?,
     })
 }

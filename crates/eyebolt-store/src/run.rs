@@ -75,6 +75,7 @@ const STEP: &str = "UPDATE steps SET status = $1, attempts = attempts + 1, model
                     WHERE job_id = $7 AND position = $8 AND finished_at IS NULL";
 const RELEASE: &str = "UPDATE jobs SET status = 'pending', not_before = $1, lease_owner = NULL, lease_until = NULL \
                        WHERE id = $2 AND lease_token = $3 AND status = 'processing'";
+const NEWEST: &str = "SELECT max(created_at) FROM jobs WHERE status = 'pending'";
 const NEXT: &str = "SELECT MIN(not_before) FROM jobs WHERE status = 'pending'";
 
 impl Store {
@@ -111,6 +112,15 @@ impl Store {
     /// Where the database fails.
     pub async fn next_claim(&self) -> Result<Option<Timestamp>, StoreError> {
         let row = self.database.read(|transaction| transaction.query_one(NEXT, &[])).await?;
+        times::optional(row.map_or(Ok(None), |row| row.optional_integer(0))?)
+    }
+
+    /// When the newest job was accepted that waits: no server's clock may begin before.
+    ///
+    /// # Errors
+    /// Where the database fails.
+    pub async fn newest_pending(&self) -> Result<Option<Timestamp>, StoreError> {
+        let row = self.database.read(|transaction| transaction.query_one(NEWEST, &[])).await?;
         times::optional(row.map_or(Ok(None), |row| row.optional_integer(0))?)
     }
 

@@ -186,6 +186,12 @@ catalogue! {
     KeyOver "key_over" 409 Client never "The API key has ended already"
         "Make a new key; one that has ended can't be rotated.";
 
+    // What was agreed.
+    QuotaExceeded "quota_exceeded" 429 Client retry "A limit of the project is used up for the moment"
+        "Wait retry_after seconds, and send fewer requests at once; GET /v1/limits shows every limit and what is left of it.";
+    QuotaExhausted "quota_exhausted" 429 Client never "A limit of the project is used up for a long time"
+        "Stop sending; params.resets_at says when there is room again. Ask the operator for a larger limit if you need it sooner.";
+
     // Retrying.
     IdempotencyKeyMissing "idempotency_key_missing" 400 Client never "The request needs an idempotency key"
         "Send the header Idempotency-Key with a new random value for each new request, and the same value for each retry.";
@@ -259,6 +265,8 @@ mod tests {
             assert_eq!(row.fault == Fault::Server, row.status >= 500, "{code}: whose fault");
             // Of conflicts, one passes by itself: the first request still runs.
             let passes = matches!(row.status, 408 | 429 | 500 | 502..=504);
+            // One that lasts for hours is a sign to stop.
+            let passes = passes && *code != ErrorCode::QuotaExhausted;
             if passes || *code == ErrorCode::IdempotencyKeyInUse {
                 assert!(row.retryable, "{code}: {} can be retried", row.status);
             } else {

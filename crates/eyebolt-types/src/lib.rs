@@ -3,6 +3,7 @@
 //! Nothing here does I/O or knows HTTP, pixels or SQL. Every other crate speaks in these types, so that one
 //! thing has one name in code, answers, logs and docs.
 
+mod change;
 mod clock;
 mod dedup;
 pub mod error;
@@ -13,11 +14,13 @@ mod image;
 mod job;
 pub mod manifest;
 mod problem;
+mod quota;
 pub mod request;
 pub mod result;
 mod scope;
 
-pub use clock::Clock;
+pub use change::Change;
+pub use clock::{Clock, Steady};
 pub use dedup::{Dedup, DedupPolicy, DedupStatus, DuplicateKind};
 pub use error::ErrorCode;
 pub use feature::{Detail, Feature};
@@ -26,6 +29,7 @@ pub use image::{ImageFormat, ImageLimits, Orientation};
 pub use job::{Input, Job, JobStatus, Links, Mode, Step, StepStatus, UnknownName, Usage, Warning};
 pub use manifest::{ModelId, ModelManifest};
 pub use problem::{FieldError, Problem};
+pub use quota::{LimitOverrides, Limits, MAX_LIMIT, Policy};
 pub use request::AnalyzeRequest;
 pub use result::Results;
 pub use scope::Scope;

@@ -39,6 +39,9 @@ pub struct Problem {
     /// The places at fault, where there are several or where a place can be named.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub errors: Vec<FieldError>,
+    /// Names of the limits that are used up, as in the header `RateLimit-Policy`.
+    #[serde(default, rename = "violated-policies", skip_serializing_if = "Vec::is_empty")]
+    pub violated_policies: Vec<String>,
     /// The step that failed.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub step: Option<String>,
@@ -60,6 +63,7 @@ impl Problem {
             request_id: None,
             params: BTreeMap::new(),
             errors: Vec::new(),
+            violated_policies: Vec::new(),
             step: None,
         }
     }

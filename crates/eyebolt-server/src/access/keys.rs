@@ -1,6 +1,6 @@
-use eyebolt_store::{ApiSecret, KeyHasher, KeyInfo, NewKey, Project, Store, StoreError};
+use eyebolt_store::{ApiSecret, KeyHasher, KeyInfo, NewKey, Project, ProjectChange, Store, StoreError};
 use eyebolt_types::{
-    Clock, DedupPolicy, Mode, Scope,
+    Change, Clock, Mode, Scope,
     id::{KeyId, ProjectId},
 };
 use jiff::{SignedDuration, Span, SpanRelativeTo, Timestamp};
@@ -112,17 +112,17 @@ impl Keys {
         found.ok_or(KeyError::NoProject)
     }
 
-    /// Says what happens to images that a project has sent before; `None`: as the server's settings say. Servers notice
-    /// within a second.
+    /// Changes what is agreed with a project. Servers notice within a second.
     ///
     /// # Errors
-    /// Where there is no such project, or the store fails.
-    pub async fn set_dedup_policy(
-        &self,
-        project: ProjectId,
-        policy: Option<DedupPolicy>,
-    ) -> Result<Project, KeyError> {
-        self.store.set_dedup_policy(project, policy).await?.ok_or(KeyError::NoProject)
+    /// Where there is no such project, a limit can't be one, or the store fails.
+    pub async fn change_project(&self, id: ProjectId, change: ProjectChange) -> Result<Project, KeyError> {
+        if let Change::To(limits) = &change.limits
+            && let Some(what) = limits.check().into_iter().next()
+        {
+            return Err(invalid("limits", format!("can't be so: {what}")));
+        }
+        self.store.change_project(id, change).await?.ok_or(KeyError::NoProject)
     }
 
     /// All keys of a project, oldest first.

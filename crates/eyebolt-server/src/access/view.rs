@@ -2,7 +2,7 @@
 
 use eyebolt_store::{KeyInfo, Project};
 use eyebolt_types::{
-    DedupPolicy, Mode, Scope,
+    DedupPolicy, LimitOverrides, Mode, Scope,
     id::{KeyId, ProjectId},
 };
 use jiff::Timestamp;
@@ -26,12 +26,16 @@ pub struct ProjectView {
     pub created_at: Timestamp,
     /// What happens to images that it has sent before; `null`: what the setting `dedup.policy` says.
     pub dedup_policy: Option<DedupPolicy>,
+    /// The plan that its limits come from; `null`: what the setting `quotas.plan` says.
+    pub plan: Option<String>,
+    /// What it has otherwise than its plan: another limit, or `null` for none.
+    pub limits: LimitOverrides,
 }
 
 impl From<Project> for ProjectView {
     fn from(project: Project) -> Self {
-        let Project { id, name, created_at, dedup_policy } = project;
-        Self { id, object: "project".to_owned(), name, created_at, dedup_policy }
+        let Project { id, name, created_at, dedup_policy, plan, limits } = project;
+        Self { id, object: "project".to_owned(), name, created_at, dedup_policy, plan, limits }
     }
 }
 

@@ -1,7 +1,8 @@
 use std::process::ExitCode;
 
 use clap::Subcommand;
-use eyebolt_types::{DedupPolicy, Mode};
+use eyebolt_store::ProjectChange;
+use eyebolt_types::{Change, DedupPolicy, LimitOverrides, Mode, Policy};
 
 use super::key::{Printed, keys, mode};
 use crate::{
@@ -30,7 +31,13 @@ pub(super) enum Command {
         /// What happens to images that it has sent before: off, flag, reuse, or default for what the setting dedup.policy
         /// says.
         #[arg(long, value_parser = dedup_policy)]
-        dedup_policy: PolicyChoice,
+        dedup_policy: Option<PolicyChoice>,
+        /// The plan that its limits come from: one of the setting quotas.plans, or default.
+        #[arg(long)]
+        plan: Option<String>,
+        /// A limit of its own: a number, none for no limit, default for the plan's; may be repeated.
+        #[arg(long = "limit", value_name = "POLICY=LIMIT", value_parser = limit)]
+        limits: Vec<LimitChoice>,
         /// Print one line of JSON.
         #[arg(long)]
         json: bool,
@@ -53,9 +60,16 @@ pub(super) async fn run(command: Command, settings: Settings) -> anyhow::Result<
             }
             Printed::new(&issued).print(json)?;
         }
-        Command::Set { project, dedup_policy: PolicyChoice(policy), json } => {
+        Command::Set { project, dedup_policy, plan, limits, json } => {
             let project = keys.project(&project).await?;
-            let project = ProjectView::from(keys.set_dedup_policy(project.id, policy).await?);
+            let plan = plan.map_or(Change::Keep, |plan| Change::To((plan != "default").then_some(plan)));
+            if let Change::To(Some(plan)) = &plan {
+                settings.quotas.check_plan(plan).map_err(|what| anyhow::anyhow!("--plan {plan} {what}"))?;
+            }
+            let dedup_policy = dedup_policy.map_or(Change::Keep, |PolicyChoice(policy)| Change::To(policy));
+            let limits = Change::To(changed(project.limits, limits));
+            let change = ProjectChange { dedup_policy, plan, limits };
+            let project = ProjectView::from(keys.change_project(project.id, change).await?);
             println!("{}", if json { serde_json::to_string(&project)? } else { line(&project) });
         }
         Command::List { json } => {
@@ -84,8 +98,47 @@ fn dedup_policy(text: &str) -> Result<PolicyChoice, String> {
     Ok(PolicyChoice(Some(policy)))
 }
 
+/// What a limit becomes.
+#[derive(Debug, Clone, Copy)]
+enum Becomes {
+    Limit(u64),
+    Unlimited,
+    AsPlanned,
+}
+
+#[derive(Debug, Clone, Copy)]
+pub(super) struct LimitChoice(Policy, Becomes);
+
+fn limit(text: &str) -> Result<LimitChoice, String> {
+    let (name, value) = text.split_once('=').ok_or("it is POLICY=LIMIT, such as requests_per_minute=600")?;
+    let known = || Policy::ALL.map(Policy::name).join(", ");
+    let policy = name.parse().map_err(|_| format!("limits are {}", known()))?;
+    let becomes = match value {
+        "default" => Becomes::AsPlanned,
+        "none" => Becomes::Unlimited,
+        number => Becomes::Limit(number.parse().map_err(|_| "a limit is a whole number, none or default")?),
+    };
+    Ok(LimitChoice(policy, becomes))
+}
+
+fn changed(mut limits: LimitOverrides, choices: Vec<LimitChoice>) -> LimitOverrides {
+    for LimitChoice(policy, becomes) in choices {
+        match becomes {
+            Becomes::Limit(limit) => limits.0.insert(policy, Some(limit)),
+            Becomes::Unlimited => limits.0.insert(policy, None),
+            Becomes::AsPlanned => limits.0.remove(&policy),
+        };
+    }
+    limits
+}
+
 fn line(project: &ProjectView) -> String {
     let ProjectView { id, created_at, name, .. } = project;
     let policy = project.dedup_policy.map_or("default", DedupPolicy::name);
-    format!("{id}  {created_at}  dedup {policy}  {name}")
+    let plan = project.plan.as_deref().unwrap_or("default");
+    let limit = |(policy, limit): (&Policy, &Option<u64>)| {
+        format!("  {}={}", policy.name(), limit.map_or("none".to_owned(), |limit| limit.to_string()))
+    };
+    let limits: String = project.limits.0.iter().map(limit).collect();
+    format!("{id}  {created_at}  dedup {policy}  plan {plan}{limits}  {name}")
 }

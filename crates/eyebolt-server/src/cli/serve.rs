@@ -5,7 +5,7 @@ use eyebolt_types::Clock;
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::{
-    Access, Analyzer, Jobs, Place, Runner, Settings,
+    Access, Analyzer, Jobs, Place, Quotas, Runner, Settings,
     http::{App, Server, Stopped},
     jobs::{Rules, Tools},
 };
@@ -45,7 +45,8 @@ pub(super) async fn run(arguments: Arguments, mut settings: Settings) -> anyhow:
 
 /// A server of these settings in this place, listening. Models load in the background.
 pub(super) async fn bind(settings: &Settings, place: &Place) -> anyhow::Result<Server> {
-    let runner = super::start(settings)?;
+    let mut runner = super::start(settings)?;
+    runner.clock = Clock::steady(place.store.newest_pending().await?);
     if runner.engine.models().all().is_empty() {
         tracing::warn!(dir = %settings.models_dir().display(), "no model is installed: run eyebolt setup");
     }
@@ -74,7 +75,8 @@ fn jobs(
     (analyzer, clock): (Analyzer, Clock),
     threads: usize,
 ) -> anyhow::Result<Jobs> {
-    let tools = Tools { store: place.store.clone(), blobs: place.blobs()?, analyzer, clock };
+    let quotas = Quotas::new(settings.quotas.clone(), clock.clone());
+    let tools = Tools { store: place.store.clone(), blobs: place.blobs()?, quotas, analyzer, clock };
     let rules = Rules {
         jobs: settings.jobs.clone(),
         idempotency: settings.idempotency.clone(),

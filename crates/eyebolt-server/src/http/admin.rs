@@ -6,23 +6,29 @@ use axum::{
     extract::{Path, State, rejection::PathRejection},
     response::{IntoResponse, Response},
 };
+use eyebolt_store::ProjectChange;
 use eyebolt_types::{
-    DedupPolicy, ErrorCode, Mode, Scope,
+    Change, DedupPolicy, ErrorCode, LimitOverrides, Mode, Scope,
     id::{KeyId, ProjectId},
 };
 use http::{HeaderValue, StatusCode, header};
 use jiff::SignedDuration;
-use serde::{Deserialize, Deserializer, de::DeserializeOwned};
+use serde::{Deserialize, de::DeserializeOwned};
 use utoipa::ToSchema;
 
 use super::{
     App,
     caller::Operator,
-    openapi::{AdminCreateErrors, AdminErrors, AdminKeyErrors, AdminProjectErrors, AdminReadErrors, AdminRotateErrors},
+    openapi::{
+        AdminCreateErrors, AdminErrors, AdminKeyErrors, AdminProjectErrors, AdminReadErrors,
+        AdminRotateErrors,
+    },
 };
 use crate::{
     ApiError,
-    access::{CreatedProject, IssuedView, KeyError, KeyList, KeyOrder, KeyView, ProjectList, ProjectView, period},
+    access::{
+        CreatedProject, IssuedView, KeyError, KeyList, KeyOrder, KeyView, ProjectList, ProjectView, period,
+    },
     ingest,
 };
 
@@ -45,18 +51,21 @@ pub(super) struct ProjectRequest {
 }
 
 /// What is to be changed of a project; what is left out stays as it is.
-#[derive(Debug, Default, Deserialize, ToSchema)]
-#[serde(deny_unknown_fields, default)]
-pub(super) struct ProjectChange {
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct ProjectChangeRequest {
     /// What happens to images that it has sent before; `null`: what the setting `dedup.policy` says.
-    #[serde(deserialize_with = "told")]
+    #[serde(default)]
     #[schema(value_type = Option<DedupPolicy>)]
-    dedup_policy: Option<Option<DedupPolicy>>,
-}
-
-/// Tells `null` from what is left out.
-fn told<'de, T: Deserialize<'de>, D: Deserializer<'de>>(value: D) -> Result<Option<T>, D::Error> {
-    T::deserialize(value).map(Some)
+    dedup_policy: Change<Option<DedupPolicy>>,
+    /// The plan that its limits come from; `null`: what the setting `quotas.plan` says.
+    #[serde(default)]
+    #[schema(value_type = Option<String>)]
+    plan: Change<Option<String>>,
+    /// What it has otherwise than its plan: another limit, or `null` for none. All of them: what is left out is the plan's.
+    #[serde(default)]
+    #[schema(value_type = Option<LimitOverrides>)]
+    limits: Change<LimitOverrides>,
 }
 
 /// A key to be made.
@@ -133,7 +142,7 @@ pub(super) async fn get_project(
 #[utoipa::path(
     patch, path = "/admin/v1/projects/{id}", tag = "admin", operation_id = "updateProject",
     security(("admin_token" = [])), params(("id" = ProjectId, Path, description = "The project.")),
-    request_body = ProjectChange,
+    request_body = ProjectChangeRequest,
     responses((status = 200, description = "The project, changed.", body = ProjectView), AdminProjectErrors)
 )]
 pub(super) async fn update_project(
@@ -142,12 +151,14 @@ pub(super) async fn update_project(
     id: Named,
     body: Body,
 ) -> Result<Json<ProjectView>, ApiError> {
-    let (change, keys): (ProjectChange, _) = (read(body).await?, shared.access.keys());
-    let mut project = keys.project_by_id(project_named(id)?).await?;
-    if let Some(policy) = change.dedup_policy {
-        project = keys.set_dedup_policy(project.id, policy).await?;
+    let (wanted, keys): (ProjectChangeRequest, _) = (read(body).await?, shared.access.keys());
+    let project = keys.project_by_id(project_named(id)?).await?;
+    if let Change::To(Some(plan)) = &wanted.plan {
+        shared.quotas.check_plan(plan).map_err(|detail| ApiError::wrong_field("plan", detail))?;
     }
-    Ok(Json(project.into()))
+    let ProjectChangeRequest { dedup_policy, plan, limits } = wanted;
+    let change = ProjectChange { dedup_policy, plan, limits };
+    Ok(Json(keys.change_project(project.id, change).await?.into()))
 }
 
 /// Which keys does this project have?

@@ -58,33 +58,30 @@ pub(super) async fn analyze(
     };
     let prefer = Prefer::of(headers);
     let request_id = request.extensions().get::<RequestId>().copied().unwrap_or_default();
-    let keyed = key.is_some();
     let submission = shared.ingest.submission(incoming(request)?).await?;
     let ask = Ask { key, route: ROUTE, request_id: request_id.to_string() };
     let submitted = shared.jobs.submit(&caller, submission, ask).await?;
-    answered(&shared, &caller, (submitted, keyed), prefer).await
+    answered(&shared, &caller, submitted, prefer).await
 }
 
 /// Waits for the end as long as the caller wants to.
 async fn answered(
     shared: &Shared,
     caller: &eyebolt_store::Principal,
-    (submitted, keyed): (Submitted, bool),
+    submitted: Submitted,
     prefer: Prefer,
 ) -> Result<Response, ApiError> {
     let (standard, longest) = shared.jobs.patience();
     let patience = prefer.patience(standard, longest);
     let applied = Applied::of(prefer, patience);
-    let (waiter, joined) = match submitted {
+    let (waiter, joined, abandoned) = match submitted {
         Submitted::Replay { ended, request_id, job } => {
             return Ok(answer::replayed(&ended, &request_id, job));
         }
-        Submitted::New(waiter) => (waiter, false),
-        Submitted::Joined(waiter) => (waiter, true),
+        Submitted::New(waiter, abandoned) => (waiter, false, abandoned),
+        Submitted::Joined(waiter) => (waiter, true, None),
     };
     let job = waiter.job();
-    // Nobody can ever ask for the answer of a job without a key whose caller has gone.
-    let abandoned = (!keyed).then(|| shared.jobs.cancel_when_abandoned(caller, job));
     let ended = if patience.is_zero() { None } else { shared.jobs.await_end(waiter, patience).await };
     if let Some(abandoned) = abandoned {
         abandoned.answered();

@@ -2,10 +2,10 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use axum::extract::FromRequestParts;
 use eyebolt_store::Principal;
-use eyebolt_types::Scope;
-use http::{HeaderMap, header, request::Parts};
+use eyebolt_types::{Policy, Scope};
+use http::{HeaderMap, Method, header, request::Parts};
 
-use super::{App, accept::AcceptsJson};
+use super::{App, accept::AcceptsJson, ratelimit::Whose};
 use crate::{ApiError, access};
 
 /// Where the connection comes from: an extension of each request. Headers that name another address are not believed.
@@ -29,8 +29,22 @@ impl FromRequestParts<App> for Caller {
 
     async fn from_request_parts(parts: &mut Parts, App(shared): &App) -> Result<Self, ApiError> {
         let shown = bearer(&parts.headers);
-        Ok(Self(shared.access.principal(shown, address(parts)).await?))
+        let principal = shared.access.principal(shown, address(parts)).await?;
+        if let Some(whose) = parts.extensions.get::<Whose>() {
+            whose.set(&principal);
+        }
+        // Before anything of the body is read. What was asked counts, whatever comes of it.
+        match shared.quotas.take(&principal, &[(class(parts), 1)]) {
+            Ok(_) => Ok(Self(principal)),
+            Err(exceeded) => Err(ApiError::from(exceeded).closing()),
+        }
     }
+}
+
+/// What a request counts as. To cancel is to take work away: that is never the scarce thing.
+fn class(parts: &Parts) -> Policy {
+    let reads = matches!(parts.method, Method::GET | Method::HEAD) || parts.uri.path().ends_with(":cancel");
+    if reads { Policy::ReadsPerMinute } else { Policy::RequestsPerMinute }
 }
 
 /// Proof that the admin token was shown, by somebody who takes JSON.

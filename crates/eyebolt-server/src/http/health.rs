@@ -7,10 +7,10 @@ use tokio::{
 use utoipa::ToSchema;
 
 use super::{
-    App,
+    App, Shared,
     openapi::{AliveErrors, ReadyErrors},
 };
-use crate::{Analyzer, ApiError};
+use crate::ApiError;
 
 /// The process is alive.
 #[derive(Debug, Serialize, Deserialize, ToSchema)]
@@ -43,13 +43,13 @@ pub(super) async fn alive() -> Json<Health> {
 
 /// Can the server answer requests?
 ///
-/// Runs a real tiny inference, at most once a second: for a load balancer.
+/// Runs a real tiny inference and writes to the database, at most once a second: for a load balancer.
 #[utoipa::path(
     get, path = "/readyz", tag = "operations", operation_id = "ready",
     responses((status = 200, description = "It can.", body = Ready), ReadyErrors)
 )]
 pub(super) async fn ready(State(App(shared)): State<App>) -> Result<Json<Ready>, ApiError> {
-    shared.readiness.of(&shared.analyzer).await?;
+    shared.readiness.of(&shared).await?;
     Ok(Json(Ready { status: "ready".to_owned(), features: shared.analyzer.capabilities().features }))
 }
 
@@ -60,12 +60,16 @@ pub(super) struct Readiness(Mutex<Option<(Instant, Result<(), ApiError>)>>);
 impl Readiness {
     const FRESH: Duration = Duration::from_secs(1);
 
-    async fn of(&self, analyzer: &Analyzer) -> Result<(), ApiError> {
+    async fn of(&self, shared: &Shared) -> Result<(), ApiError> {
         let mut last = self.0.lock().await;
         if let Some((_, answer)) = last.as_ref().filter(|(at, _)| at.elapsed() < Self::FRESH) {
             return answer.clone();
         }
-        let answer = analyzer.ready().await;
+        // Without either no request could be taken in.
+        let answer = match shared.analyzer.ready().await {
+            Ok(()) => shared.jobs.ready().await,
+            not => not,
+        };
         *last = Some((Instant::now(), answer.clone()));
         answer
     }

@@ -19,6 +19,7 @@ use tracing::{Instrument, field};
 use super::{
     App,
     problem::{self, Asked},
+    ratelimit,
 };
 use crate::ApiError;
 
@@ -32,6 +33,8 @@ pub(super) fn around(routes: Router, app: &App) -> Router {
             .layer(middleware::from_fn(exchange))
             // Inside the log, so that a panic is answered and logged like any other failure.
             .layer(CatchPanicLayer::custom(after_panic))
+            // Limits are told with every answer, refusals too.
+            .layer(middleware::from_fn_with_state(app.clone(), ratelimit::tell))
             // Before any work: what is refused here has cost nothing yet.
             .layer(middleware::from_fn_with_state(app.clone(), limit_headers))
             // Around the handler alone: nothing outside it waits.

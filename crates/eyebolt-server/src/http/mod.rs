@@ -10,10 +10,12 @@ mod health;
 mod jobs;
 mod keys;
 mod layers;
+mod limits;
 mod models;
 mod openapi;
 mod pages;
 mod problem;
+mod ratelimit;
 mod router;
 mod serve;
 mod stream;
@@ -29,11 +31,12 @@ pub use self::{
     health::{Health, Ready},
     jobs::{JobList, JobSummary, StepList, StepResult},
     keys::{KeyState, KeyStatus},
+    limits::{LimitReport, LimitRow},
     openapi::document,
     serve::{Server, Stopped},
     usage::{RowKind, UsageReport, UsageRow},
 };
-use crate::{Access, Analyzer, HttpSettings, Jobs, ingest::Ingest};
+use crate::{Access, Analyzer, HttpSettings, Jobs, Quotas, ingest::Ingest};
 
 /// What every handler can reach. Cheap to clone; every clone is the same server.
 #[derive(Debug, Clone)]
@@ -44,6 +47,7 @@ struct Shared {
     analyzer: Analyzer,
     access: Access,
     jobs: Jobs,
+    quotas: Quotas,
     ingest: Ingest,
     readiness: Readiness,
     settings: Arc<HttpSettings>,
@@ -62,6 +66,7 @@ impl App {
             halt: CancellationToken::new(),
             analyzer,
             access,
+            quotas: jobs.quotas().clone(),
             jobs,
             settings,
         }))

@@ -69,6 +69,8 @@ pages! {
     ProjectNotFound "project_not_found";
     KeyNotFound "key_not_found";
     KeyOver "key_over";
+    QuotaExceeded "quota_exceeded";
+    QuotaExhausted "quota_exhausted";
     IdempotencyKeyMissing "idempotency_key_missing";
     IdempotencyKeyInvalid "idempotency_key_invalid";
     IdempotencyKeyInUse "idempotency_key_in_use";

@@ -9,7 +9,7 @@ use eyebolt_types::ErrorCode;
 use http::{Method, StatusCode};
 use utoipa_axum::{router::OpenApiRouter, routes};
 
-use super::{App, admin, analyze, errors, health, jobs, keys, layers, models, openapi, usage};
+use super::{App, admin, analyze, errors, health, jobs, keys, layers, limits, models, openapi, usage};
 use crate::ApiError;
 
 /// Routes with their description.
@@ -23,6 +23,7 @@ pub(super) fn described() -> OpenApiRouter<App> {
         .route("/v1/jobs/{id}", post(jobs::act))
         .routes(routes!(keys::get_key))
         .routes(routes!(usage::get_usage))
+        .routes(routes!(limits::get_limits))
         .routes(routes!(models::list_models))
         .routes(routes!(models::get_model))
         .routes(routes!(admin::list_projects, admin::create_project))

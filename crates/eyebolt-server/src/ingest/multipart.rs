@@ -1,5 +1,6 @@
 //! A body of `multipart/form-data` (RFC 7578): the image as it is, settings as one JSON part or as simple fields.
 
+use futures_util::StreamExt;
 use multer::{Field, Multipart};
 
 use super::{
@@ -40,11 +41,19 @@ pub(super) async fn read(
     limits: Limits,
 ) -> Result<Received, IngestError> {
     let intake = body.intake().clone();
-    let mut parts = Multipart::new(body.into_stream(), boundary);
+    let mut stream = Box::pin(body.into_stream());
     let mut draft = Draft::default();
-    while let Some(part) = parts.next_field().await? {
+    {
+        let mut parts = Multipart::new(&mut stream, boundary);
+        while let Some(part) = parts.next_field().await? {
+            intake.parsed();
+            draft.take(part, &intake, limits).await?;
+        }
+    }
+    // What stands behind the last boundary is nobody's, but a body that breaks off there was not sent.
+    while let Some(piece) = stream.next().await {
+        piece?;
         intake.parsed();
-        draft.take(part, &intake, limits).await?;
     }
     draft.finish()
 }

@@ -8,6 +8,7 @@ use super::Jobs;
 
 /// Cancels the job when dropped before [`Abandoned::answered`].
 #[must_use]
+#[derive(Debug)]
 pub(crate) struct Abandoned {
     jobs: Jobs,
     caller: Principal,

@@ -3,7 +3,9 @@
 use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
-use eyebolt_store::{Cancellation, Document, JobFilter, Principal, Retry, Signal, StoreError, StoredJob, UsageLine};
+use eyebolt_store::{
+    Cancellation, Document, JobFilter, Principal, Retry, Signal, StoreError, StoredJob, UsageLine,
+};
 use eyebolt_types::{ErrorCode, Job, JobStatus, id::JobId};
 use jiff::Timestamp;
 use tokio::time::{sleep, timeout};

@@ -1,7 +1,9 @@
 //! The room "dedup": a weaker layer under the idempotency key. Was this image here before, under another key?
 
 use eyebolt_engine::digest::{ContentDigests, perceptual_distance};
-use eyebolt_store::{ContentKey, LeasedJob, NearEntry, NearSought, Principal, Search, Seen, Sought, StoredJob};
+use eyebolt_store::{
+    ContentKey, LeasedJob, NearEntry, NearSought, Principal, Search, Seen, Sought, StoredJob,
+};
 use eyebolt_types::{AnalyzeRequest, Dedup, DedupPolicy, DedupStatus, id::JobId};
 use jiff::Timestamp;
 

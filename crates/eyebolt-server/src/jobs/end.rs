@@ -1,7 +1,9 @@
 //! How a job ends, and what whoever asked is answered.
 
 use bytes::Bytes;
-use eyebolt_store::{Answer, Closing, Document, LeasedJob, MAX_INLINE_DOCUMENT, Signal, StepOutcome, StoredJob};
+use eyebolt_store::{
+    Answer, Closing, Document, LeasedJob, MAX_INLINE_DOCUMENT, Signal, StepOutcome, StoredJob,
+};
 use eyebolt_types::{
     Dedup, DedupStatus, ErrorCode, Job, JobStatus, Problem, Results, Step, StepStatus, id::JobId,
 };

@@ -36,7 +36,7 @@ pub(crate) use self::{
     submit::{Ask, Submitted},
     waiting::{Ended, Waiter},
 };
-use crate::{Analyzer, ApiError};
+use crate::{Analyzer, ApiError, Quotas};
 
 /// The jobs of this process. Cheap to clone; every clone is the same room.
 #[derive(Debug, Clone)]
@@ -49,6 +49,8 @@ pub struct Tools {
     pub store: Store,
     /// The files.
     pub blobs: Blobs,
+    /// What was agreed with projects.
+    pub quotas: Quotas,
     /// What answers.
     pub analyzer: Analyzer,
     /// What tells the time.
@@ -133,6 +135,11 @@ impl Jobs {
         }))
     }
 
+    /// What was agreed with projects.
+    pub(crate) fn quotas(&self) -> &Quotas {
+        &self.0.tools.quotas
+    }
+
     /// Whether a request that starts work must have a key.
     pub fn key_required(&self) -> bool {
         self.0.rules.idempotency.required
@@ -141,6 +148,14 @@ impl Jobs {
     /// How long a caller waits who says nothing, and how long anybody may.
     pub(crate) fn patience(&self) -> (std::time::Duration, std::time::Duration) {
         (self.0.rules.jobs.wait, self.0.rules.jobs.max_wait)
+    }
+
+    /// Whether a job could be accepted now: something is written, and its commit waited for.
+    ///
+    /// # Errors
+    /// Where the database or its disk can't.
+    pub(crate) async fn ready(&self) -> Result<(), ApiError> {
+        Ok(self.0.tools.store.note_alive(self.0.now()).await?)
     }
 
     /// Begins no more jobs; those that run go on.

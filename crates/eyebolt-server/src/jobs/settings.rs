@@ -91,10 +91,46 @@ impl Default for DedupSettings {
     }
 }
 
+/// No time in the settings is longer: ten years.
+const LONGEST: Duration = Duration::from_hours(24 * 3653);
+
+/// No lease is shorter: a heartbeat has to reach the disk in the meantime.
+const SHORTEST_LEASE: Duration = Duration::from_secs(1);
+
+/// More slots than any machine has use for.
+const MOST_SLOTS: usize = 100_000;
+
+/// Times that nobody could mean, in a sentence each.
+fn too_long(times: &[(&str, Duration)]) -> Vec<String> {
+    let too_long = times.iter().filter(|(_, time)| *time > LONGEST);
+    too_long.map(|(name, time)| format!("{name} is {time:?}, more than ten years")).collect()
+}
+
+impl DedupSettings {
+    /// What can't work, in a sentence each.
+    pub fn check(&self) -> Vec<String> {
+        too_long(&[("dedup.window", self.window)])
+    }
+}
+
 impl JobSettings {
     /// What can't work, in a sentence each. `request_timeout` is the edge's.
     pub fn check(&self, request_timeout: Duration) -> Vec<String> {
-        let mut found = Vec::new();
+        let mut found = too_long(&[
+            ("jobs.lease", self.lease),
+            ("jobs.heartbeat", self.heartbeat),
+            ("jobs.deadline", self.deadline),
+            ("jobs.retryable", self.retryable),
+        ]);
+        if !found.is_empty() {
+            return found;
+        }
+        if self.slots > MOST_SLOTS {
+            found.push(format!("jobs.slots is {}, more than {MOST_SLOTS}", self.slots));
+        }
+        if self.lease < SHORTEST_LEASE {
+            found.push(format!("jobs.lease is {:?}, less than {SHORTEST_LEASE:?}", self.lease));
+        }
         if self.heartbeat.is_zero() || self.heartbeat * 2 > self.lease {
             found.push(format!(
                 "jobs.heartbeat is {:?}: a lease of {:?} (jobs.lease) must outlive two of them",
@@ -124,8 +160,10 @@ impl IdempotencySettings {
     /// What can't work, in a sentence each. A key must outlive the last retry of a client, counted from the end of the
     /// job that it may still be waiting for.
     pub fn check(&self, jobs: &JobSettings) -> Vec<String> {
-        let mut found = Vec::new();
-        let needed = self.retry_horizon + jobs.deadline;
+        let times =
+            [("idempotency.retention", self.retention), ("idempotency.retry_horizon", self.retry_horizon)];
+        let mut found = too_long(&times);
+        let needed = self.retry_horizon.saturating_add(jobs.deadline);
         if self.retention < needed {
             found.push(format!(
                 "idempotency.retention is {:?}, less than idempotency.retry_horizon and jobs.deadline together \
@@ -159,6 +197,20 @@ mod tests {
         let short = IdempotencySettings { retry_horizon: horizon, ..sound };
         let found = short.check(&jobs);
         assert!(found.len() == 1 && found[0].contains("twice"), "{found:?}");
+    }
+
+    #[test]
+    fn times_that_nobody_could_mean_are_refused() {
+        let ages = Duration::from_secs(u64::MAX);
+        assert_eq!(DedupSettings { window: ages, ..DedupSettings::default() }.check().len(), 1);
+        let jobs = JobSettings { deadline: ages, heartbeat: ages, ..JobSettings::default() };
+        assert_eq!(jobs.check(Duration::from_mins(1)).len(), 2);
+        let keys = IdempotencySettings { retry_horizon: ages, ..IdempotencySettings::default() };
+        assert_eq!(keys.check(&jobs).len(), 2, "too long, and longer than answers are kept");
+        let short = Duration::from_millis(2);
+        let jobs =
+            JobSettings { lease: short, heartbeat: short / 2, slots: usize::MAX, ..JobSettings::default() };
+        assert_eq!(jobs.check(Duration::from_mins(1)).len(), 2);
     }
 
     #[test]

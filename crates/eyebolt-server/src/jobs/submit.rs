@@ -8,7 +8,7 @@ use eyebolt_store::{
     StoreError, StoredAnswer, StoredJob, image_blob,
 };
 use eyebolt_types::{
-    Dedup, DedupStatus, ErrorCode, JobStatus,
+    Dedup, DedupStatus, ErrorCode, JobStatus, Policy,
     id::{ImageId, JobId, StepId},
 };
 use jiff::Timestamp;
@@ -16,8 +16,9 @@ use tokio::sync::OwnedSemaphorePermit;
 
 use super::{
     Ended, Jobs, Room, Waiter,
-    end::dedup_status,
+    abandoned::Abandoned,
     document::{self, Intake},
+    end::dedup_status,
     signed,
 };
 use crate::{
@@ -40,8 +41,8 @@ pub(crate) struct Ask {
 /// What became of a request.
 #[derive(Debug)]
 pub(crate) enum Submitted {
-    /// A job of its own.
-    New(Waiter),
+    /// A job of its own; one that nobody can ask for later ends with whoever holds this.
+    New(Waiter, Option<Abandoned>),
     /// The job of an earlier request with the same key, which has not ended.
     Joined(Waiter),
     /// The answer to an earlier request with the same key.
@@ -82,8 +83,34 @@ impl Jobs {
         }
         let checked = room.tools.analyzer.check(&submission).await?;
         let (jobs, caller) = (self.clone(), caller.clone());
-        let accepting = async move { jobs.accept(&caller, (submission, checked), (ask, idempotency)).await };
+        let accepting = async move {
+            jobs.accept_within_limits(&caller, (submission, checked), (ask, idempotency)).await
+        };
         self.to_its_end(accepting).await
+    }
+
+    /// What comes of nothing costs nothing: a refusal, or a twin that was faster.
+    async fn accept_within_limits(
+        &self,
+        caller: &Principal,
+        (submission, checked): (Submission, Checked),
+        asked: (Ask, Option<Idempotency>),
+    ) -> Result<Submitted, ApiError> {
+        let quotas = &self.0.tools.quotas;
+        let thousandths = (checked.input.megapixels * 1000.0).ceil() as u64;
+        let taken = quotas.take(
+            caller,
+            &[
+                (Policy::UnitsPerMinute, checked.snapshots.len() as u64),
+                (Policy::MegapixelsPerMinute, thousandths),
+                (Policy::BytesPerDay, submission.bytes.len() as u64),
+            ],
+        )?;
+        let submitted = self.accept(caller, (submission, checked), asked).await;
+        if !matches!(submitted, Ok(Submitted::New(..))) {
+            quotas.give_back(caller, &taken);
+        }
+        submitted
     }
 
     async fn accept(
@@ -130,13 +157,16 @@ impl Jobs {
             }
             Acceptance::Accepted(image) => {
                 crate::failpoint::hit("after_accept");
+                // Made here, where no connection can be lost in between: a call that has gone leaves it to be dropped.
+                let keyless = job.idempotency.is_none();
+                let abandoned = keyless.then(|| self.cancel_when_abandoned(caller, job.id));
                 let Submission { bytes, sha256, memory, .. } = submission;
                 match slot {
                     _ if reused.is_some() => {}
                     Some(slot) => room.run_now((job, image, now), (bytes, sha256, memory), slot),
                     None => room.wake(),
                 }
-                Ok(Submitted::New(waiter))
+                Ok(Submitted::New(waiter, abandoned))
             }
         }
     }

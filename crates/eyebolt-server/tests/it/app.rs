@@ -11,12 +11,13 @@ use std::{
 use bytes::Bytes;
 use eyebolt_engine::{EngineError, ImageError};
 use eyebolt_server::{
-    Access, Analyzer, ApiError, App, Declared, HttpSettings, Place, Server,
+    Access, Analyzer, ApiError, App, Declared, HttpSettings, Place, Quotas, Server,
     access::{AccessSettings, Keys},
     analysis::{Attempt, Capabilities, Checked, ConfidenceGuide, ModelInfo, Remarks, StepEnd},
     http::Stopped,
     jobs::{IdempotencySettings, JobSettings, Jobs, Rules, Tools},
     place::StorageSettings,
+    quotas::QuotaSettings,
 };
 use eyebolt_store::{ApiSecret, Audit, Balance, DataLock, NewKey, Store};
 use eyebolt_types::{
@@ -54,6 +55,7 @@ pub(crate) struct Setup {
     pub(crate) http: HttpSettings,
     pub(crate) access: AccessSettings,
     pub(crate) rules: Rules,
+    pub(crate) quotas: QuotaSettings,
     /// The data folder of an app that was stopped.
     pub(crate) folder: Option<TempDir>,
     /// Where the rows are; none: in the data folder.
@@ -76,6 +78,7 @@ impl Default for Setup {
             http: HttpSettings::default(),
             access: AccessSettings::default(),
             rules,
+            quotas: QuotaSettings::default(),
             folder: None,
             schema: None,
             clock: None,
@@ -226,7 +229,8 @@ impl TestApp {
         );
         let blobs = place.blobs().expect("a folder of blobs");
         let store = place.store.clone();
-        let tools = Tools { store, blobs, analyzer: analyzer.clone(), clock: clock.clock() };
+        let quotas = Quotas::new(setup.quotas, clock.clock());
+        let tools = Tools { store, blobs, quotas, analyzer: analyzer.clone(), clock: clock.clock() };
         let jobs = Jobs::new(tools, setup.rules, (&place.instance().expect("a name"), 2));
         jobs.start().await.expect("a store");
         let settings = HttpSettings { listen: SocketAddr::from(([127, 0, 0, 1], 0)), ..setup.http };

@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use eyebolt_server::jobs::DedupSettings;
-use eyebolt_types::DedupPolicy;
+use eyebolt_store::ProjectChange;
+use eyebolt_types::{Change, DedupPolicy};
 use jiff::SignedDuration;
 use serde_json::{Value, json};
 
@@ -148,21 +149,25 @@ async fn a_replay_tells_what_the_answer_told() {
 #[tokio::test]
 async fn a_project_may_have_a_policy_of_its_own() {
     let mut app = under(DedupPolicy::Off, Setup::default()).await;
-    let told = async |app: &TestApp, name| {
+    let told = async |app: &TestApp, name: &str| {
         app.analyze(b"cat", &[key(name)]).await.json()["dedup"]["status"].clone()
+    };
+    let change = async |app: &TestApp, policy| {
+        let change = ProjectChange { dedup_policy: Change::To(policy), ..ProjectChange::default() };
+        app.keys.change_project(app.project, change).await.unwrap();
+        app.clock.advance(SignedDuration::from_secs(2));
     };
     assert_eq!(told(&app, "1").await, "none");
     for (policy, names) in
         [(Some(DedupPolicy::Reuse), ["unique", "reused"]), (Some(DedupPolicy::Flag), ["duplicate"; 2])]
     {
-        app.keys.set_dedup_policy(app.project, policy).await.unwrap();
-        app.clock.advance(SignedDuration::from_secs(2));
+        change(&app, policy).await;
         for (number, status) in names.into_iter().enumerate() {
-            assert_eq!(told(&app, &format!("{policy:?} {number}")).await, status);
+            let name = format!("{policy:?}-{number}");
+            assert_eq!(told(&app, &name).await, status);
         }
     }
-    app.keys.set_dedup_policy(app.project, None).await.unwrap();
-    app.clock.advance(SignedDuration::from_secs(2));
+    change(&app, None).await;
     assert_eq!(told(&app, "6").await, "none");
     assert_eq!(app.runs(), 5);
 }

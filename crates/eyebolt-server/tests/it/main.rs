@@ -20,6 +20,7 @@ mod models;
 mod outages;
 mod pages;
 mod place;
+mod quotas;
 mod reading;
 mod refusals;
 mod slow;

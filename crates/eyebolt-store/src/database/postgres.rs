@@ -1,4 +1,4 @@
-use std::{collections::HashMap, time::Duration};
+use std::{collections::HashMap, error::Error, time::Duration};
 
 use futures_util::future::join_all;
 use tokio::runtime::{Builder, Runtime};
@@ -315,7 +315,15 @@ impl From<tokio_postgres::Error> for StoreError {
     }
 }
 
-/// The server's own words: the error alone says "db error".
+/// The server's own words, or the error with its causes: alone it says "db error" or "error connecting to server".
 fn told(error: &tokio_postgres::Error) -> String {
-    error.as_db_error().map_or_else(|| error.to_string(), |server| server.message().to_owned())
+    if let Some(server) = error.as_db_error() {
+        return server.message().to_owned();
+    }
+    let (mut told, mut cause) = (error.to_string(), error.source());
+    while let Some(deeper) = cause {
+        told = format!("{told}: {deeper}");
+        cause = deeper.source();
+    }
+    told
 }

@@ -29,8 +29,8 @@ const REST: Duration = Duration::from_secs(1);
 /// Signals that wait to be sent. More are dropped: whoever misses one looks by himself, later.
 const WAITING: usize = 4096;
 
-/// Signals in a notification. A server takes less than 8000 bytes; a signal has about 30.
-const TOGETHER: usize = 200;
+/// Signals in a notification. A server takes less than 8000 bytes; a signal and a space have 43 at most.
+const TOGETHER: usize = 150;
 
 /// Signals of this process on their way, and of others as they come.
 #[derive(Debug, Clone)]

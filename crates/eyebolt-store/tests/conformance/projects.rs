@@ -1,6 +1,6 @@
-use eyebolt_store::{ApiSecret, KeyHasher, NewKey, Principal, Shown, Store};
+use eyebolt_store::{ApiSecret, KeyHasher, NewKey, Principal, ProjectChange, Shown, Store};
 use eyebolt_types::{
-    DedupPolicy, Mode, Scope,
+    Change, DedupPolicy, LimitOverrides, Mode, Policy, Scope,
     id::{KeyId, ProjectId},
 };
 
@@ -41,18 +41,32 @@ on_both! {
         assert_eq!(place.store.projects().await, Ok(vec![made]));
     }
 
-    async fn a_project_says_what_happens_to_images_it_has_sent_before(place: &Place) {
+    async fn what_is_agreed_with_a_project_can_change(place: &Place) {
         let (store, made) = (&place.store, project(&place.store).await);
         let secret = ApiSecret::generate(Mode::Live);
         store.create_key(new_key(made.id, &secret), at(1)).await.unwrap();
-        assert_eq!((made.dedup_policy, principal(store, &secret, 2).await.dedup_policy), (None, None));
-        for policy in [Some(DedupPolicy::Reuse), Some(DedupPolicy::Off), None] {
-            let changed = store.set_dedup_policy(made.id, policy).await.unwrap().expect("the project");
-            assert_eq!((changed.id, changed.dedup_policy), (made.id, policy));
-            assert_eq!(store.project_by_id(made.id).await, Ok(Some(changed)));
-            assert_eq!(principal(store, &secret, 2).await.dedup_policy, policy);
-        }
-        assert_eq!(store.set_dedup_policy(ProjectId::new(), None).await, Ok(None));
+        let change = async |change: ProjectChange| {
+            let changed = store.change_project(made.id, change).await.unwrap().expect("the project");
+            assert_eq!(store.project_by_id(made.id).await, Ok(Some(changed.clone())));
+            let who = principal(store, &secret, 2).await;
+            assert_eq!((who.dedup_policy, &who.plan, &who.limits), (changed.dedup_policy, &changed.plan, &changed.limits));
+            changed
+        };
+        assert_eq!(change(ProjectChange::default()).await, made, "nothing is changed");
+        let reuse = ProjectChange { dedup_policy: Change::To(Some(DedupPolicy::Reuse)), ..ProjectChange::default() };
+        assert_eq!(change(reuse).await.dedup_policy, Some(DedupPolicy::Reuse));
+        let limits = LimitOverrides([(Policy::BytesPerDay, Some(5)), (Policy::ReadsPerMinute, None)].into());
+        let plan = ProjectChange {
+            plan: Change::To(Some("gold".to_owned())),
+            limits: Change::To(limits.clone()),
+            ..ProjectChange::default()
+        };
+        let changed = change(plan).await;
+        assert_eq!((changed.plan.as_deref(), changed.limits), (Some("gold"), limits));
+        assert_eq!(changed.dedup_policy, Some(DedupPolicy::Reuse), "it stays");
+        let back = ProjectChange { dedup_policy: Change::To(None), plan: Change::To(None), limits: Change::To(LimitOverrides::default()) };
+        assert_eq!(change(back).await, made);
+        assert_eq!(store.change_project(ProjectId::new(), ProjectChange::default()).await, Ok(None));
     }
 
     async fn a_key_opens_its_project_until_it_ends(place: &Place) {

@@ -31,7 +31,7 @@ macro_rules! error_sets {
 error_sets! {
     /// Of every operation: the layers around it.
     AliveErrors = EDGE;
-    ReadyErrors = EDGE, BUSY;
+    ReadyErrors = EDGE, BUSY, STORE;
     ReadErrors = EDGE, JSON_ONLY;
     ModelErrors = EDGE, JSON_ONLY, [Code::UnknownModel];
     LookUpErrors = EDGE, JSON_ONLY, [Code::RouteNotFound];
@@ -48,6 +48,7 @@ error_sets! {
     CancelErrors = EDGE, JSON_ONLY, KEY, STORE, [Code::JobNotFound, Code::JobNotCancelable];
     RetryErrors = EDGE, JSON_ONLY, KEY, STORE, [Code::JobNotFound, Code::JobNotRetryable];
     KeyErrors = EDGE, JSON_ONLY, KEY, STORE, [Code::IdempotencyKeyInvalid];
+    LimitErrors = EDGE, JSON_ONLY, KEY, STORE;
     UsageErrors = EDGE, JSON_ONLY, KEY, STORE, [Code::InvalidParameter];
 }
 
@@ -56,13 +57,15 @@ const EDGE: [ErrorCode; 5] =
     [Code::InvalidRequest, Code::HeadersTooLarge, Code::Internal, Code::ShuttingDown, Code::DeadlineExceeded];
 const JSON_ONLY: [ErrorCode; 1] = [Code::NotAcceptable];
 /// What stands before every operation that needs an API key.
-const KEY: [ErrorCode; 6] = [
+const KEY: [ErrorCode; 8] = [
     Code::Unauthorized,
     Code::InvalidApiKey,
     Code::ExpiredApiKey,
     Code::RevokedApiKey,
     Code::InsufficientScope,
     Code::TooManyFailedAttempts,
+    Code::QuotaExceeded,
+    Code::QuotaExhausted,
 ];
 /// What stands before every operation of the admin API.
 const OPERATOR: [ErrorCode; 4] =

@@ -22,9 +22,10 @@ use utoipa::{
 
 pub(super) use self::{
     errors::{
-        AdminCreateErrors, AdminErrors, AdminKeyErrors, AdminProjectErrors, AdminReadErrors, AdminRotateErrors, AliveErrors,
-        AnalyzeErrors, CancelErrors, JobErrors, JobListErrors, KeyErrors, LookUpErrors, ModelErrors,
-        PageErrors, ReadErrors, ReadyErrors, RetryErrors, UsageErrors,
+        AdminCreateErrors, AdminErrors, AdminKeyErrors, AdminProjectErrors, AdminReadErrors,
+        AdminRotateErrors, AliveErrors, AnalyzeErrors, CancelErrors, JobErrors, JobListErrors, KeyErrors,
+        LimitErrors, LookUpErrors, ModelErrors, PageErrors, ReadErrors, ReadyErrors, RetryErrors,
+        UsageErrors,
     },
     fields::SimpleFields,
     headers::RetryHeaders,

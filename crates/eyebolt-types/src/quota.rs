@@ -1,0 +1,161 @@
+//! What a project may use, as it was agreed.
+
+use std::{collections::BTreeMap, str::FromStr, time::Duration};
+
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+use crate::UnknownName;
+
+/// One thing that is limited.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Policy {
+    /// Requests that start or change something, retries among them.
+    RequestsPerMinute,
+    /// Requests that only read or cancel.
+    ReadsPerMinute,
+    /// Features of accepted images: what is charged.
+    UnitsPerMinute,
+    /// Megapixels of accepted images, as their headers tell them.
+    MegapixelsPerMinute,
+    /// Bytes of accepted images.
+    BytesPerDay,
+}
+
+impl Policy {
+    /// All of them.
+    pub const ALL: [Self; 5] = [
+        Self::RequestsPerMinute,
+        Self::ReadsPerMinute,
+        Self::UnitsPerMinute,
+        Self::MegapixelsPerMinute,
+        Self::BytesPerDay,
+    ];
+
+    /// The name in settings, headers and answers.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::RequestsPerMinute => "requests_per_minute",
+            Self::ReadsPerMinute => "reads_per_minute",
+            Self::UnitsPerMinute => "units_per_minute",
+            Self::MegapixelsPerMinute => "megapixels_per_minute",
+            Self::BytesPerDay => "bytes_per_day",
+        }
+    }
+
+    /// What is counted.
+    pub fn unit(self) -> &'static str {
+        match self {
+            Self::RequestsPerMinute | Self::ReadsPerMinute => "requests",
+            Self::UnitsPerMinute => "units",
+            Self::MegapixelsPerMinute => "megapixels",
+            Self::BytesPerDay => "bytes",
+        }
+    }
+
+    /// In what time.
+    pub fn window(self) -> Duration {
+        match self {
+            Self::BytesPerDay => Duration::from_hours(24),
+            _ => Duration::from_mins(1),
+        }
+    }
+}
+
+impl FromStr for Policy {
+    type Err = UnknownName;
+
+    fn from_str(name: &str) -> Result<Self, UnknownName> {
+        Self::ALL.into_iter().find(|policy| policy.name() == name).ok_or(UnknownName)
+    }
+}
+
+/// Limits by policy; a policy that is not there has no limit, and 0 lets nothing in.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(transparent)]
+#[schema(value_type = BTreeMap<String, u64>)]
+pub struct Limits(pub BTreeMap<Policy, u64>);
+
+/// The largest limit: what counters can count in a day.
+pub const MAX_LIMIT: u64 = 1_000_000_000_000_000;
+
+impl Limits {
+    /// The limit of a policy; none where there is none.
+    pub fn get(&self, policy: Policy) -> Option<u64> {
+        self.0.get(&policy).copied()
+    }
+
+    /// What can't be a limit, in a sentence each.
+    pub fn check(&self) -> Vec<String> {
+        let too_large = self.0.iter().filter(|(_, limit)| **limit > MAX_LIMIT);
+        too_large
+            .map(|(policy, limit)| format!("{} is {limit}, more than {MAX_LIMIT}", policy.name()))
+            .collect()
+    }
+}
+
+/// What a project has otherwise than its plan: another limit, or none at all.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(transparent)]
+#[schema(value_type = BTreeMap<String, Option<u64>>)]
+pub struct LimitOverrides(pub BTreeMap<Policy, Option<u64>>);
+
+impl LimitOverrides {
+    /// The plan's limits with these in their place.
+    pub fn over(&self, plan: &Limits) -> Limits {
+        let mut limits = plan.clone();
+        for (policy, limit) in &self.0 {
+            match limit {
+                Some(limit) => limits.0.insert(*policy, *limit),
+                None => limits.0.remove(policy),
+            };
+        }
+        limits
+    }
+
+    /// What can't be a limit, in a sentence each.
+    pub fn check(&self) -> Vec<String> {
+        self.over(&Limits::default()).check()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_read_back() {
+        for policy in Policy::ALL {
+            assert_eq!(policy.name().parse(), Ok(policy));
+            assert_eq!(serde_json::to_string(&policy).unwrap(), format!("{:?}", policy.name()));
+        }
+    }
+
+    #[test]
+    fn a_project_may_have_more_less_or_no_limit() {
+        let plan: Limits =
+            serde_json::from_str(r#"{"requests_per_minute": 60, "units_per_minute": 10}"#).unwrap();
+        let own: LimitOverrides =
+            serde_json::from_str(r#"{"requests_per_minute": null, "bytes_per_day": 0}"#).unwrap();
+        let limits = own.over(&plan);
+        assert_eq!(limits.get(Policy::RequestsPerMinute), None);
+        assert_eq!(limits.get(Policy::UnitsPerMinute), Some(10));
+        assert_eq!(limits.get(Policy::BytesPerDay), Some(0));
+        assert_eq!(
+            serde_json::from_str::<LimitOverrides>(&serde_json::to_string(&own).unwrap()).unwrap(),
+            own
+        );
+    }
+
+    #[test]
+    fn absurd_limits_are_refused() {
+        for absurd in
+            [r#"{"requests_per_minute": -1}"#, r#"{"requests_per_hour": 1}"#, r#"{"bytes_per_day": 1.5}"#]
+        {
+            assert!(serde_json::from_str::<Limits>(absurd).is_err(), "{absurd}");
+        }
+        let huge: Limits = serde_json::from_str(r#"{"bytes_per_day": 18446744073709551615}"#).unwrap();
+        assert_eq!(huge.check().len(), 1);
+    }
+}
