@@ -40,6 +40,21 @@ async fn stalled_uploads_are_cut_off_while_others_are_served() {
     }
 }
 
+/// The image is complete, but the body was announced to be longer: nobody can tell what is missing.
+#[tokio::test]
+async fn a_body_whose_last_bytes_never_come_is_not_taken() {
+    let settings = HttpSettings { body_idle_timeout: SOON, body_timeout: NEVER, ..HttpSettings::default() };
+    let mut app = TestApp::with(settings).await;
+    let sent = whole(b"cat");
+    for missing in 1..=2 {
+        let mut wire = app.open().await;
+        wire.send(&sent[..sent.len() - missing]).await;
+        let answer = wire.answer().await;
+        assert_eq!((answer.status, answer.code()), (408, "request_timeout"), "{missing} missing");
+    }
+    assert_eq!(app.runs(), 0);
+}
+
 #[tokio::test]
 async fn a_trickling_upload_is_cut_off_by_its_whole_time() {
     let settings = HttpSettings { body_idle_timeout: NEVER, body_timeout: SOON, ..HttpSettings::default() };
