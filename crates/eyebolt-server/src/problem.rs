@@ -3,7 +3,9 @@
 //! What a client sent is never shown raw: names pass `shown`. What only the operator may see (paths, reasons of a
 //! backend) goes to the log.
 
-use std::{fmt, time::Duration};
+mod quota;
+
+use std::fmt;
 
 use eyebolt_engine::{BackendError, EngineError, ImageError};
 use eyebolt_store::StoreError;
@@ -16,7 +18,6 @@ use serde_json::Value;
 use crate::{
     access::{AccessError, KeyError},
     ingest::{IngestError, PARTS},
-    quotas::Exceeded,
 };
 
 /// A problem on its way to the client. Boxed, so that results stay small.
@@ -107,37 +108,6 @@ impl fmt::Display for ApiError {
 }
 
 impl std::error::Error for ApiError {}
-
-/// The problem type that is registered for limits (draft-ietf-httpapi-ratelimit-headers).
-const QUOTA_EXCEEDED: &str = "https://iana.org/assignments/http-problem-types#quota-exceeded";
-
-/// A client that would wait for so long is better told to stop.
-const LONG: Duration = Duration::from_hours(1);
-
-impl From<Exceeded> for ApiError {
-    fn from(exceeded: Exceeded) -> Self {
-        let short = exceeded.retry_in.filter(|wait| *wait <= LONG);
-        let code = if short.is_some() { ErrorCode::QuotaExceeded } else { ErrorCode::QuotaExhausted };
-        let mut problem = Problem::new(code, sentence(&exceeded));
-        QUOTA_EXCEEDED.clone_into(&mut problem.kind);
-        problem.violated_policies = vec![exceeded.policy.name().to_owned()];
-        if let Some(wait) = short {
-            problem = problem.after(u32::try_from(whole_seconds(wait)).unwrap_or(u32::MAX));
-        }
-        let resets_at = exceeded.resets_at.map(|at| at.to_string());
-        Self::from(problem)
-            .limited(exceeded.policy.name(), exceeded.limit, exceeded.needed)
-            .with("remaining", exceeded.remaining)
-            .with("unit", exceeded.policy.unit())
-            .with("scope", "project")
-            .with("resets_at", resets_at)
-    }
-}
-
-/// Rounded up: whoever waits so long has waited long enough.
-fn whole_seconds(time: Duration) -> u64 {
-    time.as_secs() + u64::from(time.subsec_nanos() > 0)
-}
 
 impl From<ImageError> for ApiError {
     fn from(error: ImageError) -> Self {

@@ -3,8 +3,11 @@ use eyebolt_types::{ImageLimits, Mode, Policy, Scope};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::{App, accept::AcceptsJson, caller::Caller, openapi::LimitErrors, ratelimit::whole_seconds};
-use crate::{ApiError, quotas::Standing};
+use super::{App, accept::AcceptsJson, caller::Caller, openapi::LimitErrors};
+use crate::{
+    ApiError,
+    quotas::{Standing, whole_seconds},
+};
 
 /// What a project may use, and what is left of it.
 #[derive(Debug, Serialize, Deserialize, ToSchema)]

@@ -1,10 +1,7 @@
 //! Limits as header fields: draft-ietf-httpapi-ratelimit-headers, in the form of its versions 08 to 10. The only place
 //! that knows it.
 
-use std::{
-    sync::{Arc, OnceLock},
-    time::Duration,
-};
+use std::sync::{Arc, OnceLock};
 
 use axum::{
     extract::{Request, State},
@@ -17,7 +14,7 @@ use http::{HeaderMap, HeaderName, HeaderValue};
 use sfv::{KeyRef, ListSerializer, StringRef};
 
 use super::App;
-use crate::quotas::Standing;
+use crate::quotas::{Standing, whole_seconds};
 
 const POLICY: HeaderName = HeaderName::from_static("ratelimit-policy");
 const STATE: HeaderName = HeaderName::from_static("ratelimit");
@@ -118,12 +115,10 @@ fn number(number: u64) -> sfv::Integer {
     sfv::Integer::try_from(number).unwrap_or(sfv::Integer::MAX)
 }
 
-pub(super) fn whole_seconds(time: Duration) -> u64 {
-    time.as_secs() + u64::from(time.subsec_nanos() > 0)
-}
-
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
 
     #[test]

@@ -92,7 +92,7 @@ impl Quotas {
         let settings = &self.0.settings;
         let own = caller.plan.as_deref().filter(|plan| settings.plans.contains_key(*plan));
         if let (None, Some(plan)) = (own, &caller.plan) {
-            tracing::warn!(project = %caller.project, plan, "there is no such plan: the standard one is taken");
+            tracing::debug!(project = %caller.project, plan, "there is no such plan: the standard one is taken");
         }
         let plan = own.unwrap_or(&settings.plan);
         let limits = settings.plans.get(plan).cloned().unwrap_or_default();
@@ -151,6 +151,11 @@ impl Quotas {
     fn now(&self) -> Duration {
         Duration::try_from(self.0.clock.now().as_duration()).unwrap_or_default()
     }
+}
+
+/// Rounded up: whoever waits so long has waited long enough.
+pub(crate) fn whole_seconds(time: Duration) -> u64 {
+    time.as_secs() + u64::from(time.subsec_nanos() > 0)
 }
 
 /// Parts that a unit is counted in.
