@@ -47,16 +47,6 @@ pub struct Gcra {
 }
 
 impl Gcra {
-    /// As it is kept elsewhere.
-    pub fn from_nanos(arrival: u128) -> Self {
-        Self { arrival }
-    }
-
-    /// The theoretical arrival time, nanoseconds.
-    pub fn as_nanos(self) -> u128 {
-        self.arrival
-    }
-
     /// Asks for `cost` units at `now`. What is refused costs nothing.
     ///
     /// A clock that was set back is seen as a later arrival time than could be: it is cut to a full bucket, so that nobody

@@ -53,7 +53,7 @@ pub use record::{Known, Record, StoredAnswer, TOMBSTONE};
 pub use recovery::{MAX_CRASHES, Reaped};
 pub use run::{Fenced, Heartbeat, LeasedJob, StepOutcome};
 pub use secret::{ApiSecret, KeyHasher};
-pub use signal::{Signal, UnknownSignal};
+pub use signal::Signal;
 pub use usage::{Charge, Replays, UsageKind, UsageLine};
 
 /// An open store. Cheap to clone.

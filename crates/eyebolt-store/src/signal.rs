@@ -3,7 +3,7 @@
 
 use std::{fmt, str::FromStr};
 
-use eyebolt_types::id::JobId;
+use eyebolt_types::{UnknownName, id::JobId};
 use tokio::sync::broadcast;
 
 use crate::Store;
@@ -29,20 +29,16 @@ impl fmt::Display for Signal {
     }
 }
 
-/// Not a signal of this version.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct UnknownSignal;
-
 impl FromStr for Signal {
-    type Err = UnknownSignal;
+    type Err = UnknownName;
 
-    fn from_str(word: &str) -> Result<Self, UnknownSignal> {
-        let job = |id: &str| id.parse().map_err(|_| UnknownSignal);
+    fn from_str(word: &str) -> Result<Self, UnknownName> {
+        let job = |id: &str| id.parse().map_err(|_| UnknownName);
         match word.split_once(':') {
             Some(("cancel", id)) => Ok(Self::Cancel(job(id)?)),
             Some(("ended", id)) => Ok(Self::Ended(job(id)?)),
             None if word == "pending" => Ok(Self::Pending),
-            _ => Err(UnknownSignal),
+            _ => Err(UnknownName),
         }
     }
 }
@@ -71,7 +67,7 @@ mod tests {
             assert_eq!(signal.to_string().parse(), Ok(signal));
         }
         for unknown in ["", "ended", "ended:", "ended:job_1", "pending:x", "paused"] {
-            assert_eq!(unknown.parse::<Signal>(), Err(UnknownSignal));
+            assert_eq!(unknown.parse::<Signal>(), Err(UnknownName));
         }
     }
 }

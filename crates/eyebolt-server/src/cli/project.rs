@@ -67,7 +67,8 @@ pub(super) async fn run(command: Command, settings: Settings) -> anyhow::Result<
                 settings.quotas.check_plan(plan).map_err(|what| anyhow::anyhow!("--plan {plan} {what}"))?;
             }
             let dedup_policy = dedup_policy.map_or(Change::Keep, |PolicyChoice(policy)| Change::To(policy));
-            let limits = Change::To(changed(project.limits, limits));
+            let limits =
+                if limits.is_empty() { Change::Keep } else { Change::To(changed(project.limits, limits)) };
             let change = ProjectChange { dedup_policy, plan, limits };
             let project = ProjectView::from(keys.change_project(project.id, change).await?);
             println!("{}", if json { serde_json::to_string(&project)? } else { line(&project) });
