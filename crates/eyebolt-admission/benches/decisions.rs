@@ -9,7 +9,8 @@ use std::{
     time::{Duration, Instant},
 };
 
-use eyebolt_admission::{Ask, Capacity, CapacitySettings, Class, CostModel, Gcra, Next, Quota, Verdict};
+use eyebolt_admission::{Ask, Capacity, CapacitySettings, CostModel, Gcra, Quota, Verdict};
+use eyebolt_types::Class;
 
 const ROUNDS: usize = 20;
 const CALLS: u32 = 100_000;
@@ -63,7 +64,6 @@ fn ask(tenant: u32) -> Ask<u32> {
         class: Class::Interactive,
         service: 0.04,
         promised: false,
-        useless_after: None,
         chance: 0.5,
     }
 }
@@ -72,7 +72,7 @@ fn served() -> f64 {
     let mut law = Capacity::new(CapacitySettings::new(2));
     best(|n| {
         law.offer(ask(n % 64), micros(n));
-        if let Some(Next::Start(ticket)) = law.next(micros(n)) {
+        if let Some(ticket) = law.next(micros(n)) {
             law.complete(ticket, micros(n + 1));
         }
     })

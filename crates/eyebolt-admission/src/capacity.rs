@@ -4,32 +4,20 @@
 
 use std::{collections::HashMap, hash::Hash, time::Duration};
 
+use eyebolt_types::Class;
+
 use crate::{
     Bound, Strikes,
     lane::{Lane, Waiting},
+    shares::Shares,
 };
 
-/// How urgent a request is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Class {
-    /// Somebody waits for the answer.
-    Interactive,
-    /// Somebody will come back for it.
-    Standard,
-    /// One of many, whenever there is time.
-    Batch,
-}
-
-impl Class {
-    const ALL: [Self; 3] = [Self::Interactive, Self::Standard, Self::Batch];
-
-    /// Its part of the bound: less urgent work is turned away first.
-    fn part(self) -> f64 {
-        match self {
-            Self::Interactive => 1.0,
-            Self::Standard => 0.8,
-            Self::Batch => 0.5,
-        }
+/// The part of the bound that a class may fill: less urgent work is turned away first.
+fn part(class: Class) -> f64 {
+    match class {
+        Class::Interactive => 1.0,
+        Class::Standard => 0.8,
+        Class::Batch => 0.5,
     }
 }
 
@@ -38,16 +26,20 @@ impl Class {
 pub struct CapacitySettings {
     /// Requests that run at once.
     pub workers: usize,
-    /// Part of the machine that batches get as long as some wait, 0 to 1.
+    /// Part of the machine that [`Class::Standard`] gets as long as some of it waits, 0 to 1.
+    pub standard_share: f64,
+    /// The same of [`Class::Batch`].
     pub batch_share: f64,
-    /// Promised work that may wait for each worker, seconds.
+    /// Promised work that may wait for each worker, seconds. A promise is kept in time where this is no more than what the
+    /// share of its class does in the time that a job has.
     pub promised_bound: f64,
 }
 
 impl CapacitySettings {
-    /// With so many workers, a tenth for batches and five minutes of promises.
+    /// With so many workers, a fifth for work that is waited for elsewhere, a tenth for batches, and three minutes of
+    /// promises.
     pub fn new(workers: usize) -> Self {
-        Self { workers, batch_share: 0.1, promised_bound: 300.0 }
+        Self { workers, standard_share: 0.2, batch_share: 0.1, promised_bound: 180.0 }
     }
 }
 
@@ -69,8 +61,6 @@ pub struct Ask<T> {
     pub service: f64,
     /// Whether it is never turned away once it is in: somebody was, or will be, told that it will be done.
     pub promised: bool,
-    /// When its answer is of no use any more; none where it is kept for a retry.
-    pub useless_after: Option<Duration>,
     /// At random from 0 to 1: clients that are refused together shall not come back together.
     pub chance: f64,
 }
@@ -100,15 +90,8 @@ pub struct Refusal {
     pub work: f64,
     /// How much may wait.
     pub bound: f64,
-}
-
-/// What to do next.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub enum Next {
-    /// Run it.
-    Start(Ticket),
-    /// It has waited for too long to be of use.
-    TooLate(Ticket, Refusal),
+    /// How often whoever asked came back too early lately.
+    pub strikes: u8,
 }
 
 /// The state of the law. After each call that may change who can run, [`Capacity::next`] is to be called until it says
@@ -121,10 +104,15 @@ pub struct Capacity<T> {
     tickets: HashMap<Ticket, Admitted<T>>,
     running: HashMap<Ticket, Running<T>>,
     hung: usize,
-    /// Seconds that batches have been passed over for.
-    owed_to_batch: f64,
+    shares: Shares,
     strikes: HashMap<u64, Strikes>,
     last: u64,
+}
+
+/// How a request comes in.
+enum WayIn<T> {
+    Free,
+    InPlaceOf(T, Class),
 }
 
 #[derive(Debug)]
@@ -163,7 +151,7 @@ impl<T: Eq + Hash + Clone> Capacity<T> {
             tickets: HashMap::new(),
             running: HashMap::new(),
             hung: 0,
-            owed_to_batch: 0.0,
+            shares: Shares::new([0.0, settings.standard_share, settings.batch_share]),
             strikes: HashMap::new(),
             last: 0,
         }
@@ -175,31 +163,55 @@ impl<T: Eq + Hash + Clone> Capacity<T> {
     /// 2. Where less work waits than the bound of its class.
     /// 3. Where another tenant has many more waiting: in place of that tenant's newest.
     /// 4. Where none of this tenant waits, up to three times the bound.
+    ///
+    /// What is promised evicts nobody. A tenant whose promises fill half of their bound leaves the rest to others.
     pub fn offer(&mut self, ask: Ask<T>, now: Duration) -> Verdict {
-        let (work, bound) = (self.work(ask.class), self.bound_of(ask.class, ask.promised));
-        if self.running.len() + self.waiting() < self.settings.workers || work < bound {
-            return self.admit(ask, None, now);
+        match self.way_in(&ask.tenant, ask.class, ask.promised) {
+            Some(WayIn::Free) => self.admit(ask, None, now),
+            Some(WayIn::InPlaceOf(tenant, class)) => {
+                let evicted = self.lanes[class as usize].evict(&tenant, ask.chance < SPARES_LARGE);
+                let evicted = evicted.map(|ticket| (ticket, self.turn_away(ticket, ask.chance, now)));
+                self.admit(ask, evicted, now)
+            }
+            None => Verdict::Refused(self.refuse(&ask, now)),
         }
-        if ask.promised {
-            return Verdict::Refused(self.refuse(&ask, now));
-        }
-        let own = self.unpromised(&ask.tenant);
-        let limit = STANDING * self.bound_of(Class::Interactive, false);
-        if work < limit
-            && let Some((tenant, class)) = self.fullest(own, ask.class)
-        {
-            let evicted = self.lanes[class as usize].evict(&tenant, ask.chance < SPARES_LARGE);
-            let evicted = evicted.map(|ticket| (ticket, self.turn_away(ticket, ask.chance, now)));
-            return self.admit(ask, evicted, now);
-        }
-        if own == 0 && work < limit {
-            return self.admit(ask, None, now);
-        }
-        Verdict::Refused(self.refuse(&ask, now))
     }
 
-    /// What is to run now, or is too late for it; `None`: nothing, or no worker is free.
-    pub fn next(&mut self, now: Duration) -> Option<Next> {
+    /// Whether [`Capacity::offer`] would admit such a request: what a request costs has no say in that. Nothing is changed.
+    pub fn would_admit(&self, tenant: &T, class: Class, promised: bool) -> bool {
+        self.way_in(tenant, class, promised).is_some()
+    }
+
+    /// Takes in what was let in before, by another process or an earlier run: it is promised.
+    pub fn take_up(&mut self, ask: Ask<T>, now: Duration) -> Ticket {
+        self.enter(Ask { promised: true, ..ask }, now)
+    }
+
+    fn way_in(&self, tenant: &T, class: Class, promised: bool) -> Option<WayIn<T>> {
+        if self.running.len() + self.waiting() < self.settings.workers {
+            return Some(WayIn::Free);
+        }
+        let (work, bound) = (self.work(class), self.bound_of(class, promised));
+        if promised {
+            let own = self.lanes[class as usize].work_of(tenant);
+            let within = work < bound && own < bound / 2.0;
+            return (within || own == 0.0 && work < STANDING * bound).then_some(WayIn::Free);
+        }
+        if work < bound {
+            return Some(WayIn::Free);
+        }
+        let own = self.unpromised(tenant);
+        if work >= STANDING * self.bound_of(Class::Interactive, false) {
+            return None;
+        }
+        if let Some((tenant, class)) = self.fullest(own, class) {
+            return Some(WayIn::InPlaceOf(tenant, class));
+        }
+        (own == 0).then_some(WayIn::Free)
+    }
+
+    /// What is to run now; `None`: nothing, or no worker is free.
+    pub fn next(&mut self, now: Duration) -> Option<Ticket> {
         if self.running.len() >= self.settings.workers {
             return None;
         }
@@ -208,15 +220,12 @@ impl<T: Eq + Hash + Clone> Capacity<T> {
         let tenant = lane.head()?.0.clone();
         let first = lane.serve(&tenant, 1.0)?;
         self.tickets.remove(&first.ticket);
-        if first.useless_after.is_some_and(|end| now + seconds(first.service) > end) {
-            self.lanes[class as usize].settle(&tenant, -first.service);
-            return Some(Next::TooLate(first.ticket, self.refusal(class, 0.0)));
-        }
-        self.owe(class, first.service);
+        let waits = Class::ALL.map(|class| self.lanes[class as usize].count() > 0);
+        self.shares.served(class, first.service, waits);
         self.bound.started(now.saturating_sub(first.since));
         let running = Running { tenant, class, predicted: first.service, since: now };
         self.running.insert(first.ticket, running);
-        Some(Next::Start(first.ticket))
+        Some(first.ticket)
     }
 
     /// What ran has ended, in whatever way.
@@ -261,7 +270,17 @@ impl<T: Eq + Hash + Clone> Capacity<T> {
         let each = if promised { self.settings.promised_bound } else { self.bound.seconds() };
         // Where every worker hangs there is still one to be hoped for.
         let workers = self.settings.workers.saturating_sub(self.hung).max(1);
-        workers as f64 * each * class.part()
+        workers as f64 * each * part(class)
+    }
+
+    /// How many of a class wait, by tenant.
+    pub fn lines(&self, class: Class) -> impl Iterator<Item = (&T, usize)> {
+        self.lanes[class as usize].counts()
+    }
+
+    /// How many of a tenant's wait.
+    pub fn waiting_of(&self, tenant: &T) -> usize {
+        self.lanes.iter().map(|lane| lane.count_of(tenant)).sum()
     }
 
     /// How many wait.
@@ -285,13 +304,17 @@ impl<T: Eq + Hash + Clone> Capacity<T> {
     }
 
     fn admit(&mut self, ask: Ask<T>, evicted: Option<(Ticket, Refusal)>, now: Duration) -> Verdict {
+        Verdict::Admitted { ticket: self.enter(ask, now), evicted }
+    }
+
+    fn enter(&mut self, ask: Ask<T>, now: Duration) -> Ticket {
         self.last += 1;
         let ticket = Ticket(self.last);
-        let Ask { tenant, caller, class, service, promised, useless_after, .. } = ask;
+        let Ask { tenant, caller, class, service, promised, .. } = ask;
         self.tickets.insert(ticket, Admitted { tenant: tenant.clone(), caller, class });
-        let waiting = Waiting { ticket, service, since: now, promised, useless_after };
+        let waiting = Waiting { ticket, service, since: now, promised };
         self.lanes[class as usize].push(tenant, waiting);
-        Verdict::Admitted { ticket, evicted }
+        ticket
     }
 
     /// Whose newest makes room for a tenant that has `own` waiting: of those who have most, and more than twice as many,
@@ -316,7 +339,8 @@ impl<T: Eq + Hash + Clone> Capacity<T> {
         self.hold(caller, self.refusal(class, chance), now)
     }
 
-    fn refuse(&mut self, ask: &Ask<T>, now: Duration) -> Refusal {
+    /// Refuses a request without another look: where [`Capacity::would_admit`] has said no.
+    pub fn refuse(&mut self, ask: &Ask<T>, now: Duration) -> Refusal {
         let mut refusal = self.refusal(ask.class, ask.chance);
         refusal.bound = self.bound_of(ask.class, ask.promised);
         self.hold(ask.caller, refusal, now)
@@ -324,33 +348,23 @@ impl<T: Eq + Hash + Clone> Capacity<T> {
 
     fn hold(&mut self, caller: u64, refusal: Refusal, now: Duration) -> Refusal {
         let strikes = self.strikes.entry(caller).or_default();
-        Refusal { hold: strikes.refuse(now, refusal.retry_in), ..refusal }
+        let hold = strikes.refuse(now, refusal.retry_in);
+        Refusal { hold, strikes: strikes.count(now), ..refusal }
     }
 
     fn refusal(&self, class: Class, chance: f64) -> Refusal {
         let (work, workers) = (self.work(class), self.settings.workers.max(1) as f64);
         let retry_in = seconds((work / workers).max(1.0) * (1.0 + 0.5 * chance.clamp(0.0, 1.0)));
-        Refusal { retry_in, hold: Duration::ZERO, work, bound: self.bound_of(class, false) }
+        Refusal { retry_in, hold: Duration::ZERO, work, bound: self.bound_of(class, false), strikes: 0 }
     }
 
-    /// Strictly by urgency, but for what batches are owed.
+    /// Strictly by urgency, but for what the less urgent ones are owed.
     fn next_class(&self) -> Option<Class> {
-        let batch = self.lanes[Class::Batch as usize].head();
-        if batch.is_some_and(|(_, first)| self.owed_to_batch >= first.service) {
-            return Some(Class::Batch);
-        }
-        Class::ALL.into_iter().find(|&class| self.lanes[class as usize].count() > 0)
-    }
-
-    fn owe(&mut self, class: Class, service: f64) {
-        let share = self.settings.batch_share.clamp(0.0, 0.9);
-        if self.lanes[Class::Batch as usize].count() == 0 {
-            self.owed_to_batch = 0.0;
-        } else if class == Class::Batch {
-            self.owed_to_batch = (self.owed_to_batch - service).max(0.0);
-        } else {
-            self.owed_to_batch += service * share / (1.0 - share);
-        }
+        let first = |class: &Class| self.lanes[*class as usize].head().map(|(_, first)| first.service);
+        let owed = Class::ALL.into_iter().rev().find(|class| {
+            first(class).is_some_and(|service| self.shares.owed(*class) >= service)
+        });
+        owed.or_else(|| Class::ALL.into_iter().find(|&class| self.lanes[class as usize].count() > 0))
     }
 
     fn count_hung(&self, now: Duration) -> usize {

@@ -38,6 +38,11 @@ impl CostModel {
         (self.correction * self.line(megapixels)).max(LEAST)
     }
 
+    /// What it has learned: seconds, seconds a megapixel, and the correction of both.
+    pub fn learned(&self) -> (f64, f64, f64) {
+        (self.base, self.slope, self.correction)
+    }
+
     fn line(&self, megapixels: f64) -> f64 {
         (self.base + self.slope * megapixels).max(LEAST)
     }

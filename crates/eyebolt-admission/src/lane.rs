@@ -15,8 +15,6 @@ pub(crate) struct Waiting {
     pub(crate) since: Duration,
     /// It was accepted for good, and is never turned away.
     pub(crate) promised: bool,
-    /// After this its answer is of no use to anybody.
-    pub(crate) useless_after: Option<Duration>,
 }
 
 /// Those of one class that wait, in a line for each tenant.
@@ -33,6 +31,7 @@ pub(crate) struct Lane<T> {
 struct Line {
     waiting: VecDeque<Waiting>,
     unpromised: usize,
+    work: f64,
     /// Work that the tenant was served, in seconds over its weight.
     virtual_time: f64,
 }
@@ -58,6 +57,21 @@ impl<T: Eq + Hash + Clone> Lane<T> {
         self.lines.get(tenant).map_or(0, |line| line.unpromised)
     }
 
+    /// How many wait, by tenant.
+    pub(crate) fn counts(&self) -> impl Iterator<Item = (&T, usize)> {
+        let counts = self.lines.iter().map(|(tenant, line)| (tenant, line.waiting.len()));
+        counts.filter(|(_, count)| *count > 0)
+    }
+
+    pub(crate) fn count_of(&self, tenant: &T) -> usize {
+        self.lines.get(tenant).map_or(0, |line| line.waiting.len())
+    }
+
+    /// Predicted seconds of a tenant's that wait.
+    pub(crate) fn work_of(&self, tenant: &T) -> f64 {
+        self.lines.get(tenant).map_or(0.0, |line| line.work)
+    }
+
     /// Tenants who have some that could still be turned away: how many, and since when the newest of them waits.
     pub(crate) fn unpromised_lines(&self) -> impl Iterator<Item = (&T, usize, Duration)> {
         self.lines.iter().filter(|(_, line)| line.unpromised > 0).map(|(tenant, line)| {
@@ -74,6 +88,7 @@ impl<T: Eq + Hash + Clone> Lane<T> {
         }
         line.unpromised += usize::from(!waiting.promised);
         line.waiting.push_back(waiting);
+        line.work += waiting.service;
         self.count += 1;
         self.work += waiting.service;
     }
@@ -95,6 +110,7 @@ impl<T: Eq + Hash + Clone> Lane<T> {
         self.virtual_time = self.virtual_time.max(line.virtual_time);
         line.virtual_time += first.service / weight;
         line.unpromised -= usize::from(!first.promised);
+        line.left(first.service);
         self.left(first.service);
         Some(first)
     }
@@ -123,6 +139,7 @@ impl<T: Eq + Hash + Clone> Lane<T> {
         };
         let Some(gone) = line.waiting.remove(place) else { return false };
         line.unpromised -= usize::from(!gone.promised);
+        line.left(gone.service);
         self.left(gone.service);
         true
     }
@@ -132,7 +149,7 @@ impl<T: Eq + Hash + Clone> Lane<T> {
         let Some(line) = self.lines.get_mut(tenant) else { return };
         if let Some(waiting) = line.waiting.iter_mut().find(|waiting| waiting.ticket == ticket) {
             line.unpromised -= usize::from(!waiting.promised);
-            (waiting.promised, waiting.useless_after) = (true, None);
+            waiting.promised = true;
         }
     }
 
@@ -144,7 +161,17 @@ impl<T: Eq + Hash + Clone> Lane<T> {
 
     fn left(&mut self, service: f64) {
         self.count -= 1;
-        // Sums of fractions never come back to exactly nothing.
-        self.work = if self.count == 0 { 0.0 } else { (self.work - service).max(0.0) };
+        self.work = without(self.work, service, self.count);
     }
+}
+
+impl Line {
+    fn left(&mut self, service: f64) {
+        self.work = without(self.work, service, self.waiting.len());
+    }
+}
+
+/// Sums of fractions never come back to exactly nothing.
+fn without(work: f64, service: f64, count: usize) -> f64 {
+    if count == 0 { 0.0 } else { (work - service).max(0.0) }
 }

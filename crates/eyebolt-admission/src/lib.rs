@@ -13,10 +13,11 @@ mod capacity;
 mod cost;
 mod gcra;
 mod lane;
+mod shares;
 mod strikes;
 
 pub use bound::Bound;
-pub use capacity::{Ask, Capacity, CapacitySettings, Class, Next, Refusal, Ticket, Verdict};
+pub use capacity::{Ask, Capacity, CapacitySettings, Refusal, Ticket, Verdict};
 pub use cost::CostModel;
 pub use gcra::{Decision, Gcra, Quota};
 pub use strikes::Strikes;

@@ -2,7 +2,8 @@
 
 use std::{collections::HashMap, time::Duration};
 
-use eyebolt_admission::{Ask, Capacity, CapacitySettings, Class, Next, Refusal, Ticket, Verdict};
+use eyebolt_admission::{Ask, Capacity, CapacitySettings, Refusal, Ticket, Verdict};
+use eyebolt_types::Class;
 use proptest::prelude::*;
 
 type Law = Capacity<&'static str>;
@@ -12,7 +13,7 @@ fn law(workers: usize) -> Law {
 }
 
 fn ask(tenant: &'static str, class: Class, service: f64) -> Ask<&'static str> {
-    Ask { tenant, caller: 0, class, service, promised: false, useless_after: None, chance: 0.5 }
+    Ask { tenant, caller: 0, class, service, promised: false, chance: 0.5 }
 }
 
 fn at(millis: u64) -> Duration {
@@ -34,10 +35,7 @@ fn refused(law: &mut Law, ask: Ask<&'static str>, now: Duration) -> Refusal {
 }
 
 fn started(law: &mut Law, now: Duration) -> Ticket {
-    match law.next(now) {
-        Some(Next::Start(ticket)) => ticket,
-        other => panic!("{other:?}"),
-    }
+    law.next(now).expect("somebody waits, and a worker is free")
 }
 
 #[test]
@@ -100,12 +98,25 @@ fn what_was_promised_is_never_turned_away() {
         law.promise(ticket);
     }
     let_in(&mut law, ask("one", Class::Interactive, 0.1), at(2));
-    let promise = Ask { promised: true, ..ask("many", Class::Standard, 200.0) };
-    let_in(&mut law, promise.clone(), at(3));
-    let_in(&mut law, promise.clone(), at(3));
-    let refusal = refused(&mut law, promise, at(3));
-    assert_eq!(refusal.bound, 240.0);
-    assert!(refusal.work > 400.0 && refusal.retry_in > Duration::from_secs(400), "{refusal:?}");
+    assert_eq!(law.waiting(), 6, "nobody made room");
+}
+
+#[test]
+fn promises_are_bounded_and_no_tenant_takes_them_all() {
+    let mut law = law(1);
+    let_in(&mut law, ask("many", Class::Interactive, 1.0), at(0));
+    started(&mut law, at(0));
+    let promise = |tenant, service| Ask { promised: true, ..ask(tenant, Class::Standard, service) };
+    let_in(&mut law, promise("many", 80.0), at(1));
+    let refusal = refused(&mut law, promise("many", 0.1), at(1));
+    assert_eq!((refusal.work, refusal.bound), (80.0, 144.0), "it fills half of the bound");
+    assert!(refusal.retry_in >= Duration::from_secs(80), "{refusal:?}");
+    let_in(&mut law, promise("other", 70.0), at(1));
+    assert!(!law.would_admit(&"other", Class::Standard, true));
+    // Whoever has none yet is promised one all the same.
+    assert!(law.would_admit(&"third", Class::Standard, true));
+    let_in(&mut law, promise("third", 0.1), at(1));
+    assert!(!law.would_admit(&"third", Class::Standard, true));
 }
 
 #[test]
@@ -118,7 +129,7 @@ fn who_was_served_least_is_next() {
         (0..3).map(|_| let_in(&mut law, ask("small", Class::Interactive, 0.1), at(2))).collect();
     law.complete(running, at(300));
     let mut order = Vec::new();
-    while let Some(Next::Start(ticket)) = law.next(at(300)) {
+    while let Some(ticket) = law.next(at(300)) {
         order.push(ticket);
         law.complete(ticket, at(400));
     }
@@ -145,40 +156,22 @@ fn who_was_away_has_saved_nothing_up() {
 }
 
 #[test]
-fn batches_get_a_tenth_of_a_busy_machine() {
-    let (mut law, mut now, mut batch) = (law(1), Duration::ZERO, Vec::new());
-    for _ in 0..4 {
-        let promised = Ask { promised: true, ..ask("b", Class::Batch, 0.1) };
-        batch.push(let_in(&mut law, promised, now));
-    }
-    let (mut of_batch, mut all) = (0, 0);
+fn each_class_gets_its_share_of_a_busy_machine() {
+    let (mut law, mut now, mut served) = (law(1), Duration::ZERO, [0; 3]);
+    let mut waiting = HashMap::new();
     for _ in 0..1000 {
-        while law.work(Class::Interactive) < 0.3 {
-            let_in(&mut law, ask("i", Class::Interactive, 0.1), now);
+        for class in Class::ALL {
+            while law.work(class) < 0.1 * (5.0 + f64::from(class as u8)) {
+                let promised = Ask { promised: class != Class::Interactive, ..ask("t", class, 0.1) };
+                waiting.insert(law.take_up(promised, now), class);
+            }
         }
         let ticket = started(&mut law, now);
-        if let Some(place) = batch.iter().position(|one| *one == ticket) {
-            let promised = Ask { promised: true, ..ask("b", Class::Batch, 0.1) };
-            batch[place] = let_in(&mut law, promised, now);
-            of_batch += 1;
-        }
-        all += 1;
+        served[waiting.remove(&ticket).expect("it waits") as usize] += 1;
         now += at(100);
         law.complete(ticket, now);
     }
-    assert_eq!(of_batch * 10 / all, 1, "{of_batch} of {all}");
-}
-
-#[test]
-fn what_is_useless_by_now_is_not_begun() {
-    let mut law = law(1);
-    let_in(&mut law, ask("a", Class::Interactive, 1.0), at(0));
-    let running = started(&mut law, at(0));
-    let soon = Ask { useless_after: Some(at(900)), ..ask("a", Class::Interactive, 0.2) };
-    let late = let_in(&mut law, soon, at(1));
-    law.complete(running, at(800));
-    assert!(matches!(law.next(at(800)), Some(Next::TooLate(ticket, _)) if ticket == late));
-    assert_eq!((law.next(at(800)), law.running(), law.waiting()), (None, 0, 0));
+    assert_eq!(served, [700, 200, 100], "of a thousand");
 }
 
 #[test]
@@ -239,7 +232,7 @@ proptest! {
                         Verdict::Refused(refusal) => {
                             prop_assert!(!idle, "refused beside an idle worker");
                             prop_assert!(refusal.retry_in >= Duration::from_secs(1));
-                            prop_assert!(refusal.work >= refusal.bound);
+                            prop_assert!(promised || refusal.work >= refusal.bound);
                         }
                     }
                 }
@@ -260,8 +253,7 @@ proptest! {
                     law.tick(now);
                 }
             }
-            while let Some(next) = law.next(now) {
-                let Next::Start(ticket) = next else { panic!("nothing is ever too late here") };
+            while let Some(ticket) = law.next(now) {
                 prop_assert!(waiting.remove(&ticket).is_some());
                 running.push(ticket);
             }

@@ -5,7 +5,8 @@ use std::{
     time::Duration,
 };
 
-use eyebolt_admission::{Ask, Capacity, CapacitySettings, Class, CostModel, Next, Refusal, Ticket, Verdict};
+use eyebolt_admission::{Ask, Capacity, CapacitySettings, CostModel, Refusal, Ticket, Verdict};
+use eyebolt_types::Class;
 
 use crate::scenario::{BASE, CAPACITY, POLITE, RUDE, SLOPE, WORKERS};
 
@@ -234,8 +235,6 @@ impl Law for Eyebolt {
             class: Class::Interactive,
             service: self.cost.predict(offered.megapixels),
             promised: false,
-            // Every request has a key: its answer is kept.
-            useless_after: None,
             chance: offered.chance,
         };
         match self.capacity.offer(ask, now) {
@@ -254,10 +253,8 @@ impl Law for Eyebolt {
     }
 
     fn next(&mut self, now: Duration) -> Option<Try> {
-        match self.capacity.next(now)? {
-            Next::Start(ticket) => self.requests.get(&ticket).map(|(of, _)| *of),
-            Next::TooLate(..) => unreachable!("every request has a key"),
-        }
+        let ticket = self.capacity.next(now)?;
+        self.requests.get(&ticket).map(|(of, _)| *of)
     }
 
     fn complete(&mut self, of: Try, (service, _): (Duration, Duration), now: Duration) {

@@ -1,11 +1,14 @@
 //! The server: HTTP at the edge, and the rooms that a request passes behind it.
 //!
 //! `http` answers, `access` tells who asks, `ingest` turns a body into a checked submission, `idempotency` tells a retry
-//! from a new request, `quotas` knows what was agreed, `jobs` makes work durable and runs it, `analysis` is the door to the engine. Errors of the rooms
+//! from a new request, `quotas` knows what was agreed, `admission` who may have a worker,
+//! `jobs` makes work durable and runs it, `analysis` is the door to the engine. Errors of the rooms
 //! become catalogue problems in `problem` alone.
 
 pub mod access;
+pub mod admission;
 pub mod analysis;
+mod chance;
 pub mod cli;
 pub mod config;
 mod failpoint;

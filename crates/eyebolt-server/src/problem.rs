@@ -4,9 +4,10 @@
 //! backend) goes to the log.
 
 mod access;
+mod capacity;
 mod quota;
 
-use std::fmt;
+use std::{fmt, time::Duration};
 
 use eyebolt_engine::{BackendError, EngineError, ImageError};
 use eyebolt_store::StoreError;
@@ -24,6 +25,7 @@ pub struct ApiError {
     problem: Box<Problem>,
     close: bool,
     location: Option<String>,
+    hold: Option<Duration>,
 }
 
 impl ApiError {
@@ -44,6 +46,18 @@ impl ApiError {
     pub fn at_location(mut self, address: String) -> Self {
         self.location = Some(address);
         self
+    }
+
+    /// Holds the answer back for so long.
+    #[must_use]
+    pub(crate) fn held_for(mut self, hold: Duration) -> Self {
+        self.hold = Some(hold).filter(|hold| !hold.is_zero());
+        self
+    }
+
+    /// For how long the answer is to be held back.
+    pub(crate) fn hold(&self) -> Option<Duration> {
+        self.hold
     }
 
     /// Where the answer can be had.
@@ -89,7 +103,7 @@ impl ApiError {
 
 impl From<Problem> for ApiError {
     fn from(problem: Problem) -> Self {
-        Self { problem: Box::new(problem), close: false, location: None }
+        Self { problem: Box::new(problem), close: false, location: None, hold: None }
     }
 }
 

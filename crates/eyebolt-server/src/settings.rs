@@ -16,6 +16,7 @@ use toml::{Table, Value};
 use crate::{
     HttpSettings,
     access::AccessSettings,
+    admission::AdmissionSettings,
     jobs::{DedupSettings, IdempotencySettings, JobSettings},
     place::StorageSettings,
     quotas::QuotaSettings,
@@ -41,6 +42,8 @@ pub struct Settings {
     pub dedup: DedupSettings,
     /// What projects may use.
     pub quotas: QuotaSettings,
+    /// How the machine is shared.
+    pub admission: AdmissionSettings,
     /// What an image may be.
     pub limits: ImageLimits,
     /// Threads and memory.
@@ -247,6 +250,7 @@ impl Settings {
         found.extend(self.storage.check());
         found.extend(self.access.check());
         found.extend(self.quotas.check());
+        found.extend(self.admission.check());
         found.extend(self.jobs.check(self.http.request_timeout));
         found.extend(self.idempotency.check(&self.jobs));
         found.extend(self.dedup.check());

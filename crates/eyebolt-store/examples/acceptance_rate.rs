@@ -8,7 +8,7 @@ use eyebolt_store::{
     StepOutcome, Store,
 };
 use eyebolt_types::{
-    Clock, Feature, JobStatus, Mode,
+    Class, Clock, Feature, JobStatus, Mode,
     id::{JobId, ProjectId, StepId},
 };
 use jiff::SignedDuration;
@@ -76,6 +76,8 @@ async fn accept(store: &Store, clock: &Clock, project: ProjectId) -> u64 {
             dedup: "{}".to_owned(),
             operation: Some([7; 32]),
             steps: vec![NewStep { id: StepId::new(), feature: Feature::Objects, model: None }],
+            class: Class::Standard,
+            predicted: Duration::from_millis(20),
             deadline: clock.now() + SignedDuration::from_mins(10),
             idempotency: Some(Idempotency { fingerprint: key_hash.clone(), key_hash }),
             lease: None,
@@ -92,7 +94,9 @@ async fn close(store: &Store, clock: &Clock) -> u64 {
     let mut closed = 0;
     loop {
         let lease = Lease { owner: "bench".to_owned(), until: clock.now() + SignedDuration::from_secs(10) };
-        let leased = store.claim(lease, 8, clock.now()).await.expect("the database answers");
+        let lines = store.lines(clock.now()).await.expect("the database answers");
+        let lines = lines.into_iter().map(|waiting| (waiting.line, 8)).collect();
+        let leased = store.claim(lease, lines, clock.now()).await.expect("the database answers").concat();
         if leased.is_empty() {
             return closed;
         }

@@ -1,8 +1,10 @@
 //! Accepting a job: its key, its image, itself, its steps and the reservation of its price, in one transaction or not
 //! at all.
 
+use std::time::Duration;
+
 use eyebolt_types::{
-    Feature, Mode, StepStatus,
+    Class, Feature, Mode, StepStatus,
     id::{ImageId, JobId, KeyId, ProjectId, StepId},
 };
 use jiff::Timestamp;
@@ -36,6 +38,10 @@ pub struct NewJob {
     pub operation: Option<[u8; 32]>,
     /// What is to be done, in this order. Each costs a unit, reserved now.
     pub steps: Vec<NewStep>,
+    /// How urgent it is: where it waits.
+    pub class: Class,
+    /// How long a worker will be busy with it.
+    pub predicted: Duration,
     /// When it ends at the latest.
     pub deadline: Timestamp,
     /// What a retry is known by.

@@ -33,10 +33,10 @@ enum Asked {
 const IMAGE: &str = "INSERT INTO images (id, project_id, mode, sha256, bytes, content, created_at) \
                      VALUES ($1, $2, $3, $4, $5, $6, $7) ON CONFLICT (project_id, mode, sha256) DO NOTHING";
 const JOB: &str = "INSERT INTO jobs (id, project_id, mode, key_id, request_id, status, request, input, image_id, dedup, \
-                   not_before, deadline_at, created_at, lease_owner, lease_until, lease_token, started_at) \
+                   not_before, deadline_at, created_at, lease_owner, lease_until, lease_token, started_at, class, predicted_us) \
                    VALUES ($1, $2, $3, $4, $5, $6, $7, $8, \
                    (SELECT id FROM images WHERE project_id = $2 AND mode = $3 AND sha256 = $9), \
-                   $10, $11, $12, $13, $14, $15, $16, $17) RETURNING image_id";
+                   $10, $11, $12, $13, $14, $15, $16, $17, $18, $19) RETURNING image_id";
 const STEP: &str =
     "INSERT INTO steps (job_id, position, id, feature, model, status) VALUES ($1, $2, $3, $4, $5, $6)";
 
@@ -145,6 +145,8 @@ fn insert_job(job: &NewJob, now: Timestamp) -> Statement {
         leased.map(|lease| times::micros(lease.until)).into(),
         i64::from(leased.is_some()).into(),
         leased.map(|_| times::micros(now)).into(),
+        job.class.name().into(),
+        i64::try_from(job.predicted.as_micros()).unwrap_or(i64::MAX).into(),
     ];
     (JOB, row.into())
 }

@@ -51,7 +51,7 @@ pub use lock::DataLock;
 pub use project::{Project, ProjectChange};
 pub use record::{Known, Record, StoredAnswer, TOMBSTONE};
 pub use recovery::{MAX_CRASHES, Reaped};
-pub use run::{Fenced, Heartbeat, LeasedJob, StepOutcome};
+pub use run::{Fenced, Heartbeat, LeasedJob, Line, StepOutcome, Waiting};
 pub use secret::{ApiSecret, KeyHasher};
 pub use signal::Signal;
 pub use usage::{Charge, Replays, UsageKind, UsageLine};

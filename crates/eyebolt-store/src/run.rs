@@ -1,7 +1,12 @@
 //! Running jobs: a worker leases them, keeps the leases alive and commits each step. The lease's token only grows; who
 //! writes with an older one has lost the job, and changes nothing (fencing).
 
-use eyebolt_types::{StepStatus, id::JobId};
+use std::time::Duration;
+
+use eyebolt_types::{
+    Class, StepStatus,
+    id::{JobId, ProjectId},
+};
 use jiff::Timestamp;
 
 use crate::{
@@ -22,6 +27,26 @@ pub struct LeasedJob {
     pub sha256: Vec<u8>,
     /// The image, where it is small; otherwise it is a blob.
     pub content: Option<Vec<u8>>,
+}
+
+/// Where jobs wait: those of a project that are equally urgent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Line {
+    /// Whose.
+    pub project: ProjectId,
+    /// How urgent.
+    pub class: Class,
+}
+
+/// How many wait in a line.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Waiting {
+    /// Which line.
+    pub line: Line,
+    /// So many jobs.
+    pub count: u64,
+    /// How long a worker will be busy with all of them.
+    pub predicted: Duration,
 }
 
 /// What a heartbeat found.
@@ -59,8 +84,8 @@ pub struct Fenced;
 const CLAIM: &str = concat!(
     "UPDATE jobs SET status = 'processing', lease_owner = $1, lease_until = $2, \
      lease_token = lease_token + 1, started_at = COALESCE(started_at, $3) \
-     WHERE id IN (SELECT id FROM jobs WHERE status = 'pending' AND not_before <= $3 ORDER BY not_before, id LIMIT $4 \
-     FOR UPDATE SKIP LOCKED) \
+     WHERE id IN (SELECT id FROM jobs WHERE status = 'pending' AND project_id = $4 AND class = $5 \
+     AND not_before <= $3 ORDER BY not_before, id LIMIT $6 FOR UPDATE SKIP LOCKED) \
      RETURNING ",
     columns!()
 );
@@ -76,34 +101,62 @@ const STEP: &str = "UPDATE steps SET status = $1, attempts = attempts + 1, model
 const RELEASE: &str = "UPDATE jobs SET status = 'pending', not_before = $1, lease_owner = NULL, lease_until = NULL \
                        WHERE id = $2 AND lease_token = $3 AND status = 'processing'";
 const NEWEST: &str = "SELECT max(created_at) FROM jobs WHERE status = 'pending'";
+const LINES: &str = "SELECT project_id, class, COUNT(*), CAST(SUM(predicted_us) AS BIGINT) FROM jobs \
+                     WHERE status = 'pending' AND not_before <= $1 GROUP BY project_id, class";
 const NEXT: &str = "SELECT MIN(not_before) FROM jobs WHERE status = 'pending'";
 
 impl Store {
-    /// Leases pending jobs whose time has come, oldest first, at most `limit`.
+    /// Leases pending jobs whose time has come, of each line the oldest first, at most as many as are wanted of it. Those
+    /// of each line, in the order of the lines.
     ///
     /// # Errors
     /// Where the database fails.
     pub async fn claim(
         &self,
         lease: Lease,
-        limit: u32,
+        wanted: Vec<(Line, u32)>,
         now: Timestamp,
-    ) -> Result<Vec<LeasedJob>, StoreError> {
+    ) -> Result<Vec<Vec<LeasedJob>>, StoreError> {
         self.database
             .write(move |transaction| {
-                let parameters = [
-                    lease.owner.as_str().into(),
-                    times::micros(lease.until).into(),
-                    times::micros(now).into(),
-                    i64::from(limit).into(),
-                ];
-                let rows = transaction.query(CLAIM, &parameters)?;
-                let mut jobs = all_leased(transaction, &rows)?;
-                // Rows come back in any order.
-                jobs.sort_by_key(|leased| (leased.job.created_at, leased.job.id));
-                Ok(jobs)
+                let claim = |(line, limit): &(Line, u32)| {
+                    let parameters = vec![
+                        lease.owner.as_str().into(),
+                        times::micros(lease.until).into(),
+                        times::micros(now).into(),
+                        line.project.to_string().into(),
+                        line.class.name().into(),
+                        i64::from(*limit).into(),
+                    ];
+                    (CLAIM, parameters)
+                };
+                let lines = transaction.query_all(&wanted.iter().map(claim).collect::<Vec<_>>())?;
+                let mut jobs = all_leased(transaction, &lines.concat())?;
+                let of_lines = lines.iter().map(|rows| {
+                    let rest = jobs.split_off(rows.len());
+                    let mut of_line = std::mem::replace(&mut jobs, rest);
+                    // Rows come back in any order.
+                    of_line.sort_by_key(|leased| (leased.job.created_at, leased.job.id));
+                    of_line
+                });
+                Ok(of_lines.collect())
             })
             .await
+    }
+
+    /// The lines in which pending jobs wait whose time has come.
+    ///
+    /// # Errors
+    /// Where the database fails.
+    pub async fn lines(&self, now: Timestamp) -> Result<Vec<Waiting>, StoreError> {
+        let waiting = |row: &Row| {
+            let line = Line { project: row.parsed(0)?, class: row.parsed(1)? };
+            let predicted = Duration::from_micros(row.integer(3)?.unsigned_abs());
+            Ok(Waiting { line, count: row.integer(2)?.unsigned_abs(), predicted })
+        };
+        let rows =
+            self.database.read(move |transaction| transaction.query(LINES, &[times::micros(now).into()])).await?;
+        rows.iter().map(waiting).collect()
     }
 
     /// When the next pending job may be claimed, where there is one.

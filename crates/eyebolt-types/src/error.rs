@@ -192,6 +192,9 @@ catalogue! {
     QuotaExhausted "quota_exhausted" 429 Client never "A limit of the project is used up for a long time"
         "Stop sending; params.resets_at says when there is room again. Ask the operator for a larger limit if you need it sooner.";
 
+    AbnormalUsage "abnormal_usage" 429 Client retry "The client comes back before it was told to"
+        "Wait retry_after seconds after each refusal, and longer after the next one; a minute of that and nothing is held against the client.";
+
     // Retrying.
     IdempotencyKeyMissing "idempotency_key_missing" 400 Client never "The request needs an idempotency key"
         "Send the header Idempotency-Key with a new random value for each new request, and the same value for each retry.";

@@ -4,6 +4,7 @@
 //! thing has one name in code, answers, logs and docs.
 
 mod change;
+mod class;
 mod clock;
 mod dedup;
 pub mod error;
@@ -20,6 +21,7 @@ pub mod result;
 mod scope;
 
 pub use change::Change;
+pub use class::Class;
 pub use clock::{Clock, Steady};
 pub use dedup::{Dedup, DedupPolicy, DedupStatus, DuplicateKind};
 pub use error::ErrorCode;

@@ -81,6 +81,7 @@ fn jobs(
         jobs: settings.jobs.clone(),
         idempotency: settings.idempotency.clone(),
         dedup: settings.dedup.clone(),
+        admission: settings.admission.clone(),
     };
     Ok(Jobs::new(tools, rules, (&place.instance()?, threads)))
 }

@@ -1,21 +1,28 @@
+use std::{
+    hash::{DefaultHasher, Hash, Hasher},
+    time::Duration,
+};
+
 use axum::{
     extract::{Query, Request, State},
     response::Response,
 };
+use eyebolt_store::Principal;
 use eyebolt_types::{ErrorCode, Job, Scope, id::RequestId};
+use tokio::time::sleep;
 
 use super::{
     App, Shared,
     accept::AcceptsJson,
     answer::{self, Applied},
-    caller::Caller,
+    caller::{Caller, Peer},
     openapi::{AnalyzeErrors, RetryHeaders, SimpleFields},
 };
 use crate::{
     ApiError,
     idempotency::IdempotencyKey,
     ingest::Incoming,
-    jobs::{Ask, Submitted},
+    jobs::{Ask, Submitted, Urgency},
     prefer::Prefer,
 };
 
@@ -29,7 +36,8 @@ const ROUTE: &str = "/v1/analyze";
 /// beside the image in a JSON body), as simple parts, or in the query. Which ones can be named is listed under the
 /// parameters of this operation.
 ///
-/// The job is durable before there is an answer. A caller waits for its end, as long as `Prefer: wait` allows: then the
+/// While the machine is full a request waits for its turn, and belongs to nobody: it is answered `503` where another project
+/// has fewer waiting, or becomes a job (`202`) where it has a key. The job is durable before there is an answer. A caller waits for its end, as long as `Prefer: wait` allows: then the
 /// answer is `200` with the finished job, otherwise `202` with the job as it stands and its address in `Location`.
 ///
 /// The same request with the same `Idempotency-Key` is answered with the same bytes and never run or charged twice.
@@ -58,21 +66,42 @@ pub(super) async fn analyze(
     };
     let prefer = Prefer::of(headers);
     let request_id = request.extensions().get::<RequestId>().copied().unwrap_or_default();
+    let (standard, longest) = shared.jobs.patience();
+    let (patience, sender) = (prefer.patience(standard, longest), sender(&caller, &request));
+    let knocked = shared.jobs.knock(&caller, key.as_ref(), Urgency::of(patience, sender)).await;
+    held_back(knocked.map_err(ApiError::closing)).await?;
     let submission = shared.ingest.submission(incoming(request)?).await?;
-    let ask = Ask { key, route: ROUTE, request_id: request_id.to_string() };
-    let submitted = shared.jobs.submit(&caller, submission, ask).await?;
-    answered(&shared, &caller, submitted, prefer).await
+    let urgency = Urgency::of(patience, sender);
+    let ask = Ask { key, route: ROUTE, request_id: request_id.to_string(), urgency };
+    let submitted = held_back(shared.jobs.submit(&caller, submission, ask).await).await?;
+    answered(&shared, &caller, submitted, (prefer, patience, urgency)).await
+}
+
+/// Whose strikes are counted: those of a key at an address. One phone of thousands does not pay for the others.
+fn sender(caller: &Principal, request: &Request) -> u64 {
+    let address = request.extensions().get::<Peer>().map(|peer| peer.0.ip());
+    let mut hasher = DefaultHasher::new();
+    (caller.key, address).hash(&mut hasher);
+    hasher.finish()
+}
+
+/// A refusal of somebody who came back too early comes late. Nothing is held meanwhile but the connection.
+async fn held_back<T>(result: Result<T, ApiError>) -> Result<T, ApiError> {
+    if let Err(error) = &result
+        && let Some(hold) = error.hold()
+    {
+        sleep(hold).await;
+    }
+    result
 }
 
 /// Waits for the end as long as the caller wants to.
 async fn answered(
     shared: &Shared,
-    caller: &eyebolt_store::Principal,
+    caller: &Principal,
     submitted: Submitted,
-    prefer: Prefer,
+    (prefer, patience, urgency): (Prefer, Duration, Urgency),
 ) -> Result<Response, ApiError> {
-    let (standard, longest) = shared.jobs.patience();
-    let patience = prefer.patience(standard, longest);
     let applied = Applied::of(prefer, patience);
     let (waiter, joined, abandoned) = match submitted {
         Submitted::Replay { ended, request_id, job } => {
@@ -82,7 +111,8 @@ async fn answered(
         Submitted::Joined(waiter) => (waiter, true, None),
     };
     let job = waiter.job();
-    let ended = if patience.is_zero() { None } else { shared.jobs.await_end(waiter, patience).await };
+    let left = urgency.left();
+    let ended = if left.is_zero() { None } else { shared.jobs.await_end(waiter, left).await };
     if let Some(abandoned) = abandoned {
         abandoned.answered();
     }

@@ -35,7 +35,10 @@ impl FromRequestParts<App> for Caller {
         }
         // Before anything of the body is read. What was asked counts, whatever comes of it.
         match shared.quotas.take(&principal, &[(class(parts), 1)]) {
-            Ok(_) => Ok(Self(principal)),
+            Ok(taken) => {
+                taken.spend();
+                Ok(Self(principal))
+            }
             Err(exceeded) => Err(ApiError::from(exceeded).closing()),
         }
     }

@@ -23,8 +23,19 @@ pub struct LimitReport {
     pub shadow: bool,
     /// Every limit there is; what is not listed has none.
     pub data: Vec<LimitRow>,
+    /// How busy the server is.
+    pub load: Load,
     /// What an image may be.
     pub image: ImageLimits,
+}
+
+/// How busy the server is, as a project sees it.
+#[derive(Debug, Serialize, Deserialize, ToSchema)]
+pub struct Load {
+    /// The project's requests and jobs that wait for a worker.
+    pub waiting: usize,
+    /// Seconds that a request waits which comes now and is waited for: predicted.
+    pub wait_seconds: f64,
 }
 
 /// One limit.
@@ -64,12 +75,14 @@ pub(super) async fn get_limits(
 ) -> Result<Json<LimitReport>, ApiError> {
     let caller = caller.require(Scope::Read)?;
     let (plan, _) = shared.quotas.limits(&caller);
+    let (waiting, wait_seconds) = shared.jobs.admission().standing(caller.project);
     Ok(Json(LimitReport {
         object: "limits".to_owned(),
         mode: caller.mode,
         plan: plan.to_owned(),
         shadow: shared.quotas.shadow(),
         data: shared.quotas.standing(&caller).into_iter().map(row).collect(),
+        load: Load { waiting, wait_seconds },
         image: shared.analyzer.capabilities().limits,
     }))
 }

@@ -5,6 +5,7 @@ mod admin;
 mod analyze;
 mod answer;
 mod caller;
+mod capacity;
 mod errors;
 mod health;
 mod jobs;
@@ -31,7 +32,7 @@ pub use self::{
     health::{Health, Ready},
     jobs::{JobList, JobSummary, StepList, StepResult},
     keys::{KeyState, KeyStatus},
-    limits::{LimitReport, LimitRow},
+    limits::{LimitReport, LimitRow, Load},
     openapi::document,
     serve::{Server, Stopped},
     usage::{RowKind, UsageReport, UsageRow},

@@ -71,6 +71,7 @@ pages! {
     KeyOver "key_over";
     QuotaExceeded "quota_exceeded";
     QuotaExhausted "quota_exhausted";
+    AbnormalUsage "abnormal_usage";
     IdempotencyKeyMissing "idempotency_key_missing";
     IdempotencyKeyInvalid "idempotency_key_invalid";
     IdempotencyKeyInUse "idempotency_key_in_use";

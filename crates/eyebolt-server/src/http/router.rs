@@ -9,7 +9,7 @@ use eyebolt_types::ErrorCode;
 use http::{Method, StatusCode};
 use utoipa_axum::{router::OpenApiRouter, routes};
 
-use super::{App, admin, analyze, errors, health, jobs, keys, layers, limits, models, openapi, usage};
+use super::{App, admin, analyze, capacity, errors, health, jobs, keys, layers, limits, models, openapi, usage};
 use crate::ApiError;
 
 /// Routes with their description.
@@ -31,6 +31,7 @@ pub(super) fn described() -> OpenApiRouter<App> {
         .routes(routes!(admin::list_keys, admin::create_key))
         // `:rotate` and `:revoke`; described in `openapi`.
         .route("/admin/v1/keys/{id}", post(admin::act_on_key))
+        .routes(routes!(capacity::get_capacity))
         .routes(routes!(errors::list_errors))
         .routes(routes!(errors::get_error))
         .routes(routes!(errors::explain_error))

@@ -4,23 +4,26 @@
 use std::{future::Future, panic::AssertUnwindSafe, sync::Arc, time::Duration};
 
 use bytes::Bytes;
-use eyebolt_store::{LeasedJob, MAX_CRASHES, StepOutcome, StoreError, StoredStep, image_blob};
+use eyebolt_store::{LeasedJob, MAX_CRASHES, StepOutcome, StoreError, StoredJob, StoredStep, image_blob};
 use eyebolt_types::{AnalyzeRequest, ErrorCode, Problem, id::JobId};
 use futures_util::FutureExt;
 use tokio::{
-    sync::{OwnedSemaphorePermit, mpsc, watch},
-    time::sleep,
+    sync::{mpsc, watch},
+    time::{Instant, sleep},
 };
 
 use super::{
-    Room, Running, Stop, document,
+    Room, Running, Stop,
+    document::{self, Intake},
     end::{End, Found, failed_step, outcome},
     retry_policy::RetryPolicy,
     signed,
 };
 use crate::{
     ApiError, BodyMemory,
+    admission::Permit,
     analysis::{Attempt, Remarks, StepEnd},
+    chance,
 };
 
 /// How an attempt came to its end.
@@ -57,7 +60,7 @@ impl Room {
         self: &Arc<Self>,
         leased: LeasedJob,
         upload: Option<(Bytes, BodyMemory)>,
-        slot: OwnedSemaphorePermit,
+        permit: Permit,
     ) {
         let room = Arc::clone(self);
         self.spawn(async move {
@@ -66,7 +69,7 @@ impl Room {
                 // The lease runs out, and the job is claimed again.
                 tracing::error!(%job, %error, "an attempt was given up");
             }
-            drop(slot);
+            drop(permit);
         });
     }
 
@@ -82,11 +85,14 @@ impl Room {
         if let Some(end) = self.ends_at_once(&leased) {
             return self.end(&leased, end, Found::default()).await;
         }
-        let mut found = Found::default();
+        let (mut found, began) = (Found::default(), Instant::now());
         let outcome = match self.file(&leased, upload).await {
             Ok(file) => self.run(&leased, file, (&mut found, &mut stopped)).await?,
             Err(error) => Outcome::Done(Err(error)),
         };
+        if let Outcome::Done(Ok(_)) = &outcome {
+            self.learn(job, &found, began.elapsed())?;
+        }
         match outcome {
             Outcome::Done(done) => self.conclude(&leased, done, found).await,
             Outcome::Stopped(Stop::Cancel) => self.end(&leased, End::Canceled, found).await,
@@ -97,6 +103,18 @@ impl Room {
                 Ok(())
             }
         }
+    }
+
+    /// How long it took says how long others will.
+    fn learn(&self, job: &StoredJob, found: &Found, took: Duration) -> Result<(), ApiError> {
+        let Intake { input, .. } = document::read(&job.input)?;
+        let ends = found.ends.iter().chain(&found.committed).filter(|end| end.result.is_ok());
+        let steps = ends.map(|end| {
+            let took = end.finished_at.duration_since(end.started_at);
+            (end.feature, end.model.clone(), Duration::try_from(took).unwrap_or_default())
+        });
+        self.admission.learn(steps, input.megapixels.into(), took);
+        Ok(())
     }
 
     /// A job that must not be run.
@@ -221,7 +239,7 @@ impl Room {
         let Some(problem) = failure else { return self.end(leased, End::Succeeded, found).await };
         let attempts = unfinished(leased).map(|step| step.attempts + 1).max().unwrap_or(1);
         let policy = RetryPolicy { max_attempts: self.rules.jobs.max_attempts };
-        match policy.delay(problem.code, attempts, random()) {
+        match policy.delay(problem.code, attempts, chance::roll()) {
             Some(delay) => {
                 tracing::info!(job = %job.id, code = %problem.code, attempts, ?delay, "to be tried again");
                 let tried = found.ends.iter().filter_map(|end| outcome(job, end, end.result.is_ok()));
@@ -290,14 +308,4 @@ async fn told(stopped: &mut watch::Receiver<Option<Stop>>) -> Stop {
 
 fn unfinished(leased: &LeasedJob) -> impl Iterator<Item = &StoredStep> {
     leased.job.steps.iter().filter(|step| step.finished_at.is_none())
-}
-
-/// 0 to 1, for jitter.
-fn random() -> f64 {
-    let mut bytes = [0; 4];
-    // Without random numbers everybody waits as long as may be.
-    if aws_lc_rs::rand::fill(&mut bytes).is_err() {
-        return 1.0;
-    }
-    f64::from(u32::from_le_bytes(bytes)) / f64::from(u32::MAX)
 }

@@ -3,12 +3,15 @@
 //! The work belongs to the job, never to a connection: a client that goes away stops nothing that it can still ask for.
 
 mod abandoned;
+mod arrivals;
 mod attempt;
 mod control;
 mod dedup;
 pub(crate) mod document;
 mod end;
+mod known;
 mod retry_policy;
+mod place;
 mod reuse;
 mod settings;
 mod submit;
@@ -17,26 +20,27 @@ mod worker;
 
 use std::{
     collections::HashMap,
-    sync::{
-        Arc, Mutex, PoisonError,
-        atomic::{AtomicBool, Ordering},
-    },
+    sync::{Arc, Mutex, PoisonError},
 };
 
 use eyebolt_store::{Blobs, Lease, Replays, Signal, Store};
 use eyebolt_types::{Clock, ErrorCode, id::JobId};
 use jiff::{SignedDuration, Timestamp};
-use tokio::sync::{Notify, Semaphore, watch};
+use tokio::sync::{Notify, watch};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 pub use self::settings::{DedupSettings, IdempotencySettings, JobSettings};
-use self::waiting::Waiters;
+use self::{arrivals::Arrivals, waiting::Waiters};
 pub(crate) use self::{
     control::{Page, Read, missing},
+    place::Urgency,
     submit::{Ask, Submitted},
     waiting::{Ended, Waiter},
 };
-use crate::{Analyzer, ApiError, Quotas};
+use crate::{
+    Analyzer, ApiError, Quotas,
+    admission::{Admission, AdmissionSettings},
+};
 
 /// The jobs of this process. Cheap to clone; every clone is the same room.
 #[derive(Debug, Clone)]
@@ -66,6 +70,8 @@ pub struct Rules {
     pub idempotency: IdempotencySettings,
     /// Section `dedup`.
     pub dedup: DedupSettings,
+    /// Section `admission`.
+    pub admission: AdmissionSettings,
 }
 
 #[derive(Debug)]
@@ -76,16 +82,16 @@ struct Room {
     owner: String,
     /// What begins every owner's name of this data folder.
     instance: String,
-    /// Jobs that run at once.
-    slots: Arc<Semaphore>,
+    /// Who runs, and who waits.
+    admission: Admission,
+    /// Requests with a key that wait for a worker.
+    arrivals: Arrivals,
     running: Mutex<HashMap<JobId, Running>>,
     waiters: Waiters,
-    /// A job was accepted, or given back.
+    /// There may be pending jobs that this process does not know of.
     wake: Notify,
     /// An attempt came to its end.
     freed: Notify,
-    /// There may be pending jobs: new ones queue behind them.
-    backlog: AtomicBool,
     replays: Mutex<HashMap<Replays, u64>>,
     /// No new job is begun.
     stopping: CancellationToken,
@@ -116,17 +122,18 @@ impl Jobs {
     /// computes at once.
     pub fn new(tools: Tools, rules: Rules, (instance, threads): (&str, usize)) -> Self {
         let slots = if rules.jobs.slots == 0 { threads * 2 + 2 } else { rules.jobs.slots };
+        let admission = Admission::new(&rules.admission, slots, rules.jobs.deadline);
         Self(Arc::new(Room {
             tools,
             rules,
             owner: format!("{instance}/{}", JobId::new()),
             instance: format!("{instance}/"),
-            slots: Arc::new(Semaphore::new(slots)),
+            admission,
+            arrivals: Arrivals::default(),
             running: Mutex::default(),
             waiters: Waiters::default(),
             wake: Notify::new(),
             freed: Notify::new(),
-            backlog: AtomicBool::new(true),
             replays: Mutex::default(),
             stopping: CancellationToken::new(),
             halting: CancellationToken::new(),
@@ -158,9 +165,14 @@ impl Jobs {
         Ok(self.0.tools.store.note_alive(self.0.now()).await?)
     }
 
+    /// Who runs, and who waits.
+    pub(crate) fn admission(&self) -> &Admission {
+        &self.0.admission
+    }
+
     /// Begins no more jobs; those that run go on.
     pub fn stop(&self) {
-        self.0.stopping.cancel();
+        self.0.begin_no_more();
     }
 
     /// Resolves once [`Jobs::stop`] was called.
@@ -184,14 +196,14 @@ impl Jobs {
 
     /// Drops everything where it stands, as a crash does: leases stay.
     pub fn abandon(&self) {
-        self.0.stopping.cancel();
+        self.0.begin_no_more();
         self.0.abandoned.cancel();
         self.0.waiters.dismiss();
     }
 
     /// Gives back the jobs that still run, and ends every task of the room. They are claimed again by whoever is there.
     pub async fn halt(&self) {
-        self.0.stopping.cancel();
+        self.0.begin_no_more();
         self.0.halting.cancel();
         self.0.tasks.close();
         self.0.tasks.wait().await;
@@ -202,6 +214,12 @@ impl Jobs {
 }
 
 impl Room {
+    fn begin_no_more(&self) {
+        self.stopping.cancel();
+        // After the flag: whoever is told sees it.
+        self.admission.close();
+    }
+
     /// Resolves once this holds of the jobs that run here.
     async fn until(&self, holds: impl Fn(&HashMap<JobId, Running>) -> bool) {
         loop {
@@ -249,7 +267,6 @@ impl Room {
     }
 
     fn wake_here(&self) {
-        self.backlog.store(true, Ordering::Release);
         self.wake.notify_one();
     }
 

@@ -1,30 +1,33 @@
 //! A request becomes a job, or learns of the job that its key stands for.
 
-use std::sync::{Arc, atomic::Ordering};
+use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use eyebolt_store::{
-    Acceptance, Idempotency, Known, LeasedJob, NewImage, NewJob, NewStep, Principal, Record, Replays,
-    StoreError, StoredAnswer, StoredJob, image_blob,
+    Acceptance, Idempotency, LeasedJob, Line, NewImage, NewJob, NewStep, Principal, StoreError, StoredJob,
+    image_blob,
 };
 use eyebolt_types::{
-    Dedup, DedupStatus, ErrorCode, JobStatus, Policy,
+    AnalyzeRequest, Dedup, DedupStatus, ErrorCode, JobStatus, Policy,
     id::{ImageId, JobId, StepId},
 };
 use jiff::Timestamp;
-use tokio::sync::OwnedSemaphorePermit;
+use tokio::time::timeout;
 
 use super::{
     Ended, Jobs, Room, Waiter,
     abandoned::Abandoned,
+    arrivals::Arrival,
     document::{self, Intake},
-    end::dedup_status,
+    place::{Place, Urgency},
     signed,
 };
 use crate::{
     ApiError, BodyMemory,
+    admission::Permit,
     analysis::{Checked, Submission},
     idempotency::{self, IdempotencyKey},
+    quotas::{Exceeded, Taken},
 };
 
 /// What is asked beside the submission itself.
@@ -36,6 +39,29 @@ pub(crate) struct Ask {
     pub(crate) route: &'static str,
     /// This request.
     pub(crate) request_id: String,
+    /// Who waits for it.
+    pub(crate) urgency: Urgency,
+}
+
+/// A request on its way to become a job.
+pub(super) struct Arriving {
+    pub(super) caller: Principal,
+    pub(super) submission: Submission,
+    pub(super) checked: Checked,
+    /// What is asked, with its snapshots.
+    pub(super) frozen: AnalyzeRequest,
+    pub(super) ask: Ask,
+    pub(super) idempotency: Option<Idempotency>,
+    taken: Taken,
+    _arrival: Option<Arrival>,
+}
+
+/// What is known of a key.
+enum Arrived {
+    /// Nothing: it is new.
+    First(Arrival),
+    /// What it stands for.
+    Known(Submitted),
 }
 
 /// What became of a request.
@@ -60,8 +86,8 @@ impl Jobs {
     /// Accepts a request as a job: durable when this returns.
     ///
     /// # Errors
-    /// Where image or settings are refused, the key stands for another request or is expired, or the store fails. Then
-    /// nothing was accepted.
+    /// Where image or settings are refused, the key stands for another request or is expired, there is no room, or the store
+    /// fails. Then nothing was accepted.
     pub(crate) async fn submit(
         &self,
         caller: &Principal,
@@ -73,209 +99,134 @@ impl Jobs {
             key_hash: key.hash(),
             fingerprint: idempotency::fingerprint(ask.route, &submission.request, &submission.sha256),
         });
-        if let Some(idempotency) = &idempotency {
-            let hash = idempotency.key_hash.clone();
-            let whose = (caller.project, caller.mode);
-            let known = room.tools.store.idempotency_record(whose, hash, room.now()).await?;
-            if let Some(known) = known {
-                return self.known(caller, known, idempotency).await;
-            }
-        }
+        let arrival = match &idempotency {
+            None => None,
+            Some(idempotency) => match self.arrive(caller, idempotency, ask.urgency).await? {
+                Arrived::First(arrival) => Some(arrival),
+                Arrived::Known(submitted) => return Ok(submitted),
+            },
+        };
         let checked = room.tools.analyzer.check(&submission).await?;
-        let (jobs, caller) = (self.clone(), caller.clone());
+        let taken = room.take(caller, (&submission, &checked))?;
+        let frozen = submission.request.clone().with_models(&checked.snapshots);
+        let caller = caller.clone();
+        let arriving =
+            Arriving { caller, submission, checked, frozen, ask, idempotency, taken, _arrival: arrival };
+        let jobs = self.clone();
+        if arriving.idempotency.is_none() {
+            // Whoever hangs up while it waits has gone.
+            let found = self.find_place(&arriving).await?;
+            return self.to_its_end(async move { jobs.accept(arriving, found).await }).await;
+        }
+        // It keeps its place although its caller hangs up: the retry finds it further on.
         let accepting = async move {
-            jobs.accept_within_limits(&caller, (submission, checked), (ask, idempotency)).await
+            let found = jobs.find_place(&arriving).await?;
+            jobs.accept(arriving, found).await
         };
         self.to_its_end(accepting).await
     }
 
-    /// What comes of nothing costs nothing: a refusal, or a twin that was faster.
-    async fn accept_within_limits(
+    /// Whether the key is known, or the first one with it is on its way.
+    async fn arrive(
         &self,
         caller: &Principal,
-        (submission, checked): (Submission, Checked),
-        asked: (Ask, Option<Idempotency>),
-    ) -> Result<Submitted, ApiError> {
-        let quotas = &self.0.tools.quotas;
-        let thousandths = (checked.input.megapixels * 1000.0).ceil() as u64;
-        let taken = quotas.take(
-            caller,
-            &[
-                (Policy::UnitsPerMinute, checked.snapshots.len() as u64),
-                (Policy::MegapixelsPerMinute, thousandths),
-                (Policy::BytesPerDay, submission.bytes.len() as u64),
-            ],
-        )?;
-        let submitted = self.accept(caller, (submission, checked), asked).await;
-        if !matches!(submitted, Ok(Submitted::New(..))) {
-            quotas.give_back(caller, &taken);
+        idempotency: &Idempotency,
+        urgency: Urgency,
+    ) -> Result<Arrived, ApiError> {
+        let (room, whose) = (&self.0, (caller.project, caller.mode));
+        loop {
+            let hash = idempotency.key_hash.clone();
+            if let Some(known) = room.tools.store.idempotency_record(whose, hash, room.now()).await? {
+                return Ok(Arrived::Known(self.known(caller, known, idempotency).await?));
+            }
+            let key = (caller.project, caller.mode, idempotency.key_hash.clone());
+            match room.arrivals.begin(key) {
+                Ok(arrival) => return Ok(Arrived::First(arrival)),
+                Err(first) => {
+                    timeout(urgency.left(), first.over()).await.map_err(|_| still_waits())?;
+                }
+            }
         }
-        submitted
     }
 
-    async fn accept(
-        &self,
-        caller: &Principal,
-        (submission, checked): (Submission, Checked),
-        (ask, idempotency): (Ask, Option<Idempotency>),
-    ) -> Result<Submitted, ApiError> {
+    async fn accept(&self, arriving: Arriving, (dedup, place): (Dedup, Place)) -> Result<Submitted, ApiError> {
         let room = &self.0;
-        let image = room.keep_image(caller, &submission).await?;
-        let frozen = submission.request.clone().with_models(&checked.snapshots);
-        let id = JobId::new();
-        let seen = room.seen((caller, id), submission.sha256, &frozen).await?;
-        let (dedup, reused) = room.reusable(caller, seen).await?;
-        let slot = room.free_slot().filter(|_| reused.is_none());
-        let mut job = NewJob {
-            id,
-            project: caller.project,
-            mode: caller.mode,
-            key: Some(caller.key),
-            request_id: ask.request_id,
-            request: document::write(&frozen),
-            input: document::write(&Intake { input: checked.input, warnings: checked.warnings }),
-            image,
-            dedup: document::write(&dedup),
-            steps: new_steps(checked.snapshots),
-            deadline: room.now() + signed(room.rules.jobs.deadline),
-            idempotency,
-            operation: (dedup.status != DedupStatus::None).then(|| idempotency::operation(&frozen)),
-            lease: (slot.is_some() || reused.is_some()).then(|| room.lease()),
-        };
+        let image = room.keep_image(&arriving.caller, &arriving.submission).await?;
+        let mut job = room.new_job(&arriving, (image, &dedup), &place);
         // Before it can end: the end must not be missed.
         let waiter = room.waiters.register(job.id);
         let now = room.now();
-        let accepted = match &reused {
-            None => room.write_down(job.clone(), now).await?,
-            Some(earlier) => room.accept_answered(&job, earlier, (dedup, now)).await?,
+        let accepted = match &place {
+            Place::Now(_) | Place::Later(..) => room.write_down(job.clone(), now).await?,
+            Place::Answered(earlier) => room.accept_answered(&job, earlier, (dedup, now)).await?,
         };
+        let Arriving { caller, submission, taken, .. } = arriving;
         match accepted {
             Acceptance::Known(known) => {
-                drop(slot);
+                drop((place, taken));
                 let Some(idempotency) = job.idempotency.take() else { return Err(twice()) };
-                self.known(caller, known, &idempotency).await
+                self.known(&caller, known, &idempotency).await
             }
             Acceptance::Accepted(image) => {
                 crate::failpoint::hit("after_accept");
+                taken.spend();
                 // Made here, where no connection can be lost in between: a call that has gone leaves it to be dropped.
                 let keyless = job.idempotency.is_none();
-                let abandoned = keyless.then(|| self.cancel_when_abandoned(caller, job.id));
+                let abandoned = keyless.then(|| self.cancel_when_abandoned(&caller, job.id));
                 let Submission { bytes, sha256, memory, .. } = submission;
-                match slot {
-                    _ if reused.is_some() => {}
-                    Some(slot) => room.run_now((job, image, now), (bytes, sha256, memory), slot),
-                    None => room.wake(),
+                match place {
+                    Place::Answered(_) => {}
+                    Place::Now(permit) => room.run_now((job, image, now), (bytes, sha256, memory), permit),
+                    Place::Later(waiting, class) => {
+                        room.wait_in_line(waiting, Line { project: caller.project, class });
+                    }
                 }
                 Ok(Submitted::New(waiter, abandoned))
             }
         }
     }
-
-    /// What a used key stands for.
-    async fn known(
-        &self,
-        caller: &Principal,
-        known: Known,
-        idempotency: &Idempotency,
-    ) -> Result<Submitted, ApiError> {
-        let room = &self.0;
-        let record = match known {
-            Known::Record(record) => record,
-            Known::Expired(since) => {
-                let detail = format!("The answer to this key was kept until {since}.");
-                return Err(with(ErrorCode::IdempotencyKeyExpired, &detail, ("expired_at", since)));
-            }
-        };
-        if record.fingerprint != idempotency.fingerprint {
-            let since = record.created_at;
-            let detail = format!("The key was first used at {since} for another request.");
-            return Err(with(ErrorCode::IdempotencyKeyReused, &detail, ("first_used_at", since)));
-        }
-        let again = record.retryable_until.is_some_and(|until| until > room.now());
-        if record.status == JobStatus::Failed && again {
-            // It failed for a reason that may have passed: what is not finished runs again.
-            let waiter = room.waiters.register(record.job);
-            match self.retry(caller, record.job).await {
-                Ok(_) => return Ok(Submitted::Joined(waiter)),
-                // A twin ran it to its end meanwhile.
-                Err(error) if error.problem().code == ErrorCode::JobNotRetryable => {}
-                Err(error) => return Err(error),
-            }
-            let Some(answer) = room.answer_of(caller, record.job).await? else {
-                return Ok(Submitted::Joined(waiter));
-            };
-            return self.replay(caller, record.job, answer).await;
-        }
-        self.answered(caller, record).await
-    }
-
-    async fn answered(&self, caller: &Principal, record: Record) -> Result<Submitted, ApiError> {
-        let room = &self.0;
-        let job = record.job;
-        let Some(answer) = record.answer else {
-            // Registered first: an end between the two looks is not missed.
-            let waiter = room.waiters.register(job);
-            let Some(answer) = room.answer_of(caller, job).await? else {
-                return Ok(Submitted::Joined(waiter));
-            };
-            return self.replay(caller, job, answer).await;
-        };
-        self.replay(caller, job, answer).await
-    }
-
-    async fn replay(
-        &self,
-        caller: &Principal,
-        job: JobId,
-        answer: StoredAnswer,
-    ) -> Result<Submitted, ApiError> {
-        let room = &self.0;
-        room.count_replay(Replays { project: caller.project, mode: caller.mode, key: caller.key });
-        let (ended, request_id) = room.ended(job, answer).await?;
-        Ok(Submitted::Replay { ended, request_id, job })
-    }
-}
-
-impl Jobs {
-    /// What was answered when a job ended, and to which request.
-    ///
-    /// # Errors
-    /// Where it can't be read.
-    pub(crate) async fn kept_answer(&self, job: JobId) -> Result<Option<(Ended, String)>, ApiError> {
-        let Some(answer) = self.0.tools.store.answer(job).await? else { return Ok(None) };
-        Ok(Some(self.0.ended(job, answer).await?))
-    }
-
-    /// What a key stands for.
-    ///
-    /// # Errors
-    /// Where the database fails.
-    pub(crate) async fn key(
-        &self,
-        caller: &Principal,
-        key: &IdempotencyKey,
-    ) -> Result<Option<Known>, ApiError> {
-        let whose = (caller.project, caller.mode);
-        Ok(self.0.tools.store.idempotency_record(whose, key.hash(), self.0.now()).await?)
-    }
 }
 
 impl Room {
-    async fn ended(&self, job: JobId, answer: StoredAnswer) -> Result<(Ended, String), ApiError> {
-        let body = self.bytes(job, answer.body).await?;
-        let told = told_of(&body);
-        let code = (answer.status >= 400).then_some(told.code).flatten();
-        let dedup = told.dedup.as_ref().map(dedup_status);
-        Ok((Ended { status: answer.status, body, code, dedup }, answer.request_id))
+    /// Takes from the project's limits what the request costs. What comes of nothing costs nothing: a refusal, or a twin
+    /// that was faster.
+    fn take(
+        &self,
+        caller: &Principal,
+        (submission, checked): (&Submission, &Checked),
+    ) -> Result<Taken, Exceeded> {
+        let thousandths = (checked.input.megapixels * 1000.0).ceil() as u64;
+        let costs = [
+            (Policy::UnitsPerMinute, checked.snapshots.len() as u64),
+            (Policy::MegapixelsPerMinute, thousandths),
+            (Policy::BytesPerDay, submission.bytes.len() as u64),
+        ];
+        self.tools.quotas.take(caller, &costs)
     }
 
-    /// The answer that is kept of a job, where it has ended by now.
-    async fn answer_of(&self, caller: &Principal, job: JobId) -> Result<Option<StoredAnswer>, ApiError> {
-        let stored = self.tools.store.job((caller.project, caller.mode), job).await?;
-        if !stored.is_some_and(|job| job.status.is_terminal()) {
-            return Ok(None);
+    fn new_job(&self, arriving: &Arriving, (image, dedup): (NewImage, &Dedup), place: &Place) -> NewJob {
+        let Arriving { caller, checked, frozen, ask, idempotency, .. } = arriving;
+        let leased = !matches!(place, Place::Later(..));
+        let intake = Intake { input: checked.input.clone(), warnings: checked.warnings.clone() };
+        let predicted = self.admission.predict(&checked.snapshots, checked.input.megapixels.into());
+        NewJob {
+            id: JobId::new(),
+            project: caller.project,
+            mode: caller.mode,
+            key: Some(caller.key),
+            request_id: ask.request_id.clone(),
+            request: document::write(frozen),
+            input: document::write(&intake),
+            image,
+            dedup: document::write(dedup),
+            steps: new_steps(checked.snapshots.clone()),
+            class: place.class(ask.urgency),
+            predicted: Duration::try_from_secs_f64(predicted).unwrap_or(Duration::MAX),
+            deadline: self.now() + signed(self.rules.jobs.deadline),
+            idempotency: idempotency.clone(),
+            operation: (dedup.status != DedupStatus::None).then(|| idempotency::operation(frozen)),
+            lease: leased.then(|| self.lease()),
         }
-        Ok(self.tools.store.answer(job).await?)
     }
 
     /// Makes the file durable, where it is too large for its row: before any row names it.
@@ -303,20 +254,12 @@ impl Room {
         }
     }
 
-    /// A slot for a job that need not wait: where there is one, and nobody waits already.
-    fn free_slot(&self) -> Option<OwnedSemaphorePermit> {
-        if self.backlog.load(Ordering::Acquire) || self.stopping.is_cancelled() {
-            return None;
-        }
-        Arc::clone(&self.slots).try_acquire_owned().ok()
-    }
-
     /// Runs a job that was accepted under a lease of its own, from the file in memory.
     fn run_now(
         self: &Arc<Self>,
         (job, image, now): (NewJob, ImageId, Timestamp),
         (bytes, sha256, memory): (Bytes, [u8; 32], BodyMemory),
-        slot: OwnedSemaphorePermit,
+        permit: Permit,
     ) {
         let leased = LeasedJob {
             job: just_accepted(job, image, now),
@@ -324,7 +267,7 @@ impl Room {
             sha256: sha256.to_vec(),
             content: None,
         };
-        self.start(leased, Some((bytes, memory)), slot);
+        self.start(leased, Some((bytes, memory)), permit);
     }
 }
 
@@ -359,24 +302,9 @@ pub(super) fn just_accepted(job: NewJob, image: ImageId, now: Timestamp) -> Stor
     }
 }
 
-/// What of a body that is kept as bytes is told in headers too.
-#[derive(Default, serde::Deserialize)]
-#[serde(default)]
-struct ToldOf {
-    /// Of a problem.
-    code: Option<ErrorCode>,
-    /// Of a job.
-    dedup: Option<Dedup>,
-}
-
-fn told_of(body: &[u8]) -> ToldOf {
-    serde_json::from_slice(body).unwrap_or_default()
-}
-
-fn with(code: ErrorCode, detail: &str, (name, time): (&str, Timestamp)) -> ApiError {
-    let mut error = ApiError::new(code, detail);
-    error.problem_mut().params.insert(name.to_owned(), time.to_string().into());
-    error
+fn still_waits() -> ApiError {
+    let detail = "The first request with this key still waits for a worker.";
+    ApiError::new(ErrorCode::IdempotencyKeyInUse, detail)
 }
 
 fn twice() -> ApiError {

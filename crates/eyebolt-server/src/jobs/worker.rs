@@ -1,19 +1,17 @@
-//! The tasks of the room: one claims jobs as slots become free, one keeps leases alive and takes up what dead workers
+//! The tasks of the room: one claims jobs as workers become free, one counts those that wait, one keeps leases alive and takes up what dead workers
 //! left, one sweeps what is no longer needed.
 
-use std::{
-    sync::{Arc, atomic::Ordering},
-    time::Duration,
-};
+use std::{sync::Arc, time::Duration};
 
 use eyebolt_store::{Heartbeat, Signal, StoreError};
 use jiff::Timestamp;
 use tokio::{
     sync::broadcast::error::RecvError,
-    time::{Instant, sleep, sleep_until},
+    time::{Instant, MissedTickBehavior, interval, sleep, sleep_until},
 };
 
 use super::{Jobs, Room, Stop};
+use crate::admission::TICK;
 
 /// How often pending jobs are looked for that nobody here was told of: those of other processes, and those whose time
 /// comes.
@@ -22,8 +20,11 @@ const POLL: Duration = Duration::from_millis(250);
 /// After a failure of the store.
 const REST: Duration = Duration::from_millis(500);
 
-/// Jobs claimed at once.
-const MAX_CLAIM: usize = 16;
+/// The same while there are pending jobs that this process knows of.
+const RECOUNT: Duration = Duration::from_secs(2);
+
+/// Counting takes no more than a fiftieth of the time: the pause after each millisecond of it.
+const COUNTING: Duration = Duration::from_millis(50);
 
 /// A clock that jumped by more than this against the monotonic one says nothing about leases.
 const MAX_JUMP: Duration = Duration::from_secs(5);
@@ -49,6 +50,8 @@ impl Jobs {
             tracing::info!(jobs = reaped, "took back the jobs of an earlier run");
         }
         room.spawn(Arc::clone(room).claim_jobs());
+        room.spawn(Arc::clone(room).count_lines());
+        room.spawn(Arc::clone(room).tick());
         room.spawn(Arc::clone(room).hear());
         room.spawn(Arc::clone(room).keep_leases());
         room.spawn(Arc::clone(room).sweep());
@@ -57,37 +60,27 @@ impl Jobs {
 }
 
 impl Room {
+    /// Takes pending jobs where the law has a worker for one.
     async fn claim_jobs(self: Arc<Self>) {
-        while !self.stopping.is_cancelled() {
-            let slot = tokio::select! {
-                slot = Arc::clone(&self.slots).acquire_owned() => slot,
+        loop {
+            let due = tokio::select! {
+                due = self.admission.due() => due,
                 () = self.stopping.cancelled() => return,
             };
-            let Ok(slot) = slot else { return };
-            let mut slots = vec![slot];
-            while slots.len() < MAX_CLAIM
-                && let Ok(more) = Arc::clone(&self.slots).try_acquire_owned()
-            {
-                slots.push(more);
-            }
-            self.backlog.store(false, Ordering::Release);
-            match self.tools.store.claim(self.lease(), slots.len() as u32, self.now()).await {
-                Ok(jobs) => {
+            let wanted = due.iter().map(|claims| (claims.line(), claims.count())).collect();
+            match self.tools.store.claim(self.lease(), wanted, self.now()).await {
+                Ok(lines) => {
                     crate::failpoint::hit("after_claim");
-                    let full = jobs.len() == slots.len();
-                    for (job, slot) in jobs.into_iter().zip(slots.drain(..)) {
-                        self.start(job, None, slot);
-                    }
-                    drop(slots);
-                    if full {
-                        self.backlog.store(true, Ordering::Release);
-                    } else {
-                        self.rest().await;
+                    for (claims, jobs) in due.into_iter().zip(lines) {
+                        let permits = claims.found(jobs.len());
+                        for (job, permit) in jobs.into_iter().zip(permits) {
+                            self.start(job, None, permit);
+                        }
                     }
                 }
                 Err(error) => {
                     tracing::warn!(%error, "no jobs could be claimed");
-                    drop(slots);
+                    drop(due);
                     tokio::select! {
                         () = sleep(REST) => {}
                         () = self.stopping.cancelled() => {}
@@ -97,18 +90,33 @@ impl Room {
         }
     }
 
-    /// Until there may be a pending job.
-    async fn rest(&self) {
+    /// Takes up the pending jobs that have no ticket: those of an earlier run, those of other servers, and those whose time
+    /// has come.
+    async fn count_lines(self: Arc<Self>) {
+        while !self.stopping.is_cancelled() {
+            let began = Instant::now();
+            match self.tools.store.lines(self.now()).await {
+                Ok(lines) => self.admission.count(&lines),
+                Err(error) => tracing::debug!(%error, "pending jobs could not be counted"),
+            }
+            // While some are known of there is no hurry, and many take their time to be counted.
+            let pause = if self.admission.knows_of_jobs() { RECOUNT } else { POLL };
+            let pause = pause.max(COUNTING * u32::try_from(began.elapsed().as_millis()).unwrap_or(u32::MAX));
+            tokio::select! {
+                () = self.wake.notified() => sleep(POLL / 25).await,
+                () = sleep(pause) => {}
+                () = self.stopping.cancelled() => {}
+            }
+        }
+    }
+
+    async fn tick(self: Arc<Self>) {
+        let mut ticks = interval(TICK);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             tokio::select! {
-                () = self.wake.notified() => return,
-                () = self.stopping.cancelled() => return,
-                () = sleep(POLL) => {}
-            }
-            // A look is cheaper than a claim.
-            match self.tools.store.next_claim().await {
-                Ok(Some(due)) if due <= self.now() => return,
-                Ok(_) | Err(_) => {}
+                _ = ticks.tick() => self.admission.tick(),
+                () = self.halting.cancelled() => return,
             }
         }
     }

@@ -8,7 +8,7 @@ use std::{sync::Arc, time::Duration};
 
 use eyebolt_admission::{Decision, Quota};
 use eyebolt_store::Principal;
-use eyebolt_types::{Clock, Limits, Policy};
+use eyebolt_types::{Clock, Limits, Mode, Policy, id::ProjectId};
 use jiff::{SignedDuration, Timestamp};
 use thiserror::Error;
 
@@ -50,11 +50,28 @@ pub struct Standing {
     pub warned: bool,
 }
 
-/// What was taken for a request that may still be given back.
+/// What was taken for a request: given back when dropped, unless it was spent.
 #[derive(Debug)]
-#[must_use = "what is not used is given back"]
+#[must_use = "what is not spent is given back"]
 pub(crate) struct Taken {
+    quotas: Quotas,
+    whose: (ProjectId, Mode),
     costs: Vec<Cost>,
+}
+
+impl Taken {
+    /// It was used.
+    pub(crate) fn spend(mut self) {
+        self.costs.clear();
+    }
+}
+
+impl Drop for Taken {
+    fn drop(&mut self) {
+        if !self.costs.is_empty() {
+            self.quotas.0.counters.give_back(self.whose, &self.costs);
+        }
+    }
 }
 
 /// The limits of all projects. Cheap to clone; every clone counts in the same place.
@@ -114,21 +131,16 @@ impl Quotas {
         let decisions = self.0.counters.take(whose, &costs, now);
         let refused = costs.iter().zip(&decisions).filter(|(_, decision)| !decision.admitted);
         let Some(mut exceeded) = refused.map(exceeded).max_by_key(lasts) else {
-            return Ok(Taken { costs });
+            return Ok(Taken { quotas: self.clone(), whose, costs });
         };
         let resets_in = exceeded.retry_in.and_then(|wait| SignedDuration::try_from(wait).ok());
         exceeded.resets_at = resets_in.and_then(|wait| self.0.clock.now().checked_add(wait).ok());
         tracing::info!(project = %caller.project, policy = exceeded.policy.name(), shadow = self.shadow(), "over the limit");
         if self.shadow() {
             self.0.counters.take_what_is_left(whose, &costs, now);
-            return Ok(Taken { costs: Vec::new() });
+            return Ok(Taken { quotas: self.clone(), whose, costs: Vec::new() });
         }
         Err(exceeded)
-    }
-
-    /// Gives back what was not used.
-    pub(crate) fn give_back(&self, caller: &Principal, taken: &Taken) {
-        self.0.counters.give_back((caller.project, caller.mode), &taken.costs);
     }
 
     /// How every limit of a caller's project stands, by policy.

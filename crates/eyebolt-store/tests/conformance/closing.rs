@@ -8,7 +8,7 @@ use eyebolt_types::{
 
 use crate::{
     place::{Place, at, on_both, project},
-    sample::{PROBLEM, broke, closing, ended, found, half_failed, lease, running, stored},
+    sample::{PROBLEM, broke, claim, closing, ended, found, half_failed, lease, running, stored},
 };
 
 /// All that can be read of a job known by the key `k`.
@@ -123,7 +123,7 @@ on_both! {
         assert_eq!(store.close(late, other.clone(), at(22)).await, Ok(Err(Fenced)), "it waits");
         assert_eq!(whole(store, project, late.0).await, waiting);
 
-        let heir = store.claim(lease("heir", 60), 10, at(23)).await.unwrap().remove(0);
+        let heir = claim(&store, lease("heir", 60), 10, at(23)).await.unwrap().remove(0);
         let leased = whole(store, project, late.0).await;
         assert_eq!(store.close(late, other.clone(), at(24)).await, Ok(Err(Fenced)), "it is another's");
         assert_eq!(whole(store, project, late.0).await, leased);

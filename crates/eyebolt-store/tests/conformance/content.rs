@@ -6,7 +6,7 @@ use eyebolt_types::{
 
 use crate::{
     place::{Place, at, on_both, project},
-    sample::{accept, accepted, closing, job, lease},
+    sample::{accept, accepted, claim, closing, job, lease},
 };
 
 const ASKED: [u8; 32] = [1; 32];
@@ -63,7 +63,7 @@ async fn find(store: &Store, key: ContentKey, sought: Sought) -> Option<Seen> {
 }
 
 async fn end(store: &Store, job: JobId, status: JobStatus) {
-    let leases = store.claim(lease("w", 20), 10, at(5)).await.unwrap();
+    let leases = claim(store, lease("w", 20), 10, at(5)).await.unwrap();
     let token = leases.iter().find(|lease| lease.job.id == job).expect("the job waits").token;
     store.close((job, token), closing(status), at(6)).await.unwrap().unwrap();
 }

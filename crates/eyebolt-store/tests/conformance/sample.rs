@@ -1,13 +1,17 @@
 //! Jobs to be accepted and ended: of two steps that cost a unit each.
 
+use std::time::Duration;
+
 use eyebolt_store::{
-    Acceptance, Answer, Charging, Closing, Document, Idempotency, Lease, NewImage, NewJob, NewStep,
-    StepOutcome, Store, StoredJob,
+    Acceptance, Answer, Charging, Closing, Document, Idempotency, Lease, LeasedJob, NewImage, NewJob, NewStep,
+    StepOutcome, Store, StoreError, StoredJob,
 };
 use eyebolt_types::{
-    Feature, JobStatus, Mode,
+    Class, Feature, JobStatus, Mode,
     id::{JobId, ProjectId, StepId},
 };
+
+use jiff::Timestamp;
 
 use crate::place::at;
 
@@ -27,6 +31,8 @@ pub(crate) fn job(project: ProjectId, key: &str) -> NewJob {
         dedup: r#"{"duplicate":false}"#.to_owned(),
         operation: None,
         steps: [Feature::Objects, Feature::Text].map(step).into(),
+        class: Class::Standard,
+        predicted: Duration::from_millis(20),
         deadline: at(600),
         idempotency: Some(Idempotency { key_hash: key.as_bytes().to_vec(), fingerprint: b"what".to_vec() }),
         lease: None,
@@ -77,6 +83,17 @@ pub(crate) async fn stored(store: &Store, project: ProjectId, id: JobId) -> Stor
 
 pub(crate) fn lease(owner: &str, until: i64) -> Lease {
     Lease { owner: owner.to_owned(), until: at(until) }
+}
+
+/// Leases what waits in any line, at most so many of each.
+pub(crate) async fn claim(
+    store: &Store,
+    lease: Lease,
+    limit: u32,
+    now: Timestamp,
+) -> Result<Vec<LeasedJob>, StoreError> {
+    let lines = store.lines(now).await?.into_iter().map(|waiting| (waiting.line, limit));
+    Ok(store.claim(lease, lines.collect(), now).await?.concat())
 }
 
 /// An attempt with a result.

@@ -83,7 +83,7 @@ const IDEMPOTENCY: [ErrorCode; 6] = [
 ];
 /// Ends of jobs that are not the image's.
 const ENDS: [ErrorCode; 3] = [Code::JobCanceled, Code::JobExpired, Code::WorkerDied];
-const BUSY: [ErrorCode; 2] = [Code::TemporaryReducedCapacity, Code::ModelUnavailable];
+const BUSY: [ErrorCode; 3] = [Code::TemporaryReducedCapacity, Code::AbnormalUsage, Code::ModelUnavailable];
 const BODY: [ErrorCode; 10] = [
     Code::InvalidJson,
     Code::InvalidMultipart,
