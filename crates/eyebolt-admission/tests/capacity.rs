@@ -171,7 +171,8 @@ fn each_class_gets_its_share_of_a_busy_machine() {
         now += at(100);
         law.complete(ticket, now);
     }
-    assert_eq!(served, [700, 200, 100], "of a thousand");
+    let off = served.iter().zip([700, 200, 100]).map(|(served, share)| i32::abs(served - share));
+    assert!(off.max() <= Some(1), "{served:?} of a thousand");
 }
 
 #[test]

@@ -332,6 +332,7 @@ impl From<IngestError> for ApiError {
             IngestError::NoMemory => {
                 let mut busy = refused(ErrorCode::TemporaryReducedCapacity);
                 busy.problem.retry_after = Some(2);
+                capacity::REDUCED.clone_into(&mut busy.problem.kind);
                 busy
             }
         }

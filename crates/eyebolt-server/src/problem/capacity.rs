@@ -5,7 +5,7 @@ use super::ApiError;
 use crate::quotas::whole_seconds;
 
 /// The problem types that are registered for limits (draft-ietf-httpapi-ratelimit-headers).
-const REDUCED: &str = "https://iana.org/assignments/http-problem-types#temporary-reduced-capacity";
+pub(super) const REDUCED: &str = "https://iana.org/assignments/http-problem-types#temporary-reduced-capacity";
 const ABNORMAL: &str = "https://iana.org/assignments/http-problem-types#abnormal-usage-detected";
 
 /// Who came back too early so often is told that it is about that, not about the machine.

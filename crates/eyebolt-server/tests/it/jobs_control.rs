@@ -137,13 +137,8 @@ async fn a_job_that_waits_is_canceled_at_once() {
     let mut app = TestApp::set_up(setup).await;
     app.analyze(b"wait", &[key("1"), LATER]).await;
     assert_eq!(app.running.recv().await, Some(true));
+    let job = app.analyze(b"cat", &[key("2"), LATER]).await.job();
     let mut waiter = app.begin(b"cat", &[key("2")]).await;
-    let job = loop {
-        let known = app.read("/v1/idempotency-keys/2").await;
-        if let Some(job) = known["job"].as_str() {
-            break job.to_owned();
-        }
-    };
     let canceled = act(&app, &job, "cancel").await;
     assert_eq!((canceled.status, canceled.json()["status"].clone()), (200, json!("canceled")));
     let told = waiter.answer().await;

@@ -4,6 +4,7 @@
 
 mod access;
 mod admin;
+mod admission;
 mod analyze;
 mod app;
 mod connections;

@@ -45,9 +45,15 @@ async fn every_row_has_a_page_that_says_the_same() {
         wanted.params.clone_from(&shown.params);
         wanted.errors.clone_from(&shown.errors);
         wanted.violated_policies.clone_from(&shown.violated_policies);
-        if !shown.violated_policies.is_empty() {
-            // A type that others know too.
-            "https://iana.org/assignments/http-problem-types#quota-exceeded".clone_into(&mut wanted.kind);
+        // A type that others know too.
+        let registered = match code {
+            ErrorCode::QuotaExceeded | ErrorCode::QuotaExhausted => Some("quota-exceeded"),
+            ErrorCode::AbnormalUsage => Some("abnormal-usage-detected"),
+            ErrorCode::TemporaryReducedCapacity => Some("temporary-reduced-capacity"),
+            _ => None,
+        };
+        if let Some(kind) = registered {
+            wanted.kind = format!("https://iana.org/assignments/http-problem-types#{kind}");
         }
         if row.retryable {
             wanted = wanted.after(shown.retry_after.expect("a time to wait"));
