@@ -361,9 +361,10 @@ impl<T: Eq + Hash + Clone> Capacity<T> {
     /// Strictly by urgency, but for what the less urgent ones are owed.
     fn next_class(&self) -> Option<Class> {
         let first = |class: &Class| self.lanes[*class as usize].head().map(|(_, first)| first.service);
-        let owed = Class::ALL.into_iter().rev().find(|class| {
-            first(class).is_some_and(|service| self.shares.owed(*class) >= service)
-        });
+        let owed = Class::ALL
+            .into_iter()
+            .rev()
+            .find(|class| first(class).is_some_and(|service| self.shares.owed(*class) >= service));
         owed.or_else(|| Class::ALL.into_iter().find(|&class| self.lanes[class as usize].count() > 0))
     }
 

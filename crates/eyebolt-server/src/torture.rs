@@ -2,7 +2,8 @@
 //! down each real execution outside the data folder.
 //!
 //! `EYEBOLT_TORTURE_EFFECTS` names the file and switches it on; `EYEBOLT_TORTURE_DELAY_MS=low..high` is the time a step
-//! takes, by the content. A file that begins with `FAKE corrupt` is refused, one with `FAKE flaky` fails at first.
+//! takes, by the content. A file that begins with `FAKE corrupt` is refused, one with `FAKE flaky` fails at first; one with
+//! `FAKE mp=2.5` has so many megapixels and takes 8 ms and 12 ms a megapixel, give or take a quarter.
 
 use std::{
     fs::{File, OpenOptions},
@@ -91,12 +92,21 @@ impl Fake {
     fn pause(&self, bytes: &[u8], feature: Feature) -> Duration {
         let (low, high) = self.delay;
         let seed = u64::from(crc(bytes)) + feature as u64 * 7919;
+        if let Some(megapixels) = said_megapixels(bytes) {
+            let noise = 0.75 + (seed % 1000) as f64 / 2000.0;
+            return Duration::from_secs_f64((0.008 + 0.012 * f64::from(megapixels)) * noise);
+        }
         Duration::from_millis(low + seed % (high - low + 1))
     }
 }
 
 fn crc(bytes: &[u8]) -> u32 {
     bytes.iter().fold(17, |sum: u32, byte| sum.wrapping_mul(31).wrapping_add(u32::from(*byte)))
+}
+
+fn said_megapixels(bytes: &[u8]) -> Option<f32> {
+    let said = bytes.strip_prefix(b"FAKE mp=")?.split(|byte| *byte == b' ').next()?;
+    std::str::from_utf8(said).ok()?.parse().ok().filter(|megapixels| (0.0..=1000.0).contains(megapixels))
 }
 
 fn delay() -> (u64, u64) {
@@ -116,7 +126,7 @@ fn check(bytes: &Bytes, sha256: [u8; 32], request: &AnalyzeRequest) -> Result<Ch
         format: ImageFormat::Png,
         width: 64,
         height: 64,
-        megapixels: 0.004,
+        megapixels: said_megapixels(bytes).unwrap_or(0.004),
         frames: 1,
     };
     let snapshot = |feature: &Feature| (*feature, Some("fake@1".to_owned()));

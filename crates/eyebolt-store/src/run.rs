@@ -154,8 +154,10 @@ impl Store {
             let predicted = Duration::from_micros(row.integer(3)?.unsigned_abs());
             Ok(Waiting { line, count: row.integer(2)?.unsigned_abs(), predicted })
         };
-        let rows =
-            self.database.read(move |transaction| transaction.query(LINES, &[times::micros(now).into()])).await?;
+        let rows = self
+            .database
+            .read(move |transaction| transaction.query(LINES, &[times::micros(now).into()]))
+            .await?;
         rows.iter().map(waiting).collect()
     }
 

@@ -1,5 +1,5 @@
 //! Crash tests of the real server: clients with keys on disk, servers that are killed and stopped at random and at named
-//! places, and a checker over everything that was seen. See docs/torture.md.
+//! places, and a checker over everything that was seen. See docs/torture.md. And overload: docs/overload.md.
 
 mod checker;
 mod client;
@@ -8,6 +8,7 @@ mod history;
 mod journal;
 mod nemesis;
 mod observed;
+mod overload;
 mod payload;
 mod profile;
 mod report;
@@ -41,6 +42,10 @@ async fn main() -> ExitCode {
 
 /// Runs or loads, checks, tells; whether the verdict is the wanted one.
 async fn judge(arguments: &Arguments) -> anyhow::Result<bool> {
+    if arguments.overload {
+        overload::run(arguments).await?;
+        return Ok(true);
+    }
     let (folder, schema) = match &arguments.check {
         Some(folder) => (folder, None),
         None => (&arguments.run_folder, run::run(arguments).await?),

@@ -20,6 +20,9 @@ pub(crate) struct Arguments {
     /// Checks the folder of an earlier run again, and runs nothing.
     #[arg(long, value_name = "FOLDER")]
     pub(crate) check: Option<PathBuf>,
+    /// Sends more than the server can do instead, and prints how it fared.
+    #[arg(long, conflicts_with = "check")]
+    pub(crate) overload: bool,
     /// How long faults go on. A run that has not reached its minimums goes on for as long again.
     #[arg(long, default_value_t = 90)]
     pub(crate) seconds: u64,

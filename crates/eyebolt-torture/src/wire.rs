@@ -53,16 +53,23 @@ impl Call {
     }
 
     pub(crate) fn analyze(intent: &Intent, prefer: &str) -> Self {
-        let head = "Content-Disposition: form-data; name=\"image\"; filename=\"image\"";
-        let body = format!("--{EDGE}\r\n{head}\r\n\r\n{}\r\n--{EDGE}--\r\n", intent.payload.text);
         let features = utf8_percent_encode(&intent.payload.features, NON_ALPHANUMERIC);
+        let mut call = Self::image(&intent.key, &intent.payload.text);
+        call.path = format!("/v1/analyze?features={features}");
+        call.headers.push(("prefer", prefer.to_owned()));
+        call
+    }
+
+    /// One feature of an image.
+    pub(crate) fn image(key: &str, text: &str) -> Self {
+        let head = "Content-Disposition: form-data; name=\"image\"; filename=\"image\"";
+        let body = format!("--{EDGE}\r\n{head}\r\n\r\n{text}\r\n--{EDGE}--\r\n");
         Self {
             method: Method::POST,
-            path: format!("/v1/analyze?features={features}"),
+            path: "/v1/analyze?features=objects".to_owned(),
             headers: vec![
                 ("content-type", format!("multipart/form-data; boundary={EDGE}")),
-                ("idempotency-key", format!("\"{}\"", intent.key)),
-                ("prefer", prefer.to_owned()),
+                ("idempotency-key", format!("\"{key}\"")),
             ],
             body: body.into(),
         }

@@ -6,9 +6,7 @@ use utoipa::ToSchema;
 use crate::UnknownName;
 
 /// How urgent work is. More urgent work goes first; each class keeps a share of the machine all the same.
-#[derive(
-    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, ToSchema,
-)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Class {
     /// Somebody waits for the answer.

@@ -46,7 +46,8 @@ mod tests {
     #[test]
     fn shares_leave_something_to_those_who_wait() {
         assert_eq!(AdmissionSettings::default().check(), Vec::<String>::new());
-        for (standard, batch, mistakes) in [(0.6, 0.6, 1), (-0.1, 1.5, 2), (f64::NAN, 0.1, 1), (0.9, 0.0, 0)] {
+        for (standard, batch, mistakes) in [(0.6, 0.6, 1), (-0.1, 1.5, 2), (f64::NAN, 0.1, 1), (0.9, 0.0, 0)]
+        {
             let settings = AdmissionSettings {
                 standard_share: standard,
                 batch_share: batch,

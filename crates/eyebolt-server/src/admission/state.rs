@@ -127,8 +127,12 @@ impl State {
     /// Nothing is begun any more: those who wait are told.
     pub(super) fn close(&mut self) -> Vec<oneshot::Sender<Outcome>> {
         self.open = false;
-        let callers: Vec<_> =
-            self.behind.iter().filter(|(_, behind)| matches!(behind, Behind::Caller(_))).map(|(t, _)| *t).collect();
+        let callers: Vec<_> = self
+            .behind
+            .iter()
+            .filter(|(_, behind)| matches!(behind, Behind::Caller(_)))
+            .map(|(t, _)| *t)
+            .collect();
         let told = callers.into_iter().filter_map(|ticket| {
             self.law.leave(ticket);
             match self.behind.remove(&ticket) {

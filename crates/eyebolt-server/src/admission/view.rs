@@ -91,8 +91,14 @@ impl Admission {
             .map(|(project, class, waiting)| TenantReport { project, class, waiting })
             .collect();
         projects.sort_by_key(|row| (row.class, std::cmp::Reverse(row.waiting), row.project));
-        let mut costs: Vec<_> = state.costs.all().map(|(work, model)| cost(work.as_ref(), model.learned())).collect();
-        costs.sort_by(|a, b| a.feature.map(Feature::name).cmp(&b.feature.map(Feature::name)).then_with(|| a.model.cmp(&b.model)));
+        let mut costs: Vec<_> =
+            state.costs.all().map(|(work, model)| cost(work.as_ref(), model.learned())).collect();
+        costs.sort_by(|a, b| {
+            a.feature
+                .map(Feature::name)
+                .cmp(&b.feature.map(Feature::name))
+                .then_with(|| a.model.cmp(&b.model))
+        });
         CapacityReport {
             object: "capacity".to_owned(),
             workers: self.0.workers,

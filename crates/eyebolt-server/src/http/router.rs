@@ -9,7 +9,9 @@ use eyebolt_types::ErrorCode;
 use http::{Method, StatusCode};
 use utoipa_axum::{router::OpenApiRouter, routes};
 
-use super::{App, admin, analyze, capacity, errors, health, jobs, keys, layers, limits, models, openapi, usage};
+use super::{
+    App, admin, analyze, capacity, errors, health, jobs, keys, layers, limits, models, openapi, usage,
+};
 use crate::ApiError;
 
 /// Routes with their description.

@@ -149,7 +149,11 @@ impl Jobs {
         }
     }
 
-    async fn accept(&self, arriving: Arriving, (dedup, place): (Dedup, Place)) -> Result<Submitted, ApiError> {
+    async fn accept(
+        &self,
+        arriving: Arriving,
+        (dedup, place): (Dedup, Place),
+    ) -> Result<Submitted, ApiError> {
         let room = &self.0;
         let image = room.keep_image(&arriving.caller, &arriving.submission).await?;
         let mut job = room.new_job(&arriving, (image, &dedup), &place);

@@ -142,7 +142,11 @@ async fn a_project_with_a_few_requests_is_served_beside_one_with_many() {
     let mut many = crowd(&app, 8).await;
     let mut few = app.begin(b"dog", &[(name, &value)]).await;
     let evicted = many.pop().unwrap().answer().await;
-    assert_eq!((evicted.status, evicted.code()), (503, "temporary_reduced_capacity"), "the newest makes room");
+    assert_eq!(
+        (evicted.status, evicted.code()),
+        (503, "temporary_reduced_capacity"),
+        "the newest makes room"
+    );
     app.release();
     assert_eq!(few.answer().await.status, 200);
     for mut waiter in many {

@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use eyebolt_store::{
-    Acceptance, Answer, Charging, Closing, Document, Idempotency, Lease, LeasedJob, NewImage, NewJob, NewStep,
-    StepOutcome, Store, StoreError, StoredJob,
+    Acceptance, Answer, Charging, Closing, Document, Idempotency, Lease, LeasedJob, NewImage, NewJob,
+    NewStep, StepOutcome, Store, StoreError, StoredJob,
 };
 use eyebolt_types::{
     Class, Feature, JobStatus, Mode,
