@@ -1,7 +1,7 @@
 //! The room "idempotency": what a key looks like, and what makes two requests the same.
 
 use aws_lc_rs::digest::{Context, SHA256, digest};
-use eyebolt_types::{AnalyzeRequest, ErrorCode};
+use eyebolt_types::{AnalyzeRequest, ErrorCode, request::Degrade};
 use http::{HeaderMap, HeaderName};
 
 use crate::ApiError;
@@ -98,7 +98,7 @@ pub(crate) fn fingerprint(route: &str, request: &AnalyzeRequest, sha256: &[u8; 3
 /// What a request asks of any image, by the snapshots that answer: two jobs of one operation on one image have the same
 /// results.
 pub(crate) fn operation(frozen: &AnalyzeRequest) -> [u8; 32] {
-    let asked = AnalyzeRequest { reprocess: false, ..frozen.clone() };
+    let asked = AnalyzeRequest { reprocess: false, degrade: Degrade::Never, ..frozen.clone() };
     let digest = digest(&SHA256, &serde_json::to_vec(&asked).expect("a request is plain data"));
     digest.as_ref().try_into().expect("SHA-256 has 32 bytes")
 }

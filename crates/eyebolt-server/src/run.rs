@@ -115,6 +115,7 @@ impl Runner {
             input: checked.input,
             warnings: [checked.warnings, remarks.warnings].concat(),
             dedup: Dedup::none(),
+            degraded: None,
         };
         let error = steps.iter().find_map(|(step, _)| step.error.clone());
         let status = if error.is_some() { JobStatus::Failed } else { JobStatus::Succeeded };

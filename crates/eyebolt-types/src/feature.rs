@@ -69,7 +69,9 @@ impl fmt::Display for Feature {
 }
 
 /// How closely to look: a larger input finds smaller things and costs more time. `docs/performance.md` has the price.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, ToSchema)]
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize, ToSchema,
+)]
 #[serde(rename_all = "snake_case")]
 pub enum Detail {
     /// Small input: quick, misses small things.
@@ -79,4 +81,15 @@ pub enum Detail {
     Standard,
     /// Large input: slow, finds small things.
     High,
+}
+
+impl Detail {
+    /// The least detail at which the longer side that a model sees has so many pixels.
+    pub fn of_side(side: u32) -> Self {
+        match side {
+            0..=320 => Self::Low,
+            321..=640 => Self::Standard,
+            641.. => Self::High,
+        }
+    }
 }

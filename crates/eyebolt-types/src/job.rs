@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use crate::{
-    Dedup, Feature, ImageFormat, Problem, Results,
+    Dedup, Detail, ErrorCode, Feature, ImageFormat, Problem, Results,
     id::{ImageId, JobId, StepId},
 };
 
@@ -41,8 +41,8 @@ pub struct Job {
     pub warnings: Vec<Warning>,
     /// Whether the image was seen before.
     pub dedup: Dedup,
-    /// Whether something was answered with less than what was asked.
-    pub degraded: bool,
+    /// How the image was looked at less closely than asked, and why; null: it was not.
+    pub degraded: Option<Degraded>,
     /// What it costs.
     pub usage: Usage,
     /// Why it failed.
@@ -52,6 +52,26 @@ pub struct Job {
     pub retryable_until: Option<Timestamp>,
     /// Where to go from here.
     pub links: Links,
+}
+
+/// Less than what was asked, where the request allowed it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Degraded {
+    /// The features that looked less closely.
+    pub what: Vec<Looked>,
+    /// The error that it was instead of, or the longer wait.
+    pub why: ErrorCode,
+}
+
+/// How closely one feature looked.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Looked {
+    /// Which.
+    pub feature: Feature,
+    /// As the request says.
+    pub asked: Detail,
+    /// As it was done.
+    pub used: Detail,
 }
 
 /// Where a job stands.

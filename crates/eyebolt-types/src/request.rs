@@ -6,7 +6,7 @@
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use crate::{Detail, ErrorCode, Feature, FieldError};
+use crate::{Detail, ErrorCode, Feature, FieldError, Looked};
 
 /// One image, one or more questions.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, ToSchema)]
@@ -23,6 +23,10 @@ pub struct AnalyzeRequest {
     /// Run it although the image was seen before. Only a new idempotency key starts a new run.
     #[serde(default)]
     pub reprocess: bool,
+    /// Whether the image may be looked at less closely than asked while the machine is busy. The job says so.
+    // Left out where nothing is allowed: fingerprints stay what they were.
+    #[serde(default, skip_serializing_if = "Degrade::is_never")]
+    pub degrade: Degrade,
     /// Settings of single features.
     #[serde(default)]
     pub parameters: Parameters,
@@ -39,6 +43,23 @@ pub enum QualityGate {
     Warn,
     /// Do not measure.
     Off,
+}
+
+/// Whether a busy machine may look less closely.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Degrade {
+    /// As asked, or not now.
+    #[default]
+    Never,
+    /// Sooner, with smaller inputs.
+    Allow,
+}
+
+impl Degrade {
+    fn is_never(&self) -> bool {
+        *self == Self::Never
+    }
 }
 
 /// Parameters by feature.
@@ -179,6 +200,37 @@ impl AnalyzeRequest {
         self
     }
 
+    /// How closely a feature looks; `None` where it looks at every image alike.
+    pub fn detail_of(&self, feature: Feature) -> Option<Detail> {
+        let p = &self.parameters;
+        let own = match feature {
+            Feature::Objects => p.objects.detail,
+            Feature::Faces => p.faces.input_size.map(Detail::of_side).or(p.faces.detail),
+            Feature::Text => p.text.detail,
+            Feature::Barcodes | Feature::Labels | Feature::Embedding | Feature::Quality => return None,
+        };
+        Some(own.unwrap_or(self.detail))
+    }
+
+    /// The same request with every feature at low detail, and what that changes. Nothing: it costs as little as it can.
+    #[must_use]
+    pub fn degraded(mut self) -> (Self, Vec<Looked>) {
+        let closer = |feature: &Feature| Some((*feature, self.detail_of(*feature).filter(|own| *own != Detail::Low)?));
+        let closer: Vec<_> = self.features.iter().filter_map(closer).collect();
+        for (feature, _) in &closer {
+            let p = &mut self.parameters;
+            match feature {
+                Feature::Objects => p.objects.detail = Some(Detail::Low),
+                Feature::Text => p.text.detail = Some(Detail::Low),
+                // A side overrides what is said of the detail.
+                Feature::Faces => (p.faces.detail, p.faces.input_size) = (Some(Detail::Low), None),
+                Feature::Barcodes | Feature::Labels | Feature::Embedding | Feature::Quality => {}
+            }
+        }
+        let looked = |(feature, asked)| Looked { feature, asked, used: Detail::Low };
+        (self, closer.into_iter().map(looked).collect())
+    }
+
     /// Whether the feature is asked.
     pub fn asks(&self, feature: Feature) -> bool {
         self.features.contains(&feature)
@@ -244,5 +296,37 @@ fn check_range(
             ErrorCode::InvalidParameter,
             format!("is {value}, outside {low} to {high}"),
         ));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_degraded_request_looks_at_low_detail_and_tells_what_that_changes() {
+        let mut asked = AnalyzeRequest {
+            detail: Detail::High,
+            ..AnalyzeRequest::of([Feature::Objects, Feature::Faces, Feature::Text, Feature::Labels])
+        };
+        asked.parameters.objects.detail = Some(Detail::Low);
+        asked.parameters.faces.input_size = Some(640);
+        let (less, what) = asked.clone().degraded();
+        let looked = |feature, asked| Looked { feature, asked, used: Detail::Low };
+        assert_eq!(what, [looked(Feature::Faces, Detail::Standard), looked(Feature::Text, Detail::High)]);
+        for feature in [Feature::Objects, Feature::Faces, Feature::Text] {
+            assert_eq!(less.detail_of(feature), Some(Detail::Low));
+        }
+        assert_eq!(less.detail_of(Feature::Labels), None);
+        assert_eq!(less.clone().degraded(), (less, Vec::new()), "there is no less than that");
+    }
+
+    #[test]
+    fn what_is_not_said_of_degrading_leaves_requests_as_they_were() {
+        let plain = AnalyzeRequest::of([Feature::Objects]);
+        assert!(!serde_json::to_string(&plain).unwrap().contains("degrade"));
+        let allowed = AnalyzeRequest { degrade: Degrade::Allow, ..plain };
+        let read: AnalyzeRequest = serde_json::from_str(&serde_json::to_string(&allowed).unwrap()).unwrap();
+        assert_eq!(read, allowed);
     }
 }

@@ -1,10 +1,31 @@
 use std::{collections::HashMap, time::Duration};
 
 use eyebolt_admission::CostModel;
-use eyebolt_types::Feature;
+use eyebolt_types::{AnalyzeRequest, Detail, Feature};
 
-/// What takes time: a feature of a model, or (none) everything beside: reading, decoding, commits.
-pub(super) type Work = Option<(Feature, Option<String>)>;
+/// A feature of a model at a detail: what takes the same time for the same megapixels.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(crate) struct Look {
+    /// What is asked.
+    pub(crate) feature: Feature,
+    /// The snapshot that answers.
+    pub(crate) model: Option<String>,
+    /// How closely; none: always alike.
+    pub(crate) detail: Option<Detail>,
+}
+
+/// The looks that a request takes. `snapshots`: what answers.
+pub(crate) fn looks(request: &AnalyzeRequest, snapshots: &[(Feature, Option<String>)]) -> Vec<Look> {
+    let look = |(feature, model): &(Feature, Option<String>)| Look {
+        feature: *feature,
+        model: model.clone(),
+        detail: request.detail_of(*feature),
+    };
+    snapshots.iter().map(look).collect()
+}
+
+/// What takes time: a look, or (none) everything beside: reading, decoding, commits.
+pub(super) type Work = Option<Look>;
 
 /// What is thought of work that was never seen, seconds and seconds a megapixel: about a second core of 2020 for one model.
 const FIRST: (f64, f64) = (0.03, 0.01);
@@ -18,8 +39,8 @@ pub(super) struct Costs(HashMap<Work, CostModel>);
 
 impl Costs {
     /// Seconds of a worker.
-    pub(super) fn predict(&self, steps: &[(Feature, Option<String>)], megapixels: f64) -> f64 {
-        let steps = steps.iter().map(|step| self.one(&Some(step.clone()), megapixels));
+    pub(super) fn predict(&self, looks: Vec<Look>, megapixels: f64) -> f64 {
+        let steps = looks.into_iter().map(|look| self.one(&Some(look), megapixels));
         steps.sum::<f64>() + self.one(&None, megapixels)
     }
 

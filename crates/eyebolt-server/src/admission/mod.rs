@@ -17,14 +17,14 @@ use std::{
 
 use eyebolt_admission::{Ask, Capacity, CapacitySettings, Refusal, Ticket};
 use eyebolt_store::{Line, Waiting as Counted};
-use eyebolt_types::{Class, Feature, id::ProjectId};
+use eyebolt_types::{Class, id::ProjectId};
 use tokio::{
     sync::{Notify, oneshot},
     time::Instant,
 };
 
+pub(crate) use self::cost::{Look, looks};
 use self::{
-    cost::Work,
     state::{State, Todo},
 };
 pub use self::{
@@ -114,21 +114,26 @@ impl Admission {
     }
 
     /// Predicted seconds of a worker.
-    pub(crate) fn predict(&self, steps: &[(Feature, Option<String>)], megapixels: f64) -> f64 {
-        self.state().costs.predict(steps, megapixels)
+    pub(crate) fn predict(&self, looks: Vec<Look>, megapixels: f64) -> f64 {
+        self.state().costs.predict(looks, megapixels)
+    }
+
+    /// How long a request of this urgency would wait that comes now: predicted.
+    pub(crate) fn wait(&self, class: Class) -> Duration {
+        let wait = self.state().law.work(class) / self.0.workers.max(1) as f64;
+        Duration::try_from_secs_f64(wait).unwrap_or(Duration::MAX)
     }
 
     /// Work was done: how long each step took, and everything together.
     pub(crate) fn learn(
         &self,
-        steps: impl IntoIterator<Item = (Feature, Option<String>, Duration)>,
+        steps: impl IntoIterator<Item = (Look, Duration)>,
         megapixels: f64,
         took: Duration,
     ) {
         let (mut state, mut rest) = (self.state(), took);
-        for (feature, model, took) in steps {
-            let work: Work = Some((feature, model));
-            state.costs.learn(work, megapixels, took);
+        for (look, took) in steps {
+            state.costs.learn(Some(look), megapixels, took);
             rest = rest.saturating_sub(took);
         }
         state.costs.learn(None, megapixels, rest);

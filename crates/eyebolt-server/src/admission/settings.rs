@@ -1,5 +1,8 @@
 //! Section `admission` of the settings.
 
+use std::time::Duration;
+
+use jiff::fmt::serde::unsigned_duration::friendly::compact::required as friendly;
 use serde::{Deserialize, Serialize};
 
 /// How the machine is shared while there is more to do than it can.
@@ -13,11 +16,14 @@ pub struct AdmissionSettings {
     /// Whether a request with an idempotency key that finds the machine full becomes a job (`202`) instead of being
     /// refused.
     pub answer_later: bool,
+    /// Requests that allow it are looked at less closely as soon as one that comes would wait for so long.
+    #[serde(with = "friendly")]
+    pub degrade_after: Duration,
 }
 
 impl Default for AdmissionSettings {
     fn default() -> Self {
-        Self { standard_share: 0.2, batch_share: 0.1, answer_later: true }
+        Self { standard_share: 0.2, batch_share: 0.1, answer_later: true, degrade_after: Duration::from_millis(250) }
     }
 }
 

@@ -1,10 +1,10 @@
 //! What the room shows of itself.
 
-use eyebolt_types::{Class, Feature, id::ProjectId};
+use eyebolt_types::{Class, Detail, Feature, id::ProjectId};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::Admission;
+use super::{Admission, Look};
 
 /// How busy the machine is, and what the capacity law makes of it.
 #[derive(Debug, Serialize, Deserialize, ToSchema)]
@@ -64,6 +64,8 @@ pub struct CostReport {
     pub feature: Option<Feature>,
     /// The snapshot that answers.
     pub model: Option<String>,
+    /// How closely it looks, where that can be chosen.
+    pub detail: Option<Detail>,
     /// Milliseconds.
     pub base_ms: f64,
     /// Milliseconds.
@@ -94,10 +96,8 @@ impl Admission {
         let mut costs: Vec<_> =
             state.costs.all().map(|(work, model)| cost(work.as_ref(), model.learned())).collect();
         costs.sort_by(|a, b| {
-            a.feature
-                .map(Feature::name)
-                .cmp(&b.feature.map(Feature::name))
-                .then_with(|| a.model.cmp(&b.model))
+            let name = |row: &CostReport| (row.feature.map(Feature::name), row.model.clone(), row.detail);
+            name(a).cmp(&name(b))
         });
         CapacityReport {
             object: "capacity".to_owned(),
@@ -119,10 +119,11 @@ impl Admission {
     }
 }
 
-fn cost(work: Option<&(Feature, Option<String>)>, (base, slope, correction): (f64, f64, f64)) -> CostReport {
+fn cost(work: Option<&Look>, (base, slope, correction): (f64, f64, f64)) -> CostReport {
     CostReport {
-        feature: work.map(|(feature, _)| *feature),
-        model: work.and_then(|(_, model)| model.clone()),
+        feature: work.map(|look| look.feature),
+        model: work.and_then(|look| look.model.clone()),
+        detail: work.and_then(|look| look.detail),
         base_ms: rounded(base * 1e3),
         ms_per_megapixel: rounded(slope * 1e3),
         correction: rounded(correction),

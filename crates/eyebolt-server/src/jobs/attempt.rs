@@ -21,7 +21,7 @@ use super::{
 };
 use crate::{
     ApiError, BodyMemory,
-    admission::Permit,
+    admission::{Look, Permit},
     analysis::{Attempt, Remarks, StepEnd},
     chance,
 };
@@ -108,10 +108,13 @@ impl Room {
     /// How long it took says how long others will.
     fn learn(&self, job: &StoredJob, found: &Found, took: Duration) -> Result<(), ApiError> {
         let Intake { input, .. } = document::read(&job.input)?;
+        let request: AnalyzeRequest = document::read(&job.request)?;
         let ends = found.ends.iter().chain(&found.committed).filter(|end| end.result.is_ok());
         let steps = ends.map(|end| {
             let took = end.finished_at.duration_since(end.started_at);
-            (end.feature, end.model.clone(), Duration::try_from(took).unwrap_or_default())
+            let look =
+                Look { feature: end.feature, model: end.model.clone(), detail: request.detail_of(end.feature) };
+            (look, Duration::try_from(took).unwrap_or_default())
         });
         self.admission.learn(steps, input.megapixels.into(), took);
         Ok(())

@@ -2,7 +2,7 @@
 
 use eyebolt_store::{Charging, NewStep, StoredJob, StoredStep};
 use eyebolt_types::{
-    Dedup, DedupStatus, ErrorCode, Input, Job, JobStatus, Links, Mode, Problem, Results, Step, StepStatus,
+    Dedup, DedupStatus, Degraded, ErrorCode, Input, Job, JobStatus, Links, Mode, Problem, Results, Step, StepStatus,
     Usage, Warning,
     id::{JobId, StepId},
 };
@@ -21,6 +21,9 @@ pub(crate) struct Intake {
     pub(crate) input: Input,
     /// What was taken all the same.
     pub(crate) warnings: Vec<Warning>,
+    /// Where less is done than was asked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) degraded: Option<Degraded>,
 }
 
 /// A job before its steps and its end.
@@ -33,6 +36,7 @@ pub(crate) struct Outline {
     pub(crate) input: Input,
     pub(crate) warnings: Vec<Warning>,
     pub(crate) dedup: Dedup,
+    pub(crate) degraded: Option<Degraded>,
 }
 
 /// Where a job stands, beside its steps.
@@ -60,6 +64,7 @@ impl Outline {
             input: Input { image_id: job.image, ..intake.input },
             warnings: intake.warnings,
             dedup: read(&job.dedup)?,
+            degraded: intake.degraded,
         })
     }
 
@@ -89,7 +94,7 @@ impl Outline {
             results,
             warnings: self.warnings,
             dedup: self.dedup,
-            degraded: false,
+            degraded: self.degraded,
             usage: Usage { units },
             error: state.error,
             retryable_until: state.retryable_until,

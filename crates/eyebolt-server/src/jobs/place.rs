@@ -4,13 +4,13 @@ use std::time::Duration;
 
 use eyebolt_admission::Refusal;
 use eyebolt_store::{Line, Principal};
-use eyebolt_types::{Class, Dedup, DedupStatus, Job, id::JobId};
+use eyebolt_types::{Class, Dedup, DedupStatus, Degraded, ErrorCode, Job, id::JobId, request::Degrade};
 use tokio::time::{Instant, timeout_at};
 
 use super::{Jobs, Room, submit::Arriving};
 use crate::{
     ApiError,
-    admission::{Outcome, Permit, Waiting, Wanted},
+    admission::{Outcome, Permit, Waiting, Wanted, looks},
     idempotency::IdempotencyKey,
 };
 
@@ -90,22 +90,26 @@ impl Jobs {
         Err(room.admission.turn_away(wanted).into())
     }
 
-    /// Finds a place for a request; one that somebody waits for may wait here for its turn.
-    pub(super) async fn find_place(&self, arriving: &Arriving) -> Result<(Dedup, Place), ApiError> {
+    /// Finds a place for a request; one that somebody waits for may wait here for its turn. Less may be done for it than it
+    /// asks, where it allows that.
+    pub(super) async fn find_place(&self, arriving: &mut Arriving) -> Result<(Dedup, Place), ApiError> {
         let room = &self.0;
-        let Arriving { caller, submission, frozen, .. } = arriving;
+        let Arriving { caller, submission, frozen, .. } = &*arriving;
         let seen = room.seen((caller, JobId::new()), submission.sha256, frozen).await?;
         let (dedup, reused) = room.reusable(caller, seen).await?;
         if let Some(earlier) = reused {
             return Ok((dedup, Place::Answered(Box::new(earlier))));
         }
-        let (checked, urgency) = (&arriving.checked, arriving.ask.urgency);
+        let urgency = arriving.ask.urgency;
+        if room.admission.wait(urgency.class()) >= room.rules.admission.degrade_after {
+            arriving.degrade();
+        }
         let wanted = Wanted {
-            project: caller.project,
+            project: arriving.caller.project,
             caller: urgency.caller,
             class: urgency.class(),
             promised: urgency.until.is_none(),
-            service: room.admission.predict(&checked.snapshots, checked.input.megapixels.into()),
+            service: room.predict(arriving),
         };
         let place = match urgency.until {
             None => room.promised(wanted)?,
@@ -117,7 +121,27 @@ impl Jobs {
     }
 }
 
+impl Arriving {
+    /// Looks less closely, where the request allows it and does not do so anyway.
+    fn degrade(&mut self) {
+        if self.frozen.degrade == Degrade::Never {
+            return;
+        }
+        let (less, what) = self.frozen.clone().degraded();
+        if !what.is_empty() {
+            self.frozen = less;
+            self.degraded = Some(Degraded { what, why: ErrorCode::TemporaryReducedCapacity });
+        }
+    }
+}
+
 impl Room {
+    /// Seconds that a request will hold a worker.
+    pub(super) fn predict(&self, arriving: &Arriving) -> f64 {
+        let Arriving { checked, frozen, .. } = arriving;
+        self.admission.predict(looks(frozen, &checked.snapshots), checked.input.megapixels.into())
+    }
+
     /// Waits for a worker as long as the caller does; then it is a job like any other.
     async fn turn(&self, wanted: Wanted, (until, keyed): (Instant, bool)) -> Result<Place, ApiError> {
         let refusal = match self.admission.enter(wanted) {

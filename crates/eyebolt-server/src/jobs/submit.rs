@@ -8,7 +8,7 @@ use eyebolt_store::{
     image_blob,
 };
 use eyebolt_types::{
-    AnalyzeRequest, Dedup, DedupStatus, ErrorCode, JobStatus, Policy,
+    AnalyzeRequest, Dedup, DedupStatus, Degraded, ErrorCode, JobStatus, Policy,
     id::{ImageId, JobId, StepId},
 };
 use jiff::Timestamp;
@@ -48,8 +48,10 @@ pub(super) struct Arriving {
     pub(super) caller: Principal,
     pub(super) submission: Submission,
     pub(super) checked: Checked,
-    /// What is asked, with its snapshots.
+    /// What is to be done, with its snapshots.
     pub(super) frozen: AnalyzeRequest,
+    /// How that is less than what was asked.
+    pub(super) degraded: Option<Degraded>,
     pub(super) ask: Ask,
     pub(super) idempotency: Option<Idempotency>,
     taken: Taken,
@@ -110,17 +112,26 @@ impl Jobs {
         let taken = room.take(caller, (&submission, &checked))?;
         let frozen = submission.request.clone().with_models(&checked.snapshots);
         let caller = caller.clone();
-        let arriving =
-            Arriving { caller, submission, checked, frozen, ask, idempotency, taken, _arrival: arrival };
+        let mut arriving = Arriving {
+            caller,
+            submission,
+            checked,
+            frozen,
+            degraded: None,
+            ask,
+            idempotency,
+            taken,
+            _arrival: arrival,
+        };
         let jobs = self.clone();
         if arriving.idempotency.is_none() {
             // Whoever hangs up while it waits has gone.
-            let found = self.find_place(&arriving).await?;
+            let found = self.find_place(&mut arriving).await?;
             return self.to_its_end(async move { jobs.accept(arriving, found).await }).await;
         }
         // It keeps its place although its caller hangs up: the retry finds it further on.
         let accepting = async move {
-            let found = jobs.find_place(&arriving).await?;
+            let found = jobs.find_place(&mut arriving).await?;
             jobs.accept(arriving, found).await
         };
         self.to_its_end(accepting).await
@@ -211,8 +222,12 @@ impl Room {
     fn new_job(&self, arriving: &Arriving, (image, dedup): (NewImage, &Dedup), place: &Place) -> NewJob {
         let Arriving { caller, checked, frozen, ask, idempotency, .. } = arriving;
         let leased = !matches!(place, Place::Later(..));
-        let intake = Intake { input: checked.input.clone(), warnings: checked.warnings.clone() };
-        let predicted = self.admission.predict(&checked.snapshots, checked.input.megapixels.into());
+        let intake = Intake {
+            input: checked.input.clone(),
+            warnings: checked.warnings.clone(),
+            degraded: arriving.degraded.clone(),
+        };
+        let predicted = self.predict(arriving);
         NewJob {
             id: JobId::new(),
             project: caller.project,

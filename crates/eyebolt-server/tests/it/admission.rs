@@ -1,7 +1,7 @@
 //! Who gets a worker, who waits for one, and who is turned away.
 
 use eyebolt_server::{access::AccessSettings, admission::AdmissionSettings};
-use eyebolt_types::Mode;
+use eyebolt_types::{Detail, Feature, Mode};
 use serde_json::{Value, json};
 
 use crate::{
@@ -152,6 +152,40 @@ async fn a_project_with_a_few_requests_is_served_beside_one_with_many() {
     for mut waiter in many {
         assert_eq!(waiter.answer().await.status, 200);
     }
+}
+
+#[tokio::test]
+async fn a_busy_machine_looks_less_closely_where_it_is_allowed_and_says_so() {
+    let mut app = busy(one_worker()).await;
+    let ask = "POST /v1/analyze?features=objects,faces,barcodes&degrade=allow&faces.input_size=500";
+    let crowd = crowd(&app, 4).await;
+    let mut wire = app.open().await;
+    wire.send(&request(ask, &[FORM, key("k")], &image(b"dog"))).await;
+    until_waiting(&app, 5).await;
+    let as_asked = app.begin(b"cow", &[key("l")]).await;
+    until_waiting(&app, 6).await;
+    app.release();
+    let answer = wire.answer().await;
+    let standard = |feature| json!({"feature": feature, "asked": "standard", "used": "low"});
+    let told = json!({"what": [standard("objects"), standard("faces")], "why": "temporary_reduced_capacity"});
+    assert_eq!((answer.status, &answer.json()["degraded"]), (200, &told));
+    let again = app.ask(ask, &[FORM, key("k")], &image(b"dog")).await;
+    assert_eq!((again.header("idempotent-replayed"), again.body), (Some("true"), answer.body));
+    let mut as_asked = as_asked;
+    assert_eq!(as_asked.answer().await.json()["degraded"], json!(null));
+    let quiet = app.ask(ask, &[FORM, key("m")], &image(b"fox")).await;
+    assert_eq!(quiet.json()["degraded"], json!(null), "an idle machine does what is asked");
+
+    let mut done = Vec::new();
+    while let Ok(request) = app.done.try_recv() {
+        let looked = [Feature::Objects, Feature::Faces].map(|feature| request.detail_of(feature));
+        done.push((looked.map(|detail| detail.unwrap()), request.parameters.faces.input_size));
+    }
+    let (low, standard) = (Detail::Low, Detail::Standard);
+    assert_eq!(done.len(), 8);
+    assert_eq!(done.iter().filter(|one| **one == ([low, low], None)).count(), 1);
+    assert_eq!(done[7], ([standard, standard], Some(500)));
+    drop(crowd);
 }
 
 #[tokio::test]

@@ -118,6 +118,8 @@ pub(crate) struct TestApp {
     /// One item when an analysis begins (true), and one when it ends or is dropped (false).
     pub(crate) running: mpsc::UnboundedReceiver<bool>,
     pub(crate) seen: mpsc::UnboundedReceiver<Looked>,
+    /// What each analysis was told to do.
+    pub(crate) done: mpsc::UnboundedReceiver<AnalyzeRequest>,
     release: Arc<Notify>,
     broken: Arc<AtomicBool>,
     stop: Option<oneshot::Sender<()>>,
@@ -207,6 +209,7 @@ impl TestApp {
     pub(crate) async fn set_up(setup: Setup) -> Self {
         let (began, running) = mpsc::unbounded_channel();
         let (looked, seen) = mpsc::unbounded_channel();
+        let (does, done) = mpsc::unbounded_channel();
         let (release, broken) = (Arc::new(Notify::new()), Arc::new(AtomicBool::new(true)));
         let clock = setup.clock.unwrap_or_else(TestClock::new);
         let folder = setup.folder.unwrap_or_else(|| tempfile::tempdir().expect("a folder"));
@@ -214,7 +217,7 @@ impl TestApp {
             place(&folder, (&setup.access, setup.schema.as_deref()), &clock).await;
         let snapshot = setup.snapshot;
         let script =
-            Script { began, gate: Arc::clone(&release), broken: Arc::clone(&broken), clock: clock.clock() };
+            Script { began, does, gate: Arc::clone(&release), broken: Arc::clone(&broken), clock: clock.clock() };
         let analyzer = Analyzer::new(
             move |bytes: Bytes, sha256, request, declared| {
                 let checked = check(&bytes, (sha256, snapshot), &request);
@@ -253,6 +256,7 @@ impl TestApp {
             schema: setup.schema,
             running,
             seen,
+            done,
             release,
             broken,
             stop: Some(stop),
@@ -376,6 +380,7 @@ pub(crate) fn capabilities() -> Capabilities {
 #[derive(Clone)]
 struct Script {
     began: mpsc::UnboundedSender<bool>,
+    does: mpsc::UnboundedSender<AnalyzeRequest>,
     gate: Arc<Notify>,
     broken: Arc<AtomicBool>,
     clock: Clock,
@@ -386,6 +391,7 @@ impl Script {
         _ = self.began.send(true);
         let _running = Running(self.began.clone());
         let Attempt { bytes, request, ended, .. } = attempt;
+        _ = self.does.send(request.clone());
         let broken = self.broken.load(Ordering::SeqCst);
         match bytes.get(..4) {
             Some(b"wait") => self.gate.notified().await,
