@@ -28,7 +28,9 @@ pub use error::ErrorCode;
 pub use feature::{Detail, Feature};
 pub use geometry::{BoundingBox, Point, Polygon};
 pub use image::{ImageFormat, ImageLimits, Orientation};
-pub use job::{Degraded, Input, Job, JobStatus, Links, Looked, Mode, Step, StepStatus, UnknownName, Usage, Warning};
+pub use job::{
+    Degraded, Input, Job, JobStatus, Links, Looked, Mode, Step, StepStatus, UnknownName, Usage, Warning,
+};
 pub use manifest::{ModelId, ModelManifest};
 pub use problem::{FieldError, Problem};
 pub use quota::{LimitOverrides, Limits, MAX_LIMIT, Policy};

@@ -215,7 +215,8 @@ impl AnalyzeRequest {
     /// The same request with every feature at low detail, and what that changes. Nothing: it costs as little as it can.
     #[must_use]
     pub fn degraded(mut self) -> (Self, Vec<Looked>) {
-        let closer = |feature: &Feature| Some((*feature, self.detail_of(*feature).filter(|own| *own != Detail::Low)?));
+        let closer =
+            |feature: &Feature| Some((*feature, self.detail_of(*feature).filter(|own| *own != Detail::Low)?));
         let closer: Vec<_> = self.features.iter().filter_map(closer).collect();
         for (feature, _) in &closer {
             let p = &mut self.parameters;

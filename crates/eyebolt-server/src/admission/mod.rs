@@ -24,9 +24,7 @@ use tokio::{
 };
 
 pub(crate) use self::cost::{Look, looks};
-use self::{
-    state::{State, Todo},
-};
+use self::state::{State, Todo};
 pub use self::{
     settings::AdmissionSettings,
     view::{CapacityReport, ClassReport, CostReport, TenantReport},

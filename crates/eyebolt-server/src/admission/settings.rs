@@ -23,7 +23,12 @@ pub struct AdmissionSettings {
 
 impl Default for AdmissionSettings {
     fn default() -> Self {
-        Self { standard_share: 0.2, batch_share: 0.1, answer_later: true, degrade_after: Duration::from_millis(250) }
+        Self {
+            standard_share: 0.2,
+            batch_share: 0.1,
+            answer_later: true,
+            degrade_after: Duration::from_millis(250),
+        }
     }
 }
 

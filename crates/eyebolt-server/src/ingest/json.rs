@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use base64::{DecodeError, Engine, engine::general_purpose::STANDARD};
 use eyebolt_types::{
     AnalyzeRequest, Detail, Feature,
-    request::{Parameters, QualityGate},
+    request::{Degrade, Parameters, QualityGate},
 };
 use serde::Deserialize;
 use utoipa::ToSchema;
@@ -29,6 +29,8 @@ pub(crate) struct Document<'a> {
     quality_gate: Option<QualityGate>,
     /// Run it although the image was seen before.
     reprocess: Option<bool>,
+    /// Whether the image may be looked at less closely than asked while the machine is busy. The job says so.
+    degrade: Option<Degrade>,
     /// Settings of single features.
     parameters: Option<Parameters>,
 }
@@ -39,6 +41,7 @@ impl Document<'_> {
             || self.detail.is_some()
             || self.quality_gate.is_some()
             || self.reprocess.is_some()
+            || self.degrade.is_some()
             || self.parameters.is_some();
         if !said {
             return Settings::Unsaid;
@@ -48,6 +51,7 @@ impl Document<'_> {
             detail: self.detail.unwrap_or_default(),
             quality_gate: self.quality_gate.unwrap_or_default(),
             reprocess: self.reprocess.unwrap_or_default(),
+            degrade: self.degrade.unwrap_or_default(),
             parameters: self.parameters.take().unwrap_or_default(),
         };
         Settings::Document(Box::new(request), "the JSON body")

@@ -112,8 +112,11 @@ impl Room {
         let ends = found.ends.iter().chain(&found.committed).filter(|end| end.result.is_ok());
         let steps = ends.map(|end| {
             let took = end.finished_at.duration_since(end.started_at);
-            let look =
-                Look { feature: end.feature, model: end.model.clone(), detail: request.detail_of(end.feature) };
+            let look = Look {
+                feature: end.feature,
+                model: end.model.clone(),
+                detail: request.detail_of(end.feature),
+            };
             (look, Duration::try_from(took).unwrap_or_default())
         });
         self.admission.learn(steps, input.megapixels.into(), took);

@@ -2,8 +2,8 @@
 
 use eyebolt_store::{Charging, NewStep, StoredJob, StoredStep};
 use eyebolt_types::{
-    Dedup, DedupStatus, Degraded, ErrorCode, Input, Job, JobStatus, Links, Mode, Problem, Results, Step, StepStatus,
-    Usage, Warning,
+    Dedup, DedupStatus, Degraded, ErrorCode, Input, Job, JobStatus, Links, Mode, Problem, Results, Step,
+    StepStatus, Usage, Warning,
     id::{JobId, StepId},
 };
 use jiff::Timestamp;

@@ -216,8 +216,13 @@ impl TestApp {
         let (place, lock, project, key) =
             place(&folder, (&setup.access, setup.schema.as_deref()), &clock).await;
         let snapshot = setup.snapshot;
-        let script =
-            Script { began, does, gate: Arc::clone(&release), broken: Arc::clone(&broken), clock: clock.clock() };
+        let script = Script {
+            began,
+            does,
+            gate: Arc::clone(&release),
+            broken: Arc::clone(&broken),
+            clock: clock.clock(),
+        };
         let analyzer = Analyzer::new(
             move |bytes: Bytes, sha256, request, declared| {
                 let checked = check(&bytes, (sha256, snapshot), &request);
