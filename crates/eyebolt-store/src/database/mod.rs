@@ -3,6 +3,7 @@
 //! Statements keep to the SQL that both have. `$n` stands for the n-th parameter; times are microseconds given by the
 //! caller, ids are text, truth values are 0 and 1, and no statement looks into JSON.
 
+mod checkpoints;
 mod encryption;
 mod postgres;
 mod rounds;
