@@ -5,6 +5,7 @@
 
 mod checkpoints;
 mod encryption;
+mod merged;
 mod postgres;
 mod rounds;
 mod signals;
@@ -15,9 +16,10 @@ use std::sync::Arc;
 
 use tokio::sync::watch;
 
-pub(crate) use self::rounds::{Round, Rounds, drive};
+pub(crate) use self::rounds::{Pace, Round, Rounds, drive};
 use self::{
     postgres::{Postgres, Role},
+    rounds::Look,
     signals::Signals,
     writer::{Queue, Writers},
 };
@@ -241,6 +243,11 @@ impl Database {
         work: impl Fn(&mut dyn Transaction) -> Result<T, StoreError> + Send + 'static,
     ) -> Result<T, StoreError> {
         self.readers.run(work).await
+    }
+
+    /// Runs statements that only read and need no answer of each other. Those of all callers share a round trip to a server.
+    pub(crate) async fn look(&self, statements: Vec<Statement>) -> Result<Vec<Vec<Row>>, StoreError> {
+        self.readers.run_rounds(Look(statements)).await
     }
 
     /// Ends with the reason when the database can't be trusted any more: a commit or an fsync failed.
