@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use eyebolt_admission::Refusal;
 use eyebolt_store::{Line, Principal};
-use eyebolt_types::{Class, Dedup, DedupStatus, Job, id::JobId};
+use eyebolt_types::{Class, Dedup, DedupStatus, Job};
 use tokio::time::{Instant, timeout_at};
 
 use super::{Jobs, Room, submit::Arriving};
@@ -93,8 +93,8 @@ impl Jobs {
     /// Finds a place for a request; one that somebody waits for may wait here for its turn.
     pub(super) async fn find_place(&self, arriving: &Arriving) -> Result<(Dedup, Place), ApiError> {
         let room = &self.0;
-        let Arriving { caller, submission, frozen, .. } = arriving;
-        let seen = room.seen((caller, JobId::new()), submission.sha256, frozen).await?;
+        let caller = &arriving.caller;
+        let seen = room.seen(arriving).await?;
         let (dedup, reused) = room.reusable(caller, seen).await?;
         if let Some(earlier) = reused {
             return Ok((dedup, Place::Answered(Box::new(earlier))));

@@ -4,8 +4,8 @@ use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use eyebolt_store::{
-    Acceptance, Idempotency, LeasedJob, Line, NewImage, NewJob, NewStep, Principal, StoreError, StoredJob,
-    image_blob,
+    Acceptance, Idempotency, LeasedJob, Line, NewImage, NewJob, NewStep, Principal, Seen, StoreError,
+    StoredJob, image_blob,
 };
 use eyebolt_types::{
     AnalyzeRequest, Dedup, DedupStatus, ErrorCode, JobStatus, Policy,
@@ -52,14 +52,16 @@ pub(super) struct Arriving {
     pub(super) frozen: AnalyzeRequest,
     pub(super) ask: Ask,
     pub(super) idempotency: Option<Idempotency>,
+    /// The job that had the same file, or that there is none; `None`: nobody has looked.
+    pub(super) looked: Option<Option<Seen>>,
     taken: Taken,
     _arrival: Option<Arrival>,
 }
 
 /// What is known of a key.
 enum Arrived {
-    /// Nothing: it is new.
-    First(Arrival),
+    /// Nothing: it is new. What is known of the file, where that was asked too.
+    First(Arrival, Option<Option<Seen>>),
     /// What it stands for.
     Known(Submitted),
 }
@@ -99,10 +101,10 @@ impl Jobs {
             key_hash: key.hash(),
             fingerprint: idempotency::fingerprint(ask.route, &submission.request, &submission.sha256),
         });
-        let arrival = match &idempotency {
-            None => None,
-            Some(idempotency) => match self.arrive(caller, idempotency, ask.urgency).await? {
-                Arrived::First(arrival) => Some(arrival),
+        let (arrival, looked) = match &idempotency {
+            None => (None, None),
+            Some(idempotency) => match self.arrive(caller, idempotency, (&submission, ask.urgency)).await? {
+                Arrived::First(arrival, looked) => (Some(arrival), looked),
                 Arrived::Known(submitted) => return Ok(submitted),
             },
         };
@@ -110,8 +112,17 @@ impl Jobs {
         let taken = room.take(caller, (&submission, &checked))?;
         let frozen = submission.request.clone().with_models(&checked.snapshots);
         let caller = caller.clone();
-        let arriving =
-            Arriving { caller, submission, checked, frozen, ask, idempotency, taken, _arrival: arrival };
+        let arriving = Arriving {
+            caller,
+            submission,
+            checked,
+            frozen,
+            ask,
+            idempotency,
+            looked,
+            taken,
+            _arrival: arrival,
+        };
         let jobs = self.clone();
         if arriving.idempotency.is_none() {
             // Whoever hangs up while it waits has gone.
@@ -131,17 +142,19 @@ impl Jobs {
         &self,
         caller: &Principal,
         idempotency: &Idempotency,
-        urgency: Urgency,
+        (submission, urgency): (&Submission, Urgency),
     ) -> Result<Arrived, ApiError> {
         let (room, whose) = (&self.0, (caller.project, caller.mode));
         loop {
-            let hash = idempotency.key_hash.clone();
-            if let Some(known) = room.tools.store.idempotency_record(whose, hash, room.now()).await? {
+            let (hash, sought) = (idempotency.key_hash.clone(), room.first_sought(caller, submission));
+            let looked = sought.is_some();
+            let (known, seen) = room.tools.store.first_look(whose, hash, (sought, room.now())).await?;
+            if let Some(known) = known {
                 return Ok(Arrived::Known(self.known(caller, known, idempotency).await?));
             }
             let key = (caller.project, caller.mode, idempotency.key_hash.clone());
             match room.arrivals.begin(key) {
-                Ok(arrival) => return Ok(Arrived::First(arrival)),
+                Ok(arrival) => return Ok(Arrived::First(arrival, looked.then_some(seen))),
                 Err(first) => {
                     timeout(urgency.left(), first.over()).await.map_err(|_| still_waits())?;
                 }
