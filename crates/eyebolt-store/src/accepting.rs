@@ -8,7 +8,7 @@ use jiff::Timestamp;
 
 use crate::{
     Acceptance, ContentKey, Idempotency, NewJob, NewStep, StoreError, content,
-    database::{Round, Rounds, Row, Statement},
+    database::{Pace, Round, Rounds, Row, Statement},
     ledger, record, times,
 };
 
@@ -26,6 +26,8 @@ enum Asked {
     Key,
     /// Every row of the job.
     Rows,
+    /// The key, and then every row.
+    All,
     /// What the key stands for.
     Known,
 }
@@ -36,7 +38,7 @@ const JOB: &str = "INSERT INTO jobs (id, project_id, mode, key_id, request_id, s
                    not_before, deadline_at, created_at, lease_owner, lease_until, lease_token, started_at, class, predicted_us) \
                    VALUES ($1, $2, $3, $4, $5, $6, $7, $8, \
                    (SELECT id FROM images WHERE project_id = $2 AND mode = $3 AND sha256 = $9), \
-                   $10, $11, $12, $13, $14, $15, $16, $17, $18, $19) RETURNING image_id";
+                   $10, $11, $12, $13, $14, $15, $16, $17, $18, $19) RETURNING id, image_id";
 const STEP: &str =
     "INSERT INTO steps (job_id, position, id, feature, model, status) VALUES ($1, $2, $3, $4, $5, $6)";
 
@@ -66,7 +68,7 @@ impl Accepting {
             let key = ContentKey { project: job.project, mode: job.mode, operation, job: job.id };
             rows.push(content::remember_bytes(&key, &job.image.sha256, now));
         }
-        rows.push(ledger::reserve((job.id, job.steps.len() as u64), now));
+        rows.push(ledger::reserve_new(job, now));
         rows
     }
 }
@@ -74,20 +76,24 @@ impl Accepting {
 impl Rounds for Accepting {
     type Done = Acceptance;
 
-    fn begin(&mut self) -> Vec<Statement> {
+    fn begin(&mut self, pace: Pace) -> Vec<Statement> {
         let Some(idempotency) = &self.job.idempotency else { return self.rows() };
-        let reserve = self.reserve(idempotency);
+        let mut statements = vec![self.reserve(idempotency)];
         self.asked = Asked::Key;
-        vec![reserve]
+        // Keys that were used are found before anything is accepted; what meets one here is a race.
+        if pace == Pace::AtOnce {
+            statements.extend(self.rows());
+            self.asked = Asked::All;
+        }
+        statements
     }
 
     fn next(&mut self, answers: Vec<Vec<Row>>) -> Result<Round<Acceptance>, StoreError> {
         let taken = answers.last().is_some_and(|rows| !rows.is_empty());
         match (self.asked, &self.job.idempotency) {
-            (Asked::Rows, _) => {
-                let image = answers.get(1).and_then(|rows| rows.first()).ok_or(StoreError::Conflict)?;
-                Ok(Round::Done(Acceptance::Accepted(image.parsed(0)?)))
-            }
+            (Asked::Rows, _) => accepted(&answers),
+            (Asked::All, _) if answers.first().is_none_or(Vec::is_empty) => Ok(Round::Slower),
+            (Asked::All, _) => accepted(&answers[1..]),
             (Asked::Key, None) => Ok(Round::Ask(self.rows())),
             (Asked::Key, Some(_)) if taken => Ok(Round::Ask(self.rows())),
             (Asked::Key, Some(idempotency)) => {
@@ -108,6 +114,12 @@ impl Rounds for Accepting {
             }
         }
     }
+}
+
+/// By the answers to every row.
+fn accepted(answers: &[Vec<Row>]) -> Result<Round<Acceptance>, StoreError> {
+    let job = answers.get(1).and_then(|rows| rows.first()).ok_or(StoreError::Conflict)?;
+    Ok(Round::Done(Acceptance::Accepted(job.parsed(1)?)))
 }
 
 fn insert_image(job: &NewJob, now: Timestamp) -> Statement {

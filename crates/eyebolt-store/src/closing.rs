@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use crate::{
     Document, Fenced, NearEntry, StepOutcome, Store, StoreError,
     content::{self, Entering},
-    database::{Round, Rounds, Row, Statement},
+    database::{Pace, Round, Rounds, Row, Statement},
     ledger,
     run::write_step,
     times,
@@ -101,6 +101,8 @@ pub(crate) struct Ending {
 enum Asked {
     Job,
     Rest,
+    /// Both.
+    All,
     Bands(Entering),
 }
 
@@ -145,9 +147,15 @@ impl Ending {
 impl Rounds for Ending {
     type Done = Result<(), Fenced>;
 
-    fn begin(&mut self) -> Vec<Statement> {
+    fn begin(&mut self, pace: Pace) -> Vec<Statement> {
+        let mut statements = vec![close(self.lease, &self.closing, self.now)];
         self.asked = Asked::Job;
-        vec![close(self.lease, &self.closing, self.now)]
+        // Whoever comes to an end has nearly always kept the lease.
+        if pace == Pace::AtOnce {
+            statements.extend(self.rest());
+            self.asked = Asked::All;
+        }
+        statements
     }
 
     fn next(&mut self, answers: Vec<Vec<Row>>) -> Result<Round<Self::Done>, StoreError> {
@@ -157,7 +165,8 @@ impl Rounds for Ending {
                 self.asked = Asked::Rest;
                 Ok(Round::Ask(self.rest()))
             }
-            Asked::Rest => self.enter(answers.last().and_then(|rows| rows.first())),
+            Asked::All if answers.first().is_none_or(Vec::is_empty) => Ok(Round::Slower),
+            Asked::Rest | Asked::All => self.enter(answers.last().and_then(|rows| rows.first())),
             Asked::Bands(entering) => {
                 let next = entering.next(&answers);
                 Ok(next.map_or(Round::Done(Ok(())), Round::Ask))

@@ -14,7 +14,7 @@ use self::keys::place;
 pub(crate) use self::near::Entering;
 use crate::{
     Store, StoreError,
-    database::{Statement, Transaction, Value},
+    database::{Row, Statement, Transaction, Value},
     times,
 };
 
@@ -163,13 +163,25 @@ pub(crate) fn find(
             }
         };
         if let Some(row) = transaction.query_one(sql, &parameters)? {
-            return Ok(Some(Seen { job: row.parsed(0)?, kind, distance: 0 }));
+            return same(&row, kind).map(Some);
         }
     }
     match &sought.near {
         Some(near) if search == Search::Flag => near::find(transaction, key, near, since),
         _ => Ok(None),
     }
+}
+
+/// The oldest job that is not dead and carried these bytes: a row for [`same`], where there is one.
+pub(crate) fn with_bytes(key: &ContentKey, sha256: &[u8; 32], since: Timestamp) -> Statement {
+    let mut parameters = vec![sha256.as_slice().into()];
+    parameters.extend(scope(key, since));
+    (alive!("bytes"), parameters)
+}
+
+/// A job whose content is the same.
+pub(crate) fn same(row: &Row, kind: DuplicateKind) -> Result<Seen, StoreError> {
+    Ok(Seen { job: row.parsed(0)?, kind, distance: 0 })
 }
 
 /// Whose entries, since when, and before which job.

@@ -7,7 +7,7 @@ use eyebolt_types::{
 };
 use jiff::Timestamp;
 
-use crate::{Store, StoreError, database::Statement, times};
+use crate::{NewJob, Store, StoreError, database::Statement, times};
 
 /// Units of a project in one mode.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -44,6 +44,9 @@ const TRANSFER: &str = "INSERT INTO ledger_transfers (job_id, transfer, from_acc
                         mode, key_id, created_at) \
                         SELECT id, 'reserve/' || round, 'available', 'reserved', CAST($2 AS BIGINT), project_id, mode, \
                         key_id, CAST($3 AS BIGINT) FROM jobs WHERE id = $1";
+/// The same of a job that is just accepted, for which nobody needs to look.
+const FIRST: &str = "INSERT INTO ledger_transfers (job_id, transfer, from_account, to_account, units, project_id, \
+                     mode, key_id, created_at) VALUES ($1, 'reserve/1', 'available', 'reserved', $2, $3, $4, $5, $6)";
 /// One unit for each step that succeeded and was not charged before.
 const CHARGE: &str = "INSERT INTO ledger_transfers (job_id, transfer, from_account, to_account, units, project_id, \
                       mode, key_id, feature, model, created_at) \
@@ -82,6 +85,19 @@ const OVERCHARGED: &str = "SELECT l.job_id FROM ledger_transfers l LEFT JOIN ste
 /// Holds a job's price.
 pub(crate) fn reserve((job, units): (JobId, u64), now: Timestamp) -> Statement {
     (TRANSFER, vec![job.to_string().into(), (units as i64).into(), times::micros(now).into()])
+}
+
+/// Holds the price of a job that is just accepted: a unit for each step.
+pub(crate) fn reserve_new(job: &NewJob, now: Timestamp) -> Statement {
+    let row = [
+        job.id.to_string().into(),
+        (job.steps.len() as i64).into(),
+        job.project.to_string().into(),
+        job.mode.name().into(),
+        job.key.map(|key| key.to_string()).into(),
+        times::micros(now).into(),
+    ];
+    (FIRST, row.into())
 }
 
 /// Charges the steps that succeeded: each once, however often this is done.

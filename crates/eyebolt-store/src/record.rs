@@ -1,13 +1,13 @@
 //! Idempotency records: what a key stands for.
 
 use eyebolt_types::{
-    JobStatus, Mode,
+    DuplicateKind, JobStatus, Mode,
     id::{JobId, ProjectId},
 };
 use jiff::{SignedDuration, Timestamp};
 
 use crate::{
-    Document, Idempotency, NewJob, Store, StoreError,
+    ContentKey, Document, Idempotency, NewJob, Seen, Store, StoreError, content,
     database::{Row, Statement, Value},
     job, times,
 };
@@ -81,12 +81,28 @@ impl Store {
         key_hash: Vec<u8>,
         now: Timestamp,
     ) -> Result<Option<Known>, StoreError> {
-        let found = self.database.read(move |transaction| {
-            let key = [project.to_string().into(), mode.name().into(), key_hash.as_slice().into()];
-            transaction.query_one(RECORD, &key)
-        });
-        let known = found.await?.map(|row| known(&row, now)).transpose()?;
-        Ok(known.flatten())
+        Ok(self.first_look((project, mode), key_hash, (None, now)).await?.0)
+    }
+
+    /// The same, and the oldest job that carried the image's bytes ([`Search::Flag`](crate::Search::Flag)): what a request
+    /// that has just come asks first.
+    ///
+    /// # Errors
+    /// Where the database fails.
+    pub async fn first_look(
+        &self,
+        (project, mode): (ProjectId, Mode),
+        key_hash: Vec<u8>,
+        (bytes, now): (Option<(ContentKey, [u8; 32], Timestamp)>, Timestamp),
+    ) -> Result<(Option<Known>, Option<Seen>), StoreError> {
+        let key = vec![project.to_string().into(), mode.name().into(), key_hash.into()];
+        let mut asked = vec![(RECORD, key)];
+        asked.extend(bytes.map(|(key, sha256, since)| content::with_bytes(&key, &sha256, since)));
+        let answers = self.database.look(asked).await?;
+        let row = |place: usize| answers.get(place).and_then(|rows| rows.first());
+        let known = row(0).map(|row| known(row, now)).transpose()?.flatten();
+        let seen = row(1).map(|row| content::same(row, DuplicateKind::Bytes)).transpose()?;
+        Ok((known, seen))
     }
 
     /// The answer that is kept of an ended job.

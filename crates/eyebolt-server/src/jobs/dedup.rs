@@ -4,11 +4,15 @@ use eyebolt_engine::digest::{ContentDigests, perceptual_distance};
 use eyebolt_store::{
     ContentKey, LeasedJob, NearEntry, NearSought, Principal, Search, Seen, Sought, StoredJob,
 };
-use eyebolt_types::{AnalyzeRequest, Dedup, DedupPolicy, DedupStatus, id::JobId};
+use eyebolt_types::{Dedup, DedupPolicy, DedupStatus, id::JobId};
 use jiff::Timestamp;
 
-use super::{Room, document, signed};
-use crate::{ApiError, analysis::Remarks, idempotency};
+use super::{Room, document, signed, submit::Arriving};
+use crate::{
+    ApiError,
+    analysis::{Remarks, Submission},
+    idempotency,
+};
 
 impl Room {
     /// What the caller's project wants.
@@ -16,13 +20,22 @@ impl Room {
         caller.dedup_policy.unwrap_or(self.rules.dedup.policy)
     }
 
-    /// What is known of the file at acceptance. `frozen`: what is asked, with its snapshots.
-    pub(super) async fn seen(
+    /// What is asked of the file together with its key, where the project only flags what was seen: then that is all.
+    pub(super) fn first_sought(
         &self,
-        (caller, job): (&Principal, JobId),
-        sha256: [u8; 32],
-        frozen: &AnalyzeRequest,
-    ) -> Result<Dedup, ApiError> {
+        caller: &Principal,
+        submission: &Submission,
+    ) -> Option<(ContentKey, [u8; 32], Timestamp)> {
+        let flags = self.dedup_policy(caller) == DedupPolicy::Flag && !submission.request.reprocess;
+        // What was asked does not matter to a flag.
+        let (project, mode, job) = (caller.project, caller.mode, JobId::new());
+        let key = ContentKey { project, mode, operation: [0; 32], job };
+        flags.then(|| (key, submission.sha256, self.dedup_since()))
+    }
+
+    /// What is known of the file at acceptance.
+    pub(super) async fn seen(&self, arriving: &Arriving) -> Result<Dedup, ApiError> {
+        let Arriving { caller, submission, frozen, looked, .. } = arriving;
         let policy = self.dedup_policy(caller);
         if policy == DedupPolicy::Off {
             return Ok(Dedup::none());
@@ -30,15 +43,18 @@ impl Room {
         if frozen.reprocess {
             return Ok(Dedup { status: DedupStatus::Bypassed, ..Dedup::none() });
         }
-        let operation = idempotency::operation(frozen);
+        let (operation, job) = (idempotency::operation(frozen), JobId::new());
         let key = ContentKey { project: caller.project, mode: caller.mode, operation, job };
-        let sought = Sought { bytes: Some(sha256), ..Sought::default() };
+        let sought = Sought { bytes: Some(submission.sha256), ..Sought::default() };
         if policy == DedupPolicy::Reuse
             && let Some(seen) = self.find((key, Search::Reuse), sought.clone()).await?
         {
             return Ok(found(DedupStatus::Reused, seen));
         }
-        let seen = self.find((key, Search::Flag), sought).await?;
+        let seen = match looked {
+            Some(seen) => *seen,
+            None => self.find((key, Search::Flag), sought).await?,
+        };
         let unique = Dedup { status: DedupStatus::Unique, ..Dedup::none() };
         Ok(seen.map_or(unique, |seen| found(DedupStatus::Duplicate, seen)))
     }

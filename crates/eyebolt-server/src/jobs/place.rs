@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use eyebolt_admission::Refusal;
 use eyebolt_store::{Line, Principal};
-use eyebolt_types::{Class, Dedup, DedupStatus, Degraded, ErrorCode, Job, id::JobId, request::Degrade};
+use eyebolt_types::{Class, Dedup, DedupStatus, Degraded, ErrorCode, Job, request::Degrade};
 use tokio::time::{Instant, timeout_at};
 
 use super::{Jobs, Room, submit::Arriving};
@@ -94,9 +94,8 @@ impl Jobs {
     /// asks, where it allows that.
     pub(super) async fn find_place(&self, arriving: &mut Arriving) -> Result<(Dedup, Place), ApiError> {
         let room = &self.0;
-        let Arriving { caller, submission, frozen, .. } = &*arriving;
-        let seen = room.seen((caller, JobId::new()), submission.sha256, frozen).await?;
-        let (dedup, reused) = room.reusable(caller, seen).await?;
+        let seen = room.seen(arriving).await?;
+        let (dedup, reused) = room.reusable(&arriving.caller, seen).await?;
         if let Some(earlier) = reused {
             return Ok((dedup, Place::Answered(Box::new(earlier))));
         }

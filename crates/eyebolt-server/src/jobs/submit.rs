@@ -4,8 +4,8 @@ use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use eyebolt_store::{
-    Acceptance, Idempotency, LeasedJob, Line, NewImage, NewJob, NewStep, Principal, StoreError, StoredJob,
-    image_blob,
+    Acceptance, Idempotency, LeasedJob, Line, NewImage, NewJob, NewStep, Principal, Seen, StoreError,
+    StoredJob, image_blob,
 };
 use eyebolt_types::{
     AnalyzeRequest, Dedup, DedupStatus, Degraded, ErrorCode, JobStatus, Policy,
@@ -54,14 +54,16 @@ pub(super) struct Arriving {
     pub(super) degraded: Option<Degraded>,
     pub(super) ask: Ask,
     pub(super) idempotency: Option<Idempotency>,
+    /// The job that had the same file, or that there is none; `None`: nobody has looked.
+    pub(super) looked: Option<Option<Seen>>,
     taken: Taken,
     _arrival: Option<Arrival>,
 }
 
 /// What is known of a key.
 enum Arrived {
-    /// Nothing: it is new.
-    First(Arrival),
+    /// Nothing: it is new. What is known of the file, where that was asked too.
+    First(Arrival, Option<Option<Seen>>),
     /// What it stands for.
     Known(Submitted),
 }
@@ -101,10 +103,10 @@ impl Jobs {
             key_hash: key.hash(),
             fingerprint: idempotency::fingerprint(ask.route, &submission.request, &submission.sha256),
         });
-        let arrival = match &idempotency {
-            None => None,
-            Some(idempotency) => match self.arrive(caller, idempotency, ask.urgency).await? {
-                Arrived::First(arrival) => Some(arrival),
+        let (arrival, looked) = match &idempotency {
+            None => (None, None),
+            Some(idempotency) => match self.arrive(caller, idempotency, (&submission, ask.urgency)).await? {
+                Arrived::First(arrival, looked) => (Some(arrival), looked),
                 Arrived::Known(submitted) => return Ok(submitted),
             },
         };
@@ -120,6 +122,7 @@ impl Jobs {
             degraded: None,
             ask,
             idempotency,
+            looked,
             taken,
             _arrival: arrival,
         };
@@ -142,17 +145,19 @@ impl Jobs {
         &self,
         caller: &Principal,
         idempotency: &Idempotency,
-        urgency: Urgency,
+        (submission, urgency): (&Submission, Urgency),
     ) -> Result<Arrived, ApiError> {
         let (room, whose) = (&self.0, (caller.project, caller.mode));
         loop {
-            let hash = idempotency.key_hash.clone();
-            if let Some(known) = room.tools.store.idempotency_record(whose, hash, room.now()).await? {
+            let (hash, sought) = (idempotency.key_hash.clone(), room.first_sought(caller, submission));
+            let looked = sought.is_some();
+            let (known, seen) = room.tools.store.first_look(whose, hash, (sought, room.now())).await?;
+            if let Some(known) = known {
                 return Ok(Arrived::Known(self.known(caller, known, idempotency).await?));
             }
             let key = (caller.project, caller.mode, idempotency.key_hash.clone());
             match room.arrivals.begin(key) {
-                Ok(arrival) => return Ok(Arrived::First(arrival)),
+                Ok(arrival) => return Ok(Arrived::First(arrival, looked.then_some(seen))),
                 Err(first) => {
                     timeout(urgency.left(), first.over()).await.map_err(|_| still_waits())?;
                 }

@@ -17,7 +17,7 @@ use crate::{
 const PROBES: usize = 48;
 
 const INSERT: &str = "INSERT INTO content_bands (band, slot, place) VALUES ($1, $2, $3) \
-                      ON CONFLICT (band, slot) DO NOTHING RETURNING band";
+                      ON CONFLICT (band, slot) DO NOTHING RETURNING band, slot";
 /// At most so many digests are compared.
 const CANDIDATES: &str = "SELECT c.job_id, c.perceptual FROM content_bands b JOIN contents c ON c.place = b.place \
      WHERE c.project_id = $1 AND c.mode = $2 AND c.created_at >= $3 AND c.job_id < $4 \

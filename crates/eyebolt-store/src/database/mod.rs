@@ -3,7 +3,9 @@
 //! Statements keep to the SQL that both have. `$n` stands for the n-th parameter; times are microseconds given by the
 //! caller, ids are text, truth values are 0 and 1, and no statement looks into JSON.
 
+mod checkpoints;
 mod encryption;
+mod merged;
 mod postgres;
 mod rounds;
 mod signals;
@@ -14,9 +16,10 @@ use std::sync::Arc;
 
 use tokio::sync::watch;
 
-pub(crate) use self::rounds::{Round, Rounds, drive};
+pub(crate) use self::rounds::{Pace, Round, Rounds, drive};
 use self::{
     postgres::{Postgres, Role},
+    rounds::Look,
     signals::Signals,
     writer::{Queue, Writers},
 };
@@ -240,6 +243,11 @@ impl Database {
         work: impl Fn(&mut dyn Transaction) -> Result<T, StoreError> + Send + 'static,
     ) -> Result<T, StoreError> {
         self.readers.run(work).await
+    }
+
+    /// Runs statements that only read and need no answer of each other. Those of all callers share a round trip to a server.
+    pub(crate) async fn look(&self, statements: Vec<Statement>) -> Result<Vec<Vec<Row>>, StoreError> {
+        self.readers.run_rounds(Look(statements)).await
     }
 
     /// Ends with the reason when the database can't be trusted any more: a commit or an fsync failed.

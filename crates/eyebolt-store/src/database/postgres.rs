@@ -11,6 +11,7 @@ use tokio_postgres_rustls::MakeRustlsConnect;
 
 use super::{
     Connection, Dialect, Kept, Queue, Row, Schema, Transaction, Value, encryption,
+    merged::{Insert, column, together},
     signals::Signals,
     writer::{Undo, run_together},
 };
@@ -48,6 +49,62 @@ pub(super) struct Postgres {
 struct Session {
     client: Client,
     prepared: HashMap<&'static str, Statement>,
+    /// Of each statement that was asked for together with others: the same for many rows, where there is such a thing.
+    inserts: HashMap<&'static str, Option<Many>>,
+}
+
+/// A statement that inserts any number of rows.
+struct Many {
+    insert: Insert,
+    statement: Statement,
+}
+
+impl Session {
+    fn many(&self, sql: &'static str) -> Option<&Many> {
+        self.inserts.get(sql)?.as_ref()
+    }
+
+    /// What is sent for statements that go together. They were learnt before.
+    fn asked<'a>(
+        &'a self,
+        statements: &'a [super::Statement],
+        places: &[usize],
+    ) -> Result<Asked<'a>, StoreError> {
+        let together: Vec<_> = places.iter().map(|place| &statements[*place]).collect();
+        let sql = together[0].0;
+        let alone = self.prepared.get(sql).ok_or(StoreError::Conflict)?;
+        let many = self.many(sql).filter(|_| together.len() > 1);
+        let statement = many.map_or(alone, |many| &many.statement);
+        let columns =
+            many.map(|many| (0..many.insert.parameters()).map(|place| column(&together, place)).collect());
+        Ok(Asked { statement, together, columns, insert: many.map(|many| &many.insert) })
+    }
+}
+
+/// A statement that is sent, for one or more of those that were asked for.
+struct Asked<'a> {
+    statement: &'a Statement,
+    together: Vec<&'a super::Statement>,
+    /// The parameters of all rows, column by column.
+    columns: Option<Vec<Vec<&'a Value>>>,
+    insert: Option<&'a Insert>,
+}
+
+impl Asked<'_> {
+    fn parameters(&self) -> Vec<&(dyn ToSql + Sync)> {
+        match &self.columns {
+            None => borrowed(&self.together[0].1),
+            Some(columns) => columns.iter().map(|column| column as &(dyn ToSql + Sync)).collect(),
+        }
+    }
+
+    /// The rows of each.
+    fn share_out(&self, rows: Vec<Row>) -> Result<Vec<Vec<Row>>, StoreError> {
+        match self.insert {
+            None => Ok(vec![rows]),
+            Some(insert) => insert.share_out(rows, &self.together),
+        }
+    }
 }
 
 impl Postgres {
@@ -100,6 +157,10 @@ impl Postgres {
     }
 
     fn read_group(&mut self, queue: &mut Queue) -> Result<(), StoreError> {
+        if run_together(&mut self.open(), queue).is_ok() {
+            return Ok(());
+        }
+        // Whose fault it was they tell one by one.
         for one in queue.moves() {
             let mut done = one.run(&mut self.open());
             if matches!(done, Err(Undo::All(_))) && self.session.client.is_closed() {
@@ -140,7 +201,7 @@ async fn connect(config: &Config, tls: Option<MakeRustlsConnect>) -> Result<Sess
         tokio::spawn(async move { drop(connection.await) });
         client
     };
-    Ok(Session { client, prepared: HashMap::new() })
+    Ok(Session { client, prepared: HashMap::new(), inserts: HashMap::new() })
 }
 
 #[expect(clippy::needless_pass_by_value, reason = "the shape that map_err wants")]
@@ -217,6 +278,26 @@ impl Open<'_> {
     }
 }
 
+impl Open<'_> {
+    /// Prepares a statement, and where it inserts a row the same for many.
+    fn learn(&mut self, sql: &'static str) -> Result<(), StoreError> {
+        if self.session.inserts.contains_key(sql) {
+            return Ok(());
+        }
+        let alone = self.prepare(sql)?;
+        let kinds: Vec<_> = alone.params().iter().map(Type::name).collect();
+        let many = match Insert::of(sql).filter(|insert| insert.parameters() == kinds.len()) {
+            None => None,
+            Some(insert) => {
+                let statement = self.runtime.block_on(self.session.client.prepare(&insert.many(&kinds)))?;
+                Some(Many { insert, statement })
+            }
+        };
+        self.session.inserts.insert(sql, many);
+        Ok(())
+    }
+}
+
 impl Transaction for Open<'_> {
     fn execute(&mut self, sql: &'static str, parameters: &[Value]) -> Result<u64, StoreError> {
         let statement = self.prepare(sql)?;
@@ -232,15 +313,27 @@ impl Transaction for Open<'_> {
     }
 
     fn query_all(&mut self, statements: &[super::Statement]) -> Result<Vec<Vec<Row>>, StoreError> {
-        let mut found = Vec::with_capacity(statements.len());
-        for pipeline in statements.chunks(PIPELINE) {
-            let prepared =
-                pipeline.iter().map(|(sql, parameters)| Ok((self.prepare(sql)?, borrowed(parameters))));
-            let prepared = prepared.collect::<Result<Vec<_>, StoreError>>()?;
-            let client = &self.session.client;
-            let answers = prepared.iter().map(|(statement, parameters)| client.query(statement, parameters));
-            for rows in self.runtime.block_on(join_all(answers)) {
-                found.push(rows?.iter().map(row).collect::<Result<_, _>>()?);
+        for (sql, _) in statements {
+            self.learn(sql)?;
+        }
+        let session = &*self.session;
+        let groups = together(statements, |sql| session.many(sql).map(|many| &many.insert));
+        let mut found = vec![Vec::new(); statements.len()];
+        for pipeline in groups.chunks(PIPELINE) {
+            let asked: Vec<_> =
+                pipeline.iter().map(|places| session.asked(statements, places)).collect::<Result<_, _>>()?;
+            let parameters: Vec<_> = asked.iter().map(Asked::parameters).collect();
+            let answers = asked
+                .iter()
+                .zip(&parameters)
+                .map(|(asked, parameters)| session.client.query(asked.statement, parameters));
+            for ((places, asked), rows) in
+                pipeline.iter().zip(&asked).zip(self.runtime.block_on(join_all(answers)))
+            {
+                let rows = rows?.iter().map(row).collect::<Result<_, _>>()?;
+                for (place, rows) in places.iter().zip(asked.share_out(rows)?) {
+                    found[*place] = rows;
+                }
             }
         }
         Ok(found)

@@ -10,7 +10,7 @@ pub(crate) trait Rounds: Send + 'static {
     type Done: Send + 'static;
 
     /// Its first statements. Called again where everything was undone: what it has learnt is void then.
-    fn begin(&mut self) -> Vec<Statement>;
+    fn begin(&mut self, pace: Pace) -> Vec<Statement>;
 
     /// Takes the rows that each statement of the last round gave.
     fn next(&mut self, answers: Vec<Vec<Row>>) -> Result<Round<Self::Done>, StoreError>;
@@ -22,18 +22,47 @@ pub(crate) enum Round<T> {
     Ask(Vec<Statement>),
     /// Nothing.
     Done(T),
+    /// It went the other way, at once: what was done is undone, and it is driven step by step.
+    Slower,
 }
 
-/// Runs a move alone.
+/// How a move asks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Pace {
+    /// A move that nearly always goes one way asks for all of it, without a look at the first answers: a round trip less.
+    /// Where it went the other way it says [`Round::Slower`].
+    AtOnce,
+    /// Only what the answers before it allow.
+    StepByStep,
+}
+
+/// One round whose answers are all that is wanted.
+pub(super) struct Look(pub(super) Vec<Statement>);
+
+impl Rounds for Look {
+    type Done = Vec<Vec<Row>>;
+
+    fn begin(&mut self, _: Pace) -> Vec<Statement> {
+        self.0.clone()
+    }
+
+    fn next(&mut self, answers: Vec<Vec<Row>>) -> Result<Round<Self::Done>, StoreError> {
+        Ok(Round::Done(answers))
+    }
+}
+
+/// Runs a move alone, step by step.
 pub(crate) fn drive<R: Rounds>(
     transaction: &mut dyn Transaction,
     rounds: &mut R,
 ) -> Result<R::Done, StoreError> {
-    let mut statements = rounds.begin();
+    let mut statements = rounds.begin(Pace::StepByStep);
     loop {
         match rounds.next(transaction.query_all(&statements)?)? {
             Round::Ask(next) => statements = next,
             Round::Done(done) => return Ok(done),
+            // Only what began at once says so.
+            Round::Slower => return Err(StoreError::Conflict),
         }
     }
 }

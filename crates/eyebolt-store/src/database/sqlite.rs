@@ -8,21 +8,23 @@ use rusqlite::{
 
 use super::{
     Connection, Dialect, Kept, Queue, Row, Schema, Transaction, Value,
+    checkpoints::Checkpoints,
     writer::{Undo, run_together},
 };
 use crate::StoreError;
 
 const DIALECT: Dialect = Dialect { int: "INTEGER", blob: "BLOB", strict: "STRICT" };
 
-/// Pages of 4 KiB in the log before they are moved into the file. Under load the same pages change again and again: with
-/// SQLite's own 1,000 they are moved, and synced, ten times as often.
-const CHECKPOINT_PAGES: i64 = 10_000;
+/// How long another connection is waited for.
+pub(super) const BUSY: Duration = Duration::from_secs(5);
 
 /// One connection to a file.
 pub(super) struct Sqlite {
     handle: Handle,
     /// Statements in this database's words.
     rewritten: HashMap<&'static str, String>,
+    /// None of a reader's.
+    checkpoints: Option<Checkpoints>,
 }
 
 impl Sqlite {
@@ -43,8 +45,9 @@ pub(super) fn open(path: &Path) -> Result<Sqlite, StoreError> {
     let handle = Handle::open(path)?;
     handle.pragma_update(None, "journal_mode", "WAL")?;
     handle.pragma_update(None, "synchronous", "FULL")?;
-    handle.pragma_update(None, "wal_autocheckpoint", CHECKPOINT_PAGES)?;
-    prepared(handle)
+    let mut opened = prepared(handle)?;
+    opened.checkpoints = Some(Checkpoints::beside(&mut opened.handle, path)?);
+    Ok(opened)
 }
 
 /// Opens the file for reading beside the writer.
@@ -55,14 +58,14 @@ pub(super) fn reader(path: &Path) -> Result<Sqlite, StoreError> {
 }
 
 fn prepared(handle: Handle) -> Result<Sqlite, StoreError> {
-    handle.busy_timeout(Duration::from_secs(5))?;
+    handle.busy_timeout(BUSY)?;
     handle.pragma_update(None, "foreign_keys", "ON")?;
     // KiB, negative by SQLite's custom. Its own 2 MiB lose the upper pages of large indexes.
     handle.pragma_update(None, "cache_size", -32 * 1024)?;
     // Otherwise a statement whose parameter may decide on a partial index is compiled anew for each value.
     handle.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)?;
     handle.set_prepared_statement_cache_capacity(256);
-    Ok(Sqlite { handle, rewritten: HashMap::new() })
+    Ok(Sqlite { handle, rewritten: HashMap::new(), checkpoints: None })
 }
 
 impl Connection for Sqlite {
@@ -80,6 +83,9 @@ impl Connection for Sqlite {
     fn commit_group(&mut self, queue: &mut Queue, kept: Kept) -> Result<bool, StoreError> {
         if self.handle.is_readonly(rusqlite::MAIN_DB)? {
             return self.read_group(queue).map(|()| true);
+        }
+        if let Some(checkpoints) = &self.checkpoints {
+            checkpoints.between_groups(&self.handle);
         }
         let mut begun = self.handle.transaction_with_behavior(TransactionBehavior::Immediate)?;
         let done = match kept {

@@ -8,7 +8,7 @@ use std::{
 
 use tokio::sync::{oneshot, watch};
 
-use super::{Connection, Kept, Round, Rounds, Row, Statement, Transaction, drive};
+use super::{Connection, Kept, Pace, Round, Rounds, Row, Statement, Transaction, drive};
 use crate::StoreError;
 
 /// Moves in one transaction at most: bounds how long the first one waits for the last one's statements.
@@ -97,13 +97,14 @@ impl<R: Rounds> Move for Stepping<R> {
     }
 
     fn begin(&mut self) -> Option<Vec<Statement>> {
-        Some(self.rounds.begin())
+        Some(self.rounds.begin(Pace::AtOnce))
     }
 
     fn next(&mut self, answers: Vec<Vec<Row>>) -> Result<Option<Vec<Statement>>, Undo> {
         match self.rounds.next(answers) {
             Ok(Round::Ask(statements)) => Ok(Some(statements)),
             Ok(Round::Done(done)) => self.keep(Ok(done)).map(|()| None),
+            Ok(Round::Slower) => Err(Undo::Alone),
             Err(error) => self.keep(Err(error)).map(|()| None),
         }
     }

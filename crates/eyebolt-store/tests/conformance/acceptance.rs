@@ -1,5 +1,6 @@
-use eyebolt_store::{Acceptance, Heartbeat, NewImage, NewJob, NewStep, StoreError, image_blob};
+use eyebolt_store::{Acceptance, Heartbeat, Known, NewImage, NewJob, NewStep, StoreError, image_blob};
 use eyebolt_types::{Feature, JobStatus, Mode, StepStatus, id::KeyId};
+use futures_util::future::join_all;
 
 use crate::{
     place::{Place, at, on_both, project},
@@ -99,6 +100,45 @@ on_both! {
         assert_eq!(store.balance(project, Mode::Live).await.unwrap().reserved, 2, "nothing more");
         let blob = image_blob((project, Mode::Live), &[8; 32]);
         assert_eq!(store.unknown_blobs(vec![blob.clone()]).await, Ok(vec![blob]), "no row has its image");
+    }
+
+    // Whatever shares a transaction: twins with one key, images that are the same, and ends that come too late.
+    async fn many_at_once_go_through_each_by_itself(place: &Place) {
+        let store = &place.store;
+        let project = project(store).await.id;
+        let (mut runs, mut late) = (Vec::new(), Vec::new());
+        for number in 0..10 {
+            runs.push(running(store, project, &format!("runs{number}")).await);
+            let (job, token) = running(store, project, &format!("late{number}")).await;
+            late.push((job, token + 1));
+        }
+        let twins = (0..60_u8).map(|number| {
+            let job = NewJob { image: image(number % 7), ..job(project, &format!("twin{}", number / 2)) };
+            async move { (job.clone(), store.accept(job, at(2)).await.unwrap()) }
+        });
+        let close = async |lease| store.close(lease, closing(JobStatus::Succeeded), at(3)).await.unwrap();
+        let (twins, ended, fenced) = tokio::join!(
+            join_all(twins),
+            join_all(runs.iter().map(|lease| close(*lease))),
+            join_all(late.iter().map(|lease| close(*lease))),
+        );
+        assert!(ended.iter().all(Result::is_ok) && fenced.iter().all(Result::is_err));
+        for pair in twins.chunks(2) {
+            let (first, second) = match (&pair[0], &pair[1]) {
+                ((job, Acceptance::Accepted(image)), (_, Acceptance::Known(known)))
+                | ((_, Acceptance::Known(known)), (job, Acceptance::Accepted(image))) => ((job, image), known),
+                both => panic!("{both:?}"),
+            };
+            let Known::Record(record) = second else { panic!("{second:?}") };
+            assert_eq!(record.job, first.0.id);
+            let stored = stored(store, project, first.0.id).await;
+            assert_eq!((&stored.image, stored.steps.len()), (first.1, 2));
+        }
+        let balance = store.balance(project, Mode::Live).await.unwrap();
+        assert_eq!((balance.reserved, balance.used), (2 * (30 + 10), 2 * 10));
+        for (job, _) in late {
+            assert_eq!(stored(store, project, job).await.status, JobStatus::Processing);
+        }
     }
 
     async fn every_step_is_reserved_and_a_job_without_steps_costs_nothing(place: &Place) {

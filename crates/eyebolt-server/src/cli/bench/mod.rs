@@ -1,12 +1,11 @@
 //! The tables of docs/performance.md. Ratios of one run: times of two machines, or of two days, say little.
 
+mod processor;
+
 use std::{
     future::ready,
+    ops::AddAssign,
     process::ExitCode,
-    sync::{
-        Arc,
-        atomic::{AtomicUsize, Ordering},
-    },
     time::{Duration, Instant},
 };
 
@@ -14,7 +13,7 @@ use anyhow::Context;
 use bytes::Bytes;
 use eyebolt_engine::{Findings, bench};
 use eyebolt_store::ApiSecret;
-use eyebolt_types::{AnalyzeRequest, Detail, Feature, Mode, request::QualityGate};
+use eyebolt_types::{AnalyzeRequest, Detail, Feature, Mode, id::RequestId, request::QualityGate};
 
 use super::{call::Connection, quickstart::SAMPLE, serve};
 use crate::{
@@ -62,11 +61,11 @@ async fn throughput(arguments: &Arguments, settings: &Settings, runner: &Runner)
     let server = Server::bind(serve::app(settings, &place, runner.clone()).await?).await?;
     let url = format!("http://{}", server.local_addr()?);
     let serving = tokio::spawn(server.run(std::future::pending()));
-    let (turns, mut direct, mut by_http) = (4, 0, 0);
+    let (turns, mut direct, mut by_http) = (4, Counted::default(), Counted::default());
     let turn = Duration::from_secs(arguments.seconds) / turns;
     for _ in 0..turns {
-        direct += count(arguments.clients, turn, || ready(Ok(Direct::new(runner)))).await?;
-        by_http += count(arguments.clients, turn, || call_server(url.clone(), issued.secret.clone())).await?;
+        direct += count(arguments.clients, turn, || ready(Ok(Direct::new(runner))))?;
+        by_http += count(arguments.clients, turn, || call_server(url.clone(), issued.secret.clone()))?;
     }
     serving.abort();
     let _ = std::fs::remove_dir_all(&folder);
@@ -75,35 +74,93 @@ async fn throughput(arguments: &Arguments, settings: &Settings, runner: &Runner)
         DecoderPlace::InServer => "the server",
     };
     println!("## Throughput, {} clients, faces at 320 px, decoding in {place}\n", arguments.clients);
-    println!("| | answers/s | of the engine |\n| --- | ---: | ---: |");
-    let rate = |count: usize| count as f64 / arguments.seconds as f64;
-    println!("| engine called directly | {:.1} | 1.00 |", rate(direct));
-    println!("| HTTP | {:.1} | {:.2} |\n", rate(by_http), by_http as f64 / direct as f64);
+    println!("| | answers/s | of the engine | processor, ms an answer | of it the clients |");
+    println!("| --- | ---: | ---: | ---: | ---: |");
+    let row = |name: &str, counted: &Counted, clients: String| {
+        let rate = counted.answers as f64 / arguments.seconds as f64;
+        let of_engine = counted.answers as f64 / direct.answers as f64;
+        println!("| {name} | {rate:.1} | {of_engine:.2} | {} | {clients} |", counted.each(counted.spent));
+    };
+    // Called directly, the caller's thread is where the engine's own futures run.
+    row("engine called directly", &direct, String::new());
+    row("HTTP, durable", &by_http, by_http.each(by_http.by_callers));
+    println!();
     Ok(())
 }
 
-/// Answers to `clients` callers, each of which asks again and again for `time`.
-async fn count<C, F>(clients: usize, time: Duration, caller: impl Fn() -> C) -> anyhow::Result<usize>
+/// Answers, and what they cost: in all, and of that on the thread of the callers.
+#[derive(Debug, Clone, Copy, Default)]
+struct Counted {
+    answers: usize,
+    spent: Duration,
+    by_callers: Duration,
+}
+
+impl Counted {
+    /// Milliseconds an answer.
+    fn each(&self, time: Duration) -> String {
+        format!("{:.2}", time.as_secs_f64() * 1000.0 / self.answers as f64)
+    }
+}
+
+impl AddAssign for Counted {
+    fn add_assign(&mut self, more: Self) {
+        self.answers += more.answers;
+        self.spent += more.spent;
+        self.by_callers += more.by_callers;
+    }
+}
+
+/// Answers to `clients` callers, each of which asks again and again for `time`. The callers have a thread of their own, so
+/// that their part can be told from the server's.
+fn count<C, F>(clients: usize, time: Duration, caller: impl Fn() -> C + Send) -> anyhow::Result<Counted>
 where
     C: Future<Output = anyhow::Result<F>>,
     F: Caller,
 {
-    let (answers, end) = (Arc::new(AtomicUsize::new(0)), Instant::now() + time);
+    let called = move || {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        let (before, own) = (processor::of_all(), processor::of_thread());
+        let answers = runtime.block_on(call_again_and_again(clients, time, caller))?;
+        let spent = |from: Option<Duration>, to: Option<Duration>| {
+            to.zip(from).map_or(Duration::ZERO, |(to, from)| to - from)
+        };
+        let by_callers = spent(own, processor::of_thread());
+        anyhow::Ok(Counted { answers, spent: spent(before, processor::of_all()), by_callers })
+    };
+    tokio::task::block_in_place(|| {
+        std::thread::scope(|scope| scope.spawn(called).join())
+            .map_err(|_| anyhow::anyhow!("a caller panicked"))?
+    })
+}
+
+async fn call_again_and_again<C, F>(
+    clients: usize,
+    time: Duration,
+    caller: impl Fn() -> C,
+) -> anyhow::Result<usize>
+where
+    C: Future<Output = anyhow::Result<F>>,
+    F: Caller,
+{
+    let end = Instant::now() + time;
     let mut callers = Vec::new();
     for _ in 0..clients {
-        let (mut caller, answers) = (caller().await?, Arc::clone(&answers));
+        let mut caller = caller().await?;
         callers.push(tokio::spawn(async move {
+            let mut answers = 0;
             while Instant::now() < end {
                 caller.call().await?;
-                answers.fetch_add(1, Ordering::Relaxed);
+                answers += 1;
             }
-            anyhow::Ok(())
+            anyhow::Ok(answers)
         }));
     }
+    let mut answers = 0;
     for caller in callers {
-        caller.await??;
+        answers += caller.await??;
     }
-    Ok(answers.load(Ordering::Relaxed))
+    Ok(answers)
 }
 
 trait Caller: Send + 'static {
@@ -133,10 +190,18 @@ struct ByHttp(Connection, ApiSecret);
 
 impl Caller for ByHttp {
     async fn call(&mut self) -> anyhow::Result<()> {
-        let reply = self.0.analyze(SAMPLE, QUERY, Some(self.1.reveal())).await?;
+        let image = with_comment(RequestId::new().to_string().as_bytes());
+        let reply = self.0.analyze(&image, QUERY, Some(self.1.reveal())).await?;
         anyhow::ensure!(reply.status == 200, "the server answered {}", reply.status);
         Ok(())
     }
+}
+
+/// The sample as a file that nobody has sent before: a JPEG may hold a comment behind its first two bytes.
+fn with_comment(text: &[u8]) -> Vec<u8> {
+    let (start, rest) = SAMPLE.split_at(2);
+    let length = u16::try_from(text.len() + 2).expect("comments of the bench are short");
+    [start, &[0xFF, 0xFE], &length.to_be_bytes(), text, rest].concat()
 }
 
 async fn call_server(url: String, key: ApiSecret) -> anyhow::Result<ByHttp> {
