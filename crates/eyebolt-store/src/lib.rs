@@ -91,12 +91,14 @@ impl Store {
         Ok(Self { database: Database::open(location, migrate::require_complete)? })
     }
 
-    /// Takes a data folder for this process alone.
+    /// Takes a data folder for this process alone, and the SQLite file where the rows are in one: by whatever path it is
+    /// named.
     ///
     /// # Errors
-    /// [`StoreError::InUse`] where another process has it; [`StoreError::Unavailable`] where it can't be written.
-    pub fn lock(folder: &Path) -> Result<DataLock, StoreError> {
-        DataLock::take(folder)
+    /// [`StoreError::InUse`] and [`StoreError::DatabaseInUse`] where another process has them;
+    /// [`StoreError::Unavailable`] where they can't be written, or the file has several names.
+    pub fn lock(folder: &Path, location: &Location) -> Result<DataLock, StoreError> {
+        DataLock::take(folder, location)
     }
 
     /// Ends, with the reason, when the store can't be trusted any more: the process must then end as well.
