@@ -19,7 +19,7 @@ use crate::{
 };
 
 /// Runs the program on a data folder.
-async fn eyebolt(folder: &Path, arguments: &[&str]) -> Output {
+pub(crate) async fn eyebolt(folder: &Path, arguments: &[&str]) -> Output {
     let mut command = Command::new(env!("CARGO_BIN_EXE_eyebolt"));
     let variables = std::env::vars().filter(|(name, _)| !name.starts_with("EYEBOLT_"));
     command.env_clear().envs(variables).env("EYEBOLT_DATA_DIR", folder).current_dir(folder).args(arguments);

@@ -15,6 +15,8 @@ use std::sync::Arc;
 use tokio::sync::watch;
 
 pub(crate) use self::rounds::{Round, Rounds, drive};
+#[cfg(test)]
+pub(crate) use self::sqlite::plans;
 use self::{
     postgres::{Postgres, Role},
     signals::Signals,
