@@ -43,7 +43,9 @@ impl DeclaredDigest {
     ) -> Vec<u8> {
         let mut context = Context::new(&SHA256);
         let form = form.map_or(&b""[..], HeaderValue::as_bytes);
-        for part in [b"eyebolt body 1", route.as_bytes(), query.unwrap_or("").as_bytes(), form, &self.0] {
+        for part in
+            [b"eyebolt body 1".as_slice(), route.as_bytes(), query.unwrap_or("").as_bytes(), form, &self.0]
+        {
             context.update(&(part.len() as u64).to_be_bytes());
             context.update(part);
         }
@@ -124,7 +126,7 @@ mod tests {
     #[test]
     fn what_can_not_be_a_digest_is_refused() {
         let other = EMPTY.replace("47DE", "57DE");
-        for wrong in ["sha-256=:AAAA:", "sha-256", "sha-256=\"x\"", "sha-256=(:AAAA:)", "sha-256=:", "é"] {
+        for wrong in ["sha-256=:AAAA:", "sha-256", "sha-256=\"x\"", "sha-256=(:AAAA:)", "sha-256=:", "="] {
             let found = declared(&[("repr-digest", wrong)]);
             assert_eq!(found, Err(ErrorCode::InvalidRequest), "{wrong}");
         }

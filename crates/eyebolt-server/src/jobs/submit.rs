@@ -59,7 +59,7 @@ pub(super) struct Arriving {
 }
 
 /// A file that was written for an image.
-struct Copy {
+struct WrittenFile {
     image: ImageId,
     name: String,
 }
@@ -168,7 +168,7 @@ impl Jobs {
         (dedup, place): (Dedup, Place),
     ) -> Result<Submitted, ApiError> {
         let room = &self.0;
-        let (image, copy) = room.keep_image(&arriving.caller, &arriving.submission).await?;
+        let (image, file) = room.keep_image(&arriving.caller, &arriving.submission).await?;
         let mut job = room.new_job(&arriving, (image, &dedup), &place);
         // Before it can end: the end must not be missed.
         let waiter = room.waiters.register(job.id);
@@ -181,14 +181,14 @@ impl Jobs {
         match accepted {
             Acceptance::Known(known) => {
                 drop((place, taken));
-                room.discard(copy, None);
+                room.discard(file, None);
                 let Some(idempotency) = job.idempotency.take() else { return Err(twice()) };
                 self.known(&caller, known, &idempotency).await
             }
             Acceptance::Accepted(image) => {
                 crate::failpoint::hit("after_accept");
                 taken.spend();
-                room.discard(copy, Some(image));
+                room.discard(file, Some(image));
                 // Made here, where no connection can be lost in between: a call that has gone leaves it to be dropped.
                 let keyless = job.idempotency.is_none();
                 let abandoned = keyless.then(|| self.cancel_when_abandoned(&caller, job.id));
@@ -253,7 +253,7 @@ impl Room {
         &self,
         caller: &Principal,
         submission: &Submission,
-    ) -> Result<(NewImage, Option<Copy>), ApiError> {
+    ) -> Result<(NewImage, Option<WrittenFile>), ApiError> {
         let (bytes, sha256, id) = (&submission.bytes, submission.sha256, ImageId::new());
         let small = bytes.len() <= eyebolt_store::MAX_INLINE;
         let content = small.then(|| bytes.to_vec());
@@ -264,15 +264,15 @@ impl Room {
         let name = image_blob((caller.project, caller.mode), id, &sha256);
         self.tools.blobs.put(&name, bytes.clone()).await?;
         crate::failpoint::hit("after_blob");
-        Ok((image, Some(Copy { image: id, name })))
+        Ok((image, Some(WrittenFile { image: id, name })))
     }
 
     /// Removes a file that no row names, since the image was known already. `named`: whose file a row names.
-    fn discard(&self, copy: Option<Copy>, named: Option<ImageId>) {
-        let Some(copy) = copy.filter(|copy| Some(copy.image) != named) else { return };
+    fn discard(&self, file: Option<WrittenFile>, named: Option<ImageId>) {
+        let Some(file) = file.filter(|file| Some(file.image) != named) else { return };
         let blobs = self.tools.blobs.clone();
         self.spawn(async move {
-            if let Err(error) = blobs.remove(&[copy.name]).await {
+            if let Err(error) = blobs.remove(&[file.name]).await {
                 tracing::debug!(%error, "a file that nobody needs is left to the sweep");
             }
         });
