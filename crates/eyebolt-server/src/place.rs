@@ -85,7 +85,12 @@ pub enum PlaceError {
     #[error("{path}: another server works in this data folder; storage.data_dir names another one")]
     InUse { path: String },
     #[error(
-        "the database is not ready ({0}), and a running process holds the data folder: stop it, or use the \
+        "{path}: another server, with another data folder, works with this SQLite file. Give each server its own \
+         (storage.database_url), or PostgreSQL to all of them"
+    )]
+    DatabaseInUse { path: String },
+    #[error(
+        "the database is not ready ({0}), and a running process holds it or the data folder: stop it, or use the \
          eyebolt that belongs to it"
     )]
     NotReady(StoreError),
@@ -104,6 +109,7 @@ impl From<StoreError> for PlaceError {
     fn from(error: StoreError) -> Self {
         match error {
             StoreError::InUse { path } => Self::InUse { path },
+            StoreError::DatabaseInUse { path } => Self::DatabaseInUse { path },
             error => Self::Store(error),
         }
     }
@@ -130,7 +136,8 @@ struct Wanted {
 }
 
 impl Place {
-    /// Opens the folder for a server: it is this process's alone while the lock lives. What is missing is made.
+    /// Opens the folder for a server: it, and a SQLite file, are this process's alone while the lock lives. What is missing
+    /// is made.
     ///
     /// # Errors
     /// Where another server has it, it can't be written, or database and secret don't fit.
@@ -142,7 +149,7 @@ impl Place {
         let wanted = wanted(storage, access, clock)?;
         let (place, made, lock) = away(move || {
             make_folder(&wanted.folder)?;
-            let lock = Store::lock(&wanted.folder)?;
+            let lock = Store::lock(&wanted.folder, &wanted.location)?;
             let (place, made) = make(&wanted)?;
             Ok((place, made, lock))
         })
@@ -167,8 +174,11 @@ impl Place {
             match join(&wanted) {
                 Err(PlaceError::Store(behind @ StoreError::Incomplete { .. })) => {
                     // Nobody may work on a schema while it changes.
-                    let _lock = Store::lock(&wanted.folder).map_err(|error| match error {
-                        StoreError::InUse { .. } => PlaceError::NotReady(behind),
+                    let lock = Store::lock(&wanted.folder, &wanted.location);
+                    let _lock = lock.map_err(|error| match error {
+                        StoreError::InUse { .. } | StoreError::DatabaseInUse { .. } => {
+                            PlaceError::NotReady(behind)
+                        }
                         error => error.into(),
                     })?;
                     make(&wanted)

@@ -329,6 +329,9 @@ impl From<IngestError> for ApiError {
                 .with("limit", limit.as_secs_f64())
                 .with("received", *received),
             IngestError::Broken => refused(ErrorCode::InvalidRequest),
+            IngestError::DigestMismatch { declared, found } => refused(ErrorCode::DigestMismatch)
+                .with("declared", declared.as_str())
+                .with("found", found.as_str()),
             IngestError::NoMemory => {
                 let mut busy = refused(ErrorCode::TemporaryReducedCapacity);
                 busy.problem.retry_after = Some(2);

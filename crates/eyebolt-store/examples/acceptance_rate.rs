@@ -9,7 +9,7 @@ use eyebolt_store::{
 };
 use eyebolt_types::{
     Class, Clock, Feature, JobStatus, Mode,
-    id::{JobId, ProjectId, StepId},
+    id::{ImageId, JobId, ProjectId, StepId},
 };
 use jiff::SignedDuration;
 
@@ -72,14 +72,19 @@ async fn accept(store: &Store, clock: &Clock, project: ProjectId) -> u64 {
             request_id: "req".to_owned(),
             request: r#"{"features":["objects"]}"#.to_owned(),
             input: "{}".to_owned(),
-            image: NewImage { sha256, bytes: IMAGE as u64, content: Some(vec![b'x'; IMAGE]) },
+            image: NewImage {
+                id: ImageId::new(),
+                sha256,
+                bytes: IMAGE as u64,
+                content: Some(vec![b'x'; IMAGE]),
+            },
             dedup: "{}".to_owned(),
             operation: Some([7; 32]),
             steps: vec![NewStep { id: StepId::new(), feature: Feature::Objects, model: None }],
             class: Class::Standard,
             predicted: Duration::from_millis(20),
             deadline: clock.now() + SignedDuration::from_mins(10),
-            idempotency: Some(Idempotency { fingerprint: key_hash.clone(), key_hash }),
+            idempotency: Some(Idempotency { fingerprint: key_hash.clone(), key_hash, body: None }),
             lease: None,
         };
         let done = store.accept(job, clock.now()).await.expect("the database accepts");

@@ -62,6 +62,8 @@ pub struct Lease {
 /// The image of a job to be accepted.
 #[derive(Debug, Clone)]
 pub struct NewImage {
+    /// Its name, and its file's, where the content is not there yet.
+    pub id: ImageId,
     /// Digest of its bytes: what it is known by inside the project and mode.
     pub sha256: [u8; 32],
     /// Size of the file.
@@ -106,6 +108,8 @@ pub struct Idempotency {
     pub key_hash: Vec<u8>,
     /// Digest of what was asked.
     pub fingerprint: Vec<u8>,
+    /// Digest of the body and its form, where the client declared one.
+    pub body: Option<Vec<u8>>,
 }
 
 /// What became of a request to accept a job.

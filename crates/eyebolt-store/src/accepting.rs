@@ -1,9 +1,6 @@
 //! The rounds of an acceptance: the key, and where it was free everything else.
 
-use eyebolt_types::{
-    JobStatus, StepStatus,
-    id::{ImageId, JobId},
-};
+use eyebolt_types::{JobStatus, StepStatus, id::JobId};
 use jiff::Timestamp;
 
 use crate::{
@@ -33,11 +30,14 @@ enum Asked {
 }
 
 const IMAGE: &str = "INSERT INTO images (id, project_id, mode, sha256, bytes, content, created_at) \
-                     VALUES ($1, $2, $3, $4, $5, $6, $7) ON CONFLICT (project_id, mode, sha256) DO NOTHING";
+                     VALUES ($1, $2, $3, $4, $5, $6, $7) ON CONFLICT (project_id, mode, sha256) \
+                     WHERE removed_at IS NULL DO NOTHING";
+/// The lock: a sweep that is removing the image is waited for. Then there is none, the row is refused, and the move runs again.
 const JOB: &str = "INSERT INTO jobs (id, project_id, mode, key_id, request_id, status, request, input, image_id, dedup, \
                    not_before, deadline_at, created_at, lease_owner, lease_until, lease_token, started_at, class, predicted_us) \
                    VALUES ($1, $2, $3, $4, $5, $6, $7, $8, \
-                   (SELECT id FROM images WHERE project_id = $2 AND mode = $3 AND sha256 = $9), \
+                   (SELECT id FROM images WHERE project_id = $2 AND mode = $3 AND sha256 = $9 \
+                   AND removed_at IS NULL FOR KEY SHARE), \
                    $10, $11, $12, $13, $14, $15, $16, $17, $18, $19) RETURNING id, image_id";
 const STEP: &str =
     "INSERT INTO steps (job_id, position, id, feature, model, status) VALUES ($1, $2, $3, $4, $5, $6)";
@@ -125,7 +125,7 @@ fn accepted(answers: &[Vec<Row>]) -> Result<Round<Acceptance>, StoreError> {
 fn insert_image(job: &NewJob, now: Timestamp) -> Statement {
     let image = &job.image;
     let row = [
-        ImageId::new().to_string().into(),
+        image.id.to_string().into(),
         job.project.to_string().into(),
         job.mode.name().into(),
         image.sha256.as_slice().into(),

@@ -53,7 +53,7 @@ impl Blobs {
         let found = self.files.get(&name.into()).await.map_err(of_store)?;
         let bytes = found.bytes().await.map_err(of_store)?;
         let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, &bytes);
-        if name.rsplit('/').next() == Some(hex::encode(digest).as_str()) {
+        if name.rsplit(['/', '-']).next() == Some(hex::encode(digest).as_str()) {
             return Ok(bytes);
         }
         Err(StoreError::Corrupt {
@@ -85,6 +85,22 @@ impl Blobs {
 }
 
 impl Blobs {
+    /// Removes blobs that nothing names; what is gone already is no mistake. What can't be removed now is found by
+    /// [`Blobs::sweep`].
+    ///
+    /// # Errors
+    /// Where one can't be removed; the others were.
+    pub async fn remove(&self, names: &[String]) -> Result<(), StoreError> {
+        let mut removed = Ok(());
+        for name in names {
+            match self.files.delete(&name.as_str().into()).await {
+                Ok(()) | Err(object_store::Error::NotFound { .. }) => {}
+                Err(error) => removed = Err(of_store(error)),
+            }
+        }
+        removed
+    }
+
     /// Removes a blob, unless it was written anew since it was listed: then its row is on the way.
     async fn remove_old(&self, name: &str, now: Timestamp) -> Result<bool, StoreError> {
         let path = name.into();

@@ -195,9 +195,9 @@ fn scope(key: &ContentKey, since: Timestamp) -> [Value; 4] {
 }
 
 /// Forgets what a job carried.
-pub(crate) fn forget(transaction: &mut dyn Transaction, job: JobId) -> Result<(), StoreError> {
-    transaction.execute(FORGET_BANDS, &[place(job).into()])?;
-    transaction.execute(FORGET, &[place(job).into(), job.to_string().into()]).map(drop)
+pub(crate) fn forgotten(job: JobId) -> [Statement; 2] {
+    let bands = (FORGET_BANDS, vec![place(job).into()]);
+    [bands, (FORGET, vec![place(job).into(), job.to_string().into()])]
 }
 
 impl Store {
@@ -249,7 +249,7 @@ impl Store {
     /// # Errors
     /// Where the database fails.
     pub async fn forget_content(&self, job: JobId) -> Result<(), StoreError> {
-        self.database.write(move |transaction| forget(transaction, job)).await
+        self.database.write(move |transaction| transaction.query_all(&forgotten(job)).map(drop)).await
     }
 
     /// Forgets what jobs carried that were accepted before then, `limit` of them at most, the oldest first. Returns

@@ -25,6 +25,12 @@ pub enum StoreError {
         /// The lock file.
         path: String,
     },
+    /// Another process, with a data folder of its own, holds the SQLite file.
+    #[error("{path} is in use by another process")]
+    DatabaseInUse {
+        /// The file, without links.
+        path: String,
+    },
     /// The schema was made by a later version of this program.
     #[error("the database has migration {version} ({name}), this program knows {known}: run a newer eyebolt")]
     Newer {

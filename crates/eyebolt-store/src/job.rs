@@ -148,7 +148,7 @@ impl Store {
             .read(move |transaction| {
                 let key = [id.to_string().into(), project.to_string().into(), mode.name().into()];
                 let row = transaction.query_one(BY_ID, &key)?;
-                Ok(all_stored(transaction, row.as_slice())?.pop())
+                Ok(all_there(transaction, row.as_slice())?.pop())
             })
             .await
     }
@@ -170,7 +170,7 @@ impl Store {
                     i64::from(filter.limit).into(),
                 ];
                 let rows = transaction.query(LIST, &parameters)?;
-                all_stored(transaction, &rows)
+                all_there(transaction, &rows)
             })
             .await
     }
@@ -202,6 +202,18 @@ pub(crate) fn all_stored(
     let ids = rows.iter().map(|row| Ok((STEPS, vec![row.text(0)?.into()])));
     let steps = transaction.query_all(&ids.collect::<Result<Vec<_>, StoreError>>()?)?;
     rows.iter().zip(&steps).map(|(row, steps)| stored(row, steps)).collect()
+}
+
+/// The same without those that were removed between both looks.
+fn all_there(transaction: &mut dyn Transaction, rows: &[Row]) -> Result<Vec<StoredJob>, StoreError> {
+    let mut jobs = Vec::with_capacity(rows.len());
+    for job in all_stored(transaction, rows)? {
+        let key = [job.id.to_string().into(), job.project.to_string().into(), job.mode.name().into()];
+        if !job.steps.is_empty() || transaction.query_one(BY_ID, &key)?.is_some() {
+            jobs.push(job);
+        }
+    }
+    Ok(jobs)
 }
 
 fn stored(row: &Row, steps: &[Row]) -> Result<StoredJob, StoreError> {

@@ -29,12 +29,14 @@ pub struct Audit {
     pub overdrawn: Vec<String>,
     /// Jobs that were charged for a step that did not succeed.
     pub overcharged: Vec<String>,
+    /// Jobs that are gone and were not removed for their age.
+    pub lost: Vec<String>,
 }
 
 impl Audit {
     /// Whether nothing is wrong.
     pub fn is_sound(&self) -> bool {
-        [&self.unsettled, &self.unreserved, &self.overdrawn, &self.overcharged]
+        [&self.unsettled, &self.unreserved, &self.overdrawn, &self.overcharged, &self.lost]
             .iter()
             .all(|list| list.is_empty())
     }
@@ -73,14 +75,22 @@ const BALANCE: &str = "SELECT CAST(COALESCE(SUM(CASE WHEN to_account = 'reserved
                        FROM ledger_transfers WHERE project_id = $1 AND mode = $2";
 const OPEN: &str = "SELECT job_id FROM ledger_transfers GROUP BY job_id \
                     HAVING SUM(CASE WHEN to_account = 'reserved' THEN units ELSE -units END) < 0 LIMIT 1000";
-const UNSETTLED: &str = "SELECT j.id FROM jobs j JOIN ledger_transfers l ON l.job_id = j.id \
-                         WHERE j.finished_at IS NOT NULL AND j.status NOT IN ('pending', 'processing') GROUP BY j.id \
+/// Jobs that were removed had ended.
+const UNSETTLED: &str = "SELECT l.job_id FROM ledger_transfers l LEFT JOIN jobs j ON j.id = l.job_id \
+                         WHERE j.id IS NULL OR (j.finished_at IS NOT NULL AND j.status NOT IN ('pending', 'processing')) \
+                         GROUP BY l.job_id \
                          HAVING SUM(CASE WHEN l.to_account = 'reserved' THEN l.units ELSE -l.units END) <> 0 LIMIT 1000";
 const UNRESERVED: &str = "SELECT j.id FROM jobs j LEFT JOIN ledger_transfers l ON l.job_id = j.id \
                           AND l.transfer = 'reserve/' || j.round WHERE l.job_id IS NULL LIMIT 1000";
-const OVERCHARGED: &str = "SELECT l.job_id FROM ledger_transfers l LEFT JOIN steps s ON s.job_id = l.job_id \
+/// The steps of a job that was removed are gone.
+const OVERCHARGED: &str = "SELECT l.job_id FROM ledger_transfers l JOIN jobs j ON j.id = l.job_id LEFT JOIN steps s ON s.job_id = l.job_id \
                            AND l.transfer = 'use/' || s.position AND s.status = 'succeeded' \
                            WHERE l.to_account = 'used' AND l.units > 0 AND s.job_id IS NULL LIMIT 1000";
+
+/// The last transfer is of the job's end: no job that ended later was removed.
+const LOST: &str = "SELECT l.job_id FROM ledger_transfers l LEFT JOIN jobs j ON j.id = l.job_id WHERE j.id IS NULL \
+                    GROUP BY l.job_id HAVING MAX(l.created_at) >= \
+                    COALESCE((SELECT ended_before FROM removals WHERE what = 'jobs'), 0) LIMIT 1000";
 
 /// Holds a job's price.
 pub(crate) fn reserve((job, units): (JobId, u64), now: Timestamp) -> Statement {
@@ -128,7 +138,8 @@ impl Store {
         Ok(Balance { reserved: row.integer(0)?, used: row.integer(1)? })
     }
 
-    /// Whether every job has reserved what it may cost, was charged for what succeeded, and gave the rest back.
+    /// Whether every job has reserved what it may cost, was charged for what succeeded, gave the rest back, and is there
+    /// until its time is over.
     ///
     /// # Errors
     /// Where the database fails.
@@ -143,6 +154,7 @@ impl Store {
                     unreserved: jobs(UNRESERVED)?,
                     overdrawn: jobs(OPEN)?,
                     overcharged: jobs(OVERCHARGED)?,
+                    lost: jobs(LOST)?,
                 })
             })
             .await

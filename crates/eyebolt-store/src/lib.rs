@@ -25,6 +25,7 @@ mod migrate;
 mod project;
 mod record;
 mod recovery;
+mod retention;
 mod run;
 mod secret;
 mod signal;
@@ -43,7 +44,7 @@ pub use control::{Cancellation, Retry};
 use database::Database;
 pub use database::Location;
 pub use error::StoreError;
-pub use image::{MAX_INLINE, MAX_INLINE_DOCUMENT, image_blob};
+pub use image::{MAX_INLINE, MAX_INLINE_DOCUMENT, document_blob, image_blob};
 pub use job::{Document, JobFilter, StoredJob, StoredStep};
 pub use key::{KeyInfo, NewKey, Principal, Shown};
 pub use ledger::{Audit, Balance};
@@ -51,6 +52,7 @@ pub use lock::DataLock;
 pub use project::{Project, ProjectChange};
 pub use record::{Known, Record, StoredAnswer, TOMBSTONE};
 pub use recovery::{MAX_CRASHES, Reaped};
+pub use retention::{Removed, SweepPlace};
 pub use run::{Fenced, Heartbeat, LeasedJob, Line, StepOutcome, Waiting};
 pub use secret::{ApiSecret, KeyHasher};
 pub use signal::Signal;
@@ -91,12 +93,14 @@ impl Store {
         Ok(Self { database: Database::open(location, migrate::require_complete)? })
     }
 
-    /// Takes a data folder for this process alone.
+    /// Takes a data folder for this process alone, and the SQLite file where the rows are in one: by whatever path it is
+    /// named.
     ///
     /// # Errors
-    /// [`StoreError::InUse`] where another process has it; [`StoreError::Unavailable`] where it can't be written.
-    pub fn lock(folder: &Path) -> Result<DataLock, StoreError> {
-        DataLock::take(folder)
+    /// [`StoreError::InUse`] and [`StoreError::DatabaseInUse`] where another process has them;
+    /// [`StoreError::Unavailable`] where they can't be written, or the file has several names.
+    pub fn lock(folder: &Path, location: &Location) -> Result<DataLock, StoreError> {
+        DataLock::take(folder, location)
     }
 
     /// Ends, with the reason, when the store can't be trusted any more: the process must then end as well.

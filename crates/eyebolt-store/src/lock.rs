@@ -1,30 +1,73 @@
 use std::{
-    fs::{File, OpenOptions, TryLockError},
-    path::Path,
+    ffi::OsString,
+    fs::{self, File, OpenOptions, TryLockError},
+    io,
+    os::unix::fs::MetadataExt,
+    path::{Path, PathBuf},
 };
 
-use crate::StoreError;
+use crate::{Location, StoreError};
 
 const NAME: &str = "eyebolt.lock";
 
-/// A data folder held by this process; free again when dropped, or when the process dies.
+/// A data folder and its SQLite file, held by this process; free again when dropped, or when the process dies.
 #[derive(Debug)]
 pub struct DataLock {
-    _file: File,
+    _folder: File,
+    /// None where the rows are on a server.
+    _database: Option<File>,
 }
 
 impl DataLock {
-    pub(crate) fn take(folder: &Path) -> Result<Self, StoreError> {
+    pub(crate) fn take(folder: &Path, location: &Location) -> Result<Self, StoreError> {
         let path = folder.join(NAME);
-        let unavailable = |error: std::io::Error| StoreError::Unavailable {
-            reason: format!("{}: {error}", path.display()),
+        let held = lock(&path)?;
+        let held = held.ok_or_else(|| StoreError::InUse { path: path.display().to_string() })?;
+        let database = match location {
+            Location::Sqlite(path) => Some(lock_database(path)?),
+            Location::Postgres(_) => None,
         };
-        let file = OpenOptions::new().create(true).truncate(false).write(true).open(&path);
-        let file = file.map_err(unavailable)?;
-        match file.try_lock() {
-            Ok(()) => Ok(Self { _file: file }),
-            Err(TryLockError::WouldBlock) => Err(StoreError::InUse { path: path.display().to_string() }),
-            Err(TryLockError::Error(error)) => Err(unavailable(error)),
-        }
+        Ok(Self { _folder: held, _database: database })
     }
+}
+
+/// Two servers in two folders may name one file, each in its own way: so the lock is beside the file itself, wherever links
+/// lead. Not on it: whoever closes a file takes SQLite's own locks on it from his process.
+fn lock_database(path: &Path) -> Result<File, StoreError> {
+    let file = real_file(path).map_err(|error| unavailable(path, &error))?;
+    let mut name = file.file_name().map_or_else(OsString::new, OsString::from);
+    name.push(".lock");
+    let held = lock(&file.with_file_name(name))?;
+    held.ok_or_else(|| StoreError::DatabaseInUse { path: file.display().to_string() })
+}
+
+/// The file that the path leads to, made where it is missing: an empty one is a database of nothing.
+fn real_file(path: &Path) -> io::Result<PathBuf> {
+    if !path.exists() {
+        OpenOptions::new().create(true).append(true).open(path)?;
+    }
+    let file = path.canonicalize()?;
+    let names = fs::metadata(&file)?.nlink();
+    if names > 1 {
+        return Err(io::Error::other(format!(
+            "the file has {names} names (hard links): SQLite keeps a log beside each name, so that work done under one is \
+             lost under the other. Leave one name, or copy the file"
+        )));
+    }
+    Ok(file)
+}
+
+/// `None`: another process has it.
+fn lock(path: &Path) -> Result<Option<File>, StoreError> {
+    let file = OpenOptions::new().create(true).truncate(false).write(true).open(path);
+    let file = file.map_err(|error| unavailable(path, &error))?;
+    match file.try_lock() {
+        Ok(()) => Ok(Some(file)),
+        Err(TryLockError::WouldBlock) => Ok(None),
+        Err(TryLockError::Error(error)) => Err(unavailable(path, &error)),
+    }
+}
+
+fn unavailable(path: &Path, error: &io::Error) -> StoreError {
+    StoreError::Unavailable { reason: format!("{}: {error}", path.display()) }
 }

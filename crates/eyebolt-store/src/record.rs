@@ -31,6 +31,8 @@ pub struct Record {
     pub job: JobId,
     /// Digest of what was asked then.
     pub fingerprint: Vec<u8>,
+    /// Digest of the body that it was asked by, where the client declared one.
+    pub body: Option<Vec<u8>>,
     /// When it was first seen.
     pub created_at: Timestamp,
     /// Until when it is kept; none while its job runs.
@@ -54,21 +56,22 @@ pub struct StoredAnswer {
     pub body: Document,
 }
 
-const RESERVE: &str = "INSERT INTO idempotency_records (project_id, mode, key_hash, fingerprint, job_id, created_at) \
-                       VALUES ($1, $2, $3, $4, $5, $6) ON CONFLICT (project_id, mode, key_hash) DO NOTHING \
+const RESERVE: &str = "INSERT INTO idempotency_records (project_id, mode, key_hash, fingerprint, job_id, created_at, \
+                       body_digest) VALUES ($1, $2, $3, $4, $5, $6, $7) ON CONFLICT (project_id, mode, key_hash) DO NOTHING \
                        RETURNING job_id";
 const RECORD: &str = "SELECT r.job_id, r.fingerprint, r.created_at, r.expires_at, j.status, j.retryable_until, \
-                      j.request_id, j.answer_status, j.answer_body, j.document, j.document_digest \
-                      FROM idempotency_records r JOIN jobs j ON j.id = r.job_id \
+                      j.request_id, j.answer_status, j.answer_body, j.document, j.document_digest, \
+                      r.body_digest FROM idempotency_records r LEFT JOIN jobs j ON j.id = r.job_id \
                       WHERE r.project_id = $1 AND r.mode = $2 AND r.key_hash = $3";
 const ANSWER: &str = "SELECT request_id, answer_status, answer_body, document, document_digest FROM jobs \
                       WHERE id = $1";
 const FORGET: &str = "DELETE FROM idempotency_records WHERE project_id = $1 AND mode = $2 AND key_hash = $3 \
                       AND expires_at <= $4";
 const SWEEP: &str = "DELETE FROM idempotency_records WHERE job_id IN (SELECT job_id FROM idempotency_records \
-                     WHERE expires_at <= $1 ORDER BY expires_at LIMIT $2)";
-const WIPE: &str = "UPDATE idempotency_records SET fingerprint = $3 WHERE job_id IN (SELECT job_id \
-                    FROM idempotency_records WHERE expires_at <= $1 AND fingerprint <> $3 LIMIT $2)";
+                     WHERE expires_at <= $1 AND length(fingerprint) = 0 ORDER BY expires_at LIMIT $2)";
+const WIPE: &str = "UPDATE idempotency_records SET fingerprint = $3, body_digest = NULL WHERE job_id IN (SELECT job_id \
+                    FROM idempotency_records WHERE expires_at <= $1 AND length(fingerprint) > 0 \
+                    ORDER BY expires_at LIMIT $2)";
 
 impl Store {
     /// What a key stands for; `None` where it is free: never used, or forgotten.
@@ -137,6 +140,7 @@ impl Store {
 pub(crate) fn reserve(job: &NewJob, key: &Idempotency, now: Timestamp) -> Statement {
     let mut row = name(job, key);
     row.extend([key.fingerprint.as_slice().into(), job.id.to_string().into(), times::micros(now).into()]);
+    row.push(key.body.clone().into());
     (RESERVE, row)
 }
 
@@ -157,16 +161,18 @@ fn name(job: &NewJob, key: &Idempotency) -> Vec<Value> {
 }
 
 /// `None`: so long expired that it is as good as forgotten. A record without a fingerprint was swept by somebody whose
-/// clock is ahead: it is over, since nobody could tell any more whether the same was asked.
+/// clock is ahead: it is over, since nobody could tell any more whether the same was asked. So is one whose job is gone.
 pub(crate) fn known(row: &Row, now: Timestamp) -> Result<Option<Known>, StoreError> {
     let fingerprint = row.blob(1)?;
     let expires_at = times::optional(row.optional_integer(3)?)?;
+    let over = fingerprint.is_empty() || row.optional_text(4)?.is_none();
     match expires_at {
         Some(expired) if expired + TOMBSTONE <= now => Ok(None),
-        Some(expired) if expired <= now || fingerprint.is_empty() => Ok(Some(Known::Expired(expired))),
+        Some(expired) if expired <= now || over => Ok(Some(Known::Expired(expired))),
         _ => Ok(Some(Known::Record(Record {
             job: row.parsed(0)?,
             fingerprint,
+            body: row.optional_blob(11)?,
             created_at: times::timestamp(row.integer(2)?)?,
             expires_at,
             status: row.parsed(4)?,
@@ -187,4 +193,22 @@ fn answer(row: &Row, column: usize) -> Result<Option<StoredAnswer>, StoreError> 
     };
     let body = body.ok_or_else(|| StoreError::Corrupt { what: "an answer without a body".to_owned() })?;
     Ok(Some(StoredAnswer { status, request_id: row.text(column)?, body }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::database::plans;
+
+    #[test]
+    fn tombstones_are_not_passed_over_again_and_again() {
+        let plans = plans(&[WIPE, SWEEP]);
+        assert!(
+            !plans.iter().any(|line| line.starts_with("SCAN") || line.contains("TEMP B-TREE")),
+            "{plans:#?}"
+        );
+        for index in ["idempotency_records_expiring", "idempotency_records_tombstones"] {
+            assert!(plans.iter().any(|line| line.contains(index)), "{index}: {plans:#?}");
+        }
+    }
 }

@@ -19,7 +19,13 @@ impl Clock {
 
     /// The machine's clock, made steady ([`Steady`]): never before `earliest`, where that is no more than a day ahead.
     pub fn steady(earliest: Option<Timestamp>) -> Self {
-        let (machine, began) = (Self::system(), Instant::now());
+        Self::system().made_steady(earliest)
+    }
+
+    /// The same of another clock, which is looked at as if it were the machine's.
+    #[must_use]
+    pub fn made_steady(self, earliest: Option<Timestamp>) -> Self {
+        let (machine, began) = (self, Instant::now());
         let steady = Mutex::new(Steady::new(machine.now(), earliest));
         Self::told_by(move || {
             let mut steady = steady.lock().unwrap_or_else(PoisonError::into_inner);

@@ -139,6 +139,8 @@ catalogue! {
         "Name a model whose task is the feature; GET /v1/models lists them.";
     UnsupportedLanguage "unsupported_language" 422 Client never "No model reads this language"
         "GET /v1/models lists the languages of each text model.";
+    DigestMismatch "digest_mismatch" 400 Client never "The body is not the one that was declared"
+        "Compute Repr-Digest over the bytes that are sent, boundary included; or a proxy changed them.";
     MissingImage "missing_image" 400 Client never "The request carries no image"
         "Send a part named image, or image_base64 in JSON.";
     DuplicatePart "duplicate_part" 400 Client never "A part was sent twice"

@@ -22,9 +22,10 @@ pub(super) async fn run(arguments: Arguments, settings: Settings) -> anyhow::Res
         ("unreserved", "have no reservation for their last run", &audit.unreserved),
         ("overdrawn", "gave away more than was reserved", &audit.overdrawn),
         ("overcharged", "were charged for a step that did not succeed", &audit.overcharged),
+        ("lost", "are gone, and were not removed for their age", &audit.lost),
     ];
     if arguments.json {
-        let [unsettled, unreserved, overdrawn, overcharged] = lists.map(|(.., jobs)| jobs);
+        let [unsettled, unreserved, overdrawn, overcharged, lost] = lists.map(|(.., jobs)| jobs);
         println!(
             "{}",
             json!({
@@ -33,6 +34,7 @@ pub(super) async fn run(arguments: Arguments, settings: Settings) -> anyhow::Res
                 "unreserved": unreserved,
                 "overdrawn": overdrawn,
                 "overcharged": overcharged,
+                "lost": lost,
             })
         );
     } else if audit.is_sound() {

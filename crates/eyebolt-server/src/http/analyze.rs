@@ -9,6 +9,7 @@ use axum::{
 };
 use eyebolt_store::Principal;
 use eyebolt_types::{ErrorCode, Job, Scope, id::RequestId};
+use http::header;
 use tokio::time::sleep;
 
 use super::{
@@ -21,8 +22,8 @@ use super::{
 use crate::{
     ApiError,
     idempotency::IdempotencyKey,
-    ingest::Incoming,
-    jobs::{Ask, Submitted, Urgency},
+    ingest::{DeclaredDigest, Incoming},
+    jobs::{Ask, Replay, Submitted, Urgency},
     prefer::Prefer,
 };
 
@@ -64,15 +65,24 @@ pub(super) async fn analyze(
     } else {
         IdempotencyKey::of(headers)?
     };
+    let digest = DeclaredDigest::of(headers)?;
+    let body = digest
+        .map(|digest| digest.of_request(ROUTE, (request.uri().query(), headers.get(header::CONTENT_TYPE))));
+    if let (Some(key), Some(body)) = (&key, &body)
+        && let Some(replay) =
+            shared.jobs.replay_unread(&caller, key, body).await.map_err(ApiError::closing)?
+    {
+        return Ok(answer::unread(&replay, &request));
+    }
     let prefer = Prefer::of(headers);
     let request_id = request.extensions().get::<RequestId>().copied().unwrap_or_default();
     let (standard, longest) = shared.jobs.patience();
     let (patience, sender) = (prefer.patience(standard, longest), sender(&caller, &request));
     let knocked = shared.jobs.knock(&caller, key.as_ref(), Urgency::of(patience, sender)).await;
     held_back(knocked.map_err(ApiError::closing)).await?;
-    let submission = shared.ingest.submission(incoming(request)?).await?;
+    let submission = shared.ingest.submission(incoming(request, digest)?).await?;
     let urgency = Urgency::of(patience, sender);
-    let ask = Ask { key, route: ROUTE, request_id: request_id.to_string(), urgency };
+    let ask = Ask { key, body, route: ROUTE, request_id: request_id.to_string(), urgency };
     let submitted = held_back(shared.jobs.submit(&caller, submission, ask).await).await?;
     answered(&shared, &caller, submitted, (prefer, patience, urgency)).await
 }
@@ -104,9 +114,7 @@ async fn answered(
 ) -> Result<Response, ApiError> {
     let applied = Applied::of(prefer, patience);
     let (waiter, joined, abandoned) = match submitted {
-        Submitted::Replay { ended, request_id, job } => {
-            return Ok(answer::replayed(&ended, &request_id, job));
-        }
+        Submitted::Replay(replay) => return Ok(answer::replayed(&replay)),
         Submitted::New(waiter, abandoned) => (waiter, false, abandoned),
         Submitted::Joined(waiter) => (waiter, true, None),
     };
@@ -125,7 +133,7 @@ async fn answered(
     {
         // Another process ran it.
         return Ok(if joined {
-            answer::replayed(&ended, &request_id, job)
+            answer::replayed(&Replay { ended, request_id, job })
         } else {
             answer::ended(&ended, job, applied)
         });
@@ -136,10 +144,10 @@ async fn answered(
     answer::running(&stored, applied)
 }
 
-fn incoming(request: Request) -> Result<Incoming, ApiError> {
+fn incoming(request: Request, digest: Option<DeclaredDigest>) -> Result<Incoming, ApiError> {
     let query = Query::try_from_uri(request.uri()).map_err(|_| {
         ApiError::new(ErrorCode::InvalidRequest, "The query is not a list of name=value.").closing()
     })?;
     let (parts, body) = request.into_parts();
-    Ok(Incoming { headers: parts.headers, query: query.0, body })
+    Ok(Incoming { headers: parts.headers, query: query.0, body, digest })
 }

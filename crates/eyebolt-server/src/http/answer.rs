@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use axum::{
-    body::Body,
+    body::{Body, HttpBody},
+    extract::Request,
     response::{IntoResponse, Response},
 };
 use bytes::Bytes;
@@ -14,7 +15,7 @@ use http::{HeaderName, HeaderValue, StatusCode, header};
 use super::problem::{ERROR_CODE, SHOULD_RETRY};
 use crate::{
     ApiError,
-    jobs::{Ended, document},
+    jobs::{Ended, Replay, document},
     prefer::Prefer,
 };
 
@@ -54,12 +55,21 @@ pub(super) fn ended(ended: &Ended, job: JobId, applied: Applied) -> Response {
     response
 }
 
+/// The same bytes as the first time, for a request whose body was not read: the connection ends with it.
+pub(super) fn unread(replay: &Replay, request: &Request) -> Response {
+    let mut response = replayed(replay);
+    if !request.body().is_end_stream() {
+        response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+    }
+    response
+}
+
 /// The same bytes as the first time.
-pub(super) fn replayed(ended: &Ended, request_id: &str, job: JobId) -> Response {
-    let mut response = of_end(ended, job);
+pub(super) fn replayed(replay: &Replay) -> Response {
+    let mut response = of_end(&replay.ended, replay.job);
     let headers = response.headers_mut();
     headers.insert(IDEMPOTENT_REPLAYED, HeaderValue::from_static("true"));
-    if let Ok(original) = HeaderValue::from_str(request_id) {
+    if let Ok(original) = HeaderValue::from_str(&replay.request_id) {
         headers.insert(ORIGINAL_REQUEST_ID, original);
     }
     response

@@ -47,6 +47,7 @@ pages! {
     UnknownModel "unknown_model";
     ModelMismatch "model_mismatch";
     UnsupportedLanguage "unsupported_language";
+    DigestMismatch "digest_mismatch";
     MissingImage "missing_image";
     DuplicatePart "duplicate_part";
     UnknownPart "unknown_part";

@@ -20,7 +20,10 @@ use tokio::{
     time::{Instant, timeout, timeout_at},
 };
 
-use super::IngestError;
+use super::{
+    IngestError,
+    digest::{Comparison, DeclaredDigest},
+};
 
 /// One permit of the budget, bytes.
 const STEP_BYTES: u64 = 64 << 10;
@@ -117,9 +120,9 @@ pub(super) struct BodyLimits {
 }
 
 /// Reads a body piece by piece.
-#[derive(Debug)]
 pub(super) struct BodyReader {
     body: Body,
+    declared: Option<Comparison>,
     limits: BodyLimits,
     until: Instant,
     intake: Arc<Intake>,
@@ -127,7 +130,12 @@ pub(super) struct BodyReader {
 
 impl BodyReader {
     pub(super) fn new(body: Body, limits: BodyLimits, intake: Arc<Intake>) -> Self {
-        Self { body, limits, until: Instant::now() + limits.total, intake }
+        Self { body, declared: None, limits, until: Instant::now() + limits.total, intake }
+    }
+
+    /// The same, compared with what was declared of it.
+    pub(super) fn compared(self, declared: Option<DeclaredDigest>) -> Self {
+        Self { declared: declared.map(Comparison::with), ..self }
     }
 
     pub(super) fn intake(&self) -> &Arc<Intake> {
@@ -152,9 +160,12 @@ impl BodyReader {
         loop {
             let Some(frame) = self.frame().await? else {
                 self.intake.over.store(true, Ordering::Relaxed);
-                return Ok(None);
+                return self.declared.take().map_or(Ok(()), Comparison::finish).map(|()| None);
             };
             let Some(piece) = frame else { continue };
+            if let Some(declared) = &mut self.declared {
+                declared.take(&piece);
+            }
             let found = self.intake.take(piece.len() as u64).await?;
             self.refuse_above(found)?;
             return Ok(Some(piece));

@@ -36,6 +36,8 @@ pub(crate) enum IngestError {
     Idle { limit: Duration, received: u64 },
     #[error("the body was not complete after {limit:?}: {received} bytes had come")]
     Slow { limit: Duration, received: u64 },
+    #[error("the body has the SHA-256 {found}, and was declared to have {declared}")]
+    DigestMismatch { declared: String, found: String },
     #[error("the body ended before it was complete")]
     Broken,
     #[error("no memory was free for the body")]

@@ -5,6 +5,7 @@
 
 mod body;
 mod declared;
+mod digest;
 mod error;
 mod fields;
 mod json;
@@ -22,6 +23,7 @@ use self::{
     fields::Fields,
 };
 pub(crate) use self::{
+    digest::DeclaredDigest,
     error::IngestError,
     fields::{FIELDS, Kind},
     json::Document,
@@ -51,6 +53,8 @@ pub(crate) struct Incoming {
     pub(crate) headers: HeaderMap,
     pub(crate) query: Vec<(String, String)>,
     pub(crate) body: Body,
+    /// What was declared of the body.
+    pub(crate) digest: Option<DeclaredDigest>,
 }
 
 /// How the image comes.
@@ -89,7 +93,7 @@ impl Ingest {
             total: self.settings.body_timeout,
         };
         let announced = announced_bytes(&incoming.headers);
-        let body = BodyReader::new(incoming.body, limits, intake.clone());
+        let body = BodyReader::new(incoming.body, limits, intake.clone()).compared(incoming.digest);
         body.refuse_announced(announced)?;
         let received = match form {
             Form::Multipart { boundary } => {

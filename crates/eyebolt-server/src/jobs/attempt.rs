@@ -4,7 +4,7 @@
 use std::{future::Future, panic::AssertUnwindSafe, sync::Arc, time::Duration};
 
 use bytes::Bytes;
-use eyebolt_store::{LeasedJob, MAX_CRASHES, StepOutcome, StoreError, StoredJob, StoredStep, image_blob};
+use eyebolt_store::{LeasedJob, MAX_CRASHES, StepOutcome, StoreError, StoredJob, StoredStep};
 use eyebolt_types::{AnalyzeRequest, ErrorCode, Problem, id::JobId};
 use futures_util::FutureExt;
 use tokio::{
@@ -151,8 +151,8 @@ impl Room {
         if let Some(content) = &leased.content {
             return Ok((content.clone().into(), None));
         }
-        let name = image_blob((leased.job.project, leased.job.mode), &leased.sha256);
-        Ok((self.tools.blobs.get(&name).await?, None))
+        let whose = (leased.job.project, leased.job.mode);
+        Ok((self.tools.blobs.image(whose, (leased.job.image, &leased.sha256)).await?, None))
     }
 
     /// Runs what is still to be done. What it finds is in `found`, however it ends.

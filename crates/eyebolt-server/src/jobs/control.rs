@@ -66,10 +66,12 @@ impl Jobs {
         if !job.status.is_terminal() {
             return Ok(Read::Running(Box::new(document::so_far(&job)?)));
         }
-        match self.0.tools.store.document(job.id).await? {
-            Some(document) => Ok(Read::Ended(self.0.bytes(job.id, document).await?)),
-            None => Ok(Read::Running(Box::new(document::so_far(&job)?))),
+        if let Some(document) = self.0.tools.store.document(job.id).await? {
+            return Ok(Read::Ended(self.0.bytes(job.id, document).await?));
         }
+        // Between the two looks it was removed, or begun again.
+        let again = self.0.tools.store.job((job.project, job.mode), job.id).await?;
+        Ok(Read::Running(Box::new(document::so_far(&again.ok_or_else(missing)?)?)))
     }
 
     /// Waits for an end that this process tells, or that the database shows: another process may run the job.
@@ -220,19 +222,23 @@ impl Room {
 
     /// The bytes of a document.
     pub(super) async fn bytes(&self, job: JobId, document: Document) -> Result<Bytes, ApiError> {
-        match document {
-            Document::Inline(bytes) => Ok(bytes.into()),
-            Document::Blob(name) => self.tools.blobs.get(&name).await.map_err(|error| match error {
-                StoreError::Corrupt { what } => {
-                    tracing::error!(%job, what, "a stored answer is corrupt");
-                    let detail = format!("The stored answer of {job} can't be read.");
-                    let mut error = ApiError::new(ErrorCode::StoredResponseCorrupt, detail);
-                    error.problem_mut().params.insert("job".to_owned(), job.to_string().into());
-                    error
-                }
-                other => other.into(),
-            }),
+        let name = match document {
+            Document::Inline(bytes) => return Ok(bytes.into()),
+            Document::Blob(name) => name,
+        };
+        let what = match self.tools.blobs.get(&name).await {
+            Err(StoreError::Corrupt { what }) => what,
+            read => return Ok(read?),
+        };
+        if self.tools.store.document(job).await? != Some(Document::Blob(name)) {
+            // Removed for its age between the row and the file.
+            return Err(missing());
         }
+        tracing::error!(%job, what, "a stored answer is corrupt");
+        let detail = format!("The stored answer of {job} can't be read.");
+        let mut error = ApiError::new(ErrorCode::StoredResponseCorrupt, detail);
+        error.problem_mut().params.insert("job".to_owned(), job.to_string().into());
+        Err(error)
     }
 }
 

@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use eyebolt_store::{
-    Answer, Closing, Document, LeasedJob, MAX_INLINE_DOCUMENT, Signal, StepOutcome, StoredJob,
+    Answer, Closing, Document, LeasedJob, MAX_INLINE_DOCUMENT, Signal, StepOutcome, StoredJob, document_blob,
 };
 use eyebolt_types::{
     Dedup, DedupStatus, ErrorCode, Job, JobStatus, Problem, Results, Step, StepStatus, id::JobId,
@@ -129,7 +129,7 @@ impl Room {
             return Ok(Document::Inline(body.to_vec()));
         }
         let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, &body);
-        let name = format!("documents/{id}/{}", hex::encode(digest));
+        let name = document_blob(id, digest.as_ref());
         self.persistently(|| self.tools.blobs.put(&name, body.clone())).await?;
         Ok(Document::Blob(name))
     }

@@ -4,10 +4,35 @@ use eyebolt_store::{Idempotency, Known, Principal, Record, Replays, StoredAnswer
 use eyebolt_types::{Dedup, ErrorCode, JobStatus, id::JobId};
 use jiff::Timestamp;
 
-use super::{Ended, Jobs, Room, end::dedup_status, submit::Submitted};
+use super::{
+    Ended, Jobs, Room,
+    end::dedup_status,
+    submit::{Replay, Submitted},
+};
 use crate::{ApiError, idempotency::IdempotencyKey};
 
 impl Jobs {
+    /// The kept answer to a request of which all but the body is known, and the body by what was declared of it. Whatever
+    /// else the key stands for, the body tells.
+    ///
+    /// # Errors
+    /// Where the answer can't be read.
+    pub(crate) async fn replay_unread(
+        &self,
+        caller: &Principal,
+        key: &IdempotencyKey,
+        body: &[u8],
+    ) -> Result<Option<Replay>, ApiError> {
+        let Some(Known::Record(record)) = self.key(caller, key).await? else { return Ok(None) };
+        let again = record.retryable_until.is_some_and(|until| until > self.0.now());
+        match record.answer {
+            Some(answer) if !again && record.body.as_deref() == Some(body) => {
+                self.replay(caller, record.job, answer).await.map(Some)
+            }
+            _ => Ok(None),
+        }
+    }
+
     /// What a used key stands for.
     pub(super) async fn known(
         &self,
@@ -41,7 +66,7 @@ impl Jobs {
             let Some(answer) = room.answer_of(caller, record.job).await? else {
                 return Ok(Submitted::Joined(waiter));
             };
-            return self.replay(caller, record.job, answer).await;
+            return self.replay(caller, record.job, answer).await.map(Submitted::Replay);
         }
         self.answered(caller, record).await
     }
@@ -55,21 +80,16 @@ impl Jobs {
             let Some(answer) = room.answer_of(caller, job).await? else {
                 return Ok(Submitted::Joined(waiter));
             };
-            return self.replay(caller, job, answer).await;
+            return self.replay(caller, job, answer).await.map(Submitted::Replay);
         };
-        self.replay(caller, job, answer).await
+        self.replay(caller, job, answer).await.map(Submitted::Replay)
     }
 
-    async fn replay(
-        &self,
-        caller: &Principal,
-        job: JobId,
-        answer: StoredAnswer,
-    ) -> Result<Submitted, ApiError> {
+    async fn replay(&self, caller: &Principal, job: JobId, answer: StoredAnswer) -> Result<Replay, ApiError> {
         let room = &self.0;
         room.count_replay(Replays { project: caller.project, mode: caller.mode, key: caller.key });
         let (ended, request_id) = room.ended(job, answer).await?;
-        Ok(Submitted::Replay { ended, request_id, job })
+        Ok(Replay { ended, request_id, job })
     }
 
     /// What was answered when a job ended, and to which request.

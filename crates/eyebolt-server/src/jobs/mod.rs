@@ -11,6 +11,7 @@ pub(crate) mod document;
 mod end;
 mod known;
 mod place;
+mod retention;
 mod retry_policy;
 mod reuse;
 mod settings;
@@ -34,7 +35,7 @@ use self::{arrivals::Arrivals, waiting::Waiters};
 pub(crate) use self::{
     control::{Page, Read, missing},
     place::Urgency,
-    submit::{Ask, Submitted},
+    submit::{Ask, Replay, Submitted},
     waiting::{Ended, Waiter},
 };
 use crate::{

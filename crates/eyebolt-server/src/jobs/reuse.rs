@@ -2,7 +2,7 @@
 //! is charged.
 
 use eyebolt_store::{Acceptance, Charging, Closing, NewJob, Principal, StepOutcome, StoreError};
-use eyebolt_types::{Dedup, DedupStatus, Job, JobStatus};
+use eyebolt_types::{Dedup, DedupStatus, ErrorCode, Job, JobStatus};
 use jiff::Timestamp;
 
 use super::{Room, document, end, signed, submit::just_accepted};
@@ -24,7 +24,10 @@ impl Room {
             return Ok((flagged, None));
         }
         let Some(document) = self.tools.store.document(of).await? else { return Ok((flagged, None)) };
-        let bytes = self.bytes(of, document).await?;
+        let bytes = match self.bytes(of, document).await {
+            Err(error) if error.problem().code == ErrorCode::JobNotFound => return Ok((flagged, None)),
+            read => read?,
+        };
         Ok((dedup, Some(document::read(&String::from_utf8_lossy(&bytes))?)))
     }
 

@@ -27,6 +27,12 @@ pub struct JobSettings {
     /// How long what failed can be run again by `:retry` or the same key.
     #[serde(with = "friendly")]
     pub retryable: Duration,
+    /// How long a job can be read after its end; then it is removed. What it cost stays.
+    #[serde(with = "friendly")]
+    pub retention: Duration,
+    /// How long an image is kept after the end of the last job that it was sent with.
+    #[serde(with = "friendly")]
+    pub image_retention: Duration,
     /// How long a caller waits who says nothing.
     #[serde(with = "friendly")]
     pub wait: Duration,
@@ -44,6 +50,8 @@ impl Default for JobSettings {
             deadline: Duration::from_mins(15),
             max_attempts: 3,
             retryable: Duration::from_hours(24),
+            retention: Duration::from_hours(30 * 24),
+            image_retention: Duration::from_hours(7 * 24),
             wait: Duration::from_secs(10),
             max_wait: Duration::from_secs(55),
         }
@@ -121,6 +129,8 @@ impl JobSettings {
             ("jobs.heartbeat", self.heartbeat),
             ("jobs.deadline", self.deadline),
             ("jobs.retryable", self.retryable),
+            ("jobs.retention", self.retention),
+            ("jobs.image_retention", self.image_retention),
         ]);
         if !found.is_empty() {
             return found;
@@ -144,6 +154,18 @@ impl JobSettings {
             found.push(format!(
                 "jobs.max_wait is {:?}, not less than http.request_timeout ({request_timeout:?})",
                 self.max_wait
+            ));
+        }
+        if self.image_retention < self.retryable {
+            found.push(format!(
+                "jobs.image_retention is {:?}, less than jobs.retryable ({:?}): what failed could not be run again",
+                self.image_retention, self.retryable
+            ));
+        }
+        if self.image_retention > self.retention {
+            found.push(format!(
+                "jobs.image_retention is {:?}, more than jobs.retention ({:?}): an image goes with its last job",
+                self.image_retention, self.retention
             ));
         }
         if self.deadline < self.lease {
@@ -181,6 +203,12 @@ impl IdempotencySettings {
                 jobs.retryable, self.retention
             ));
         }
+        if jobs.retention < self.retention {
+            found.push(format!(
+                "jobs.retention is {:?}, less than idempotency.retention ({:?}): a key would outlive its answer",
+                jobs.retention, self.retention
+            ));
+        }
         found
     }
 }
@@ -211,6 +239,22 @@ mod tests {
         let jobs =
             JobSettings { lease: short, heartbeat: short / 2, slots: usize::MAX, ..JobSettings::default() };
         assert_eq!(jobs.check(Duration::from_mins(1)).len(), 2);
+    }
+
+    #[test]
+    fn nothing_is_kept_for_less_than_it_is_promised_to_be_of_use() {
+        let (keys, days) = (IdempotencySettings::default(), |days| Duration::from_hours(24 * days));
+        let said = |retention, image_retention| {
+            let jobs = JobSettings { retention, image_retention, ..JobSettings::default() };
+            [jobs.check(Duration::from_mins(1)), keys.check(&jobs)].concat()
+        };
+        assert_eq!(said(days(7), days(1)), Vec::<String>::new());
+        let short = said(days(6), days(1));
+        assert!(short.len() == 1 && short[0].contains("less than idempotency.retention"), "{short:?}");
+        let short = said(days(7), days(1) / 2);
+        assert!(short.len() == 1 && short[0].contains("less than jobs.retryable"), "{short:?}");
+        let long = said(days(7), days(8));
+        assert!(long.len() == 1 && long[0].contains("more than jobs.retention"), "{long:?}");
     }
 
     #[test]

@@ -35,6 +35,8 @@ use crate::{
 pub(crate) struct Ask {
     /// What a retry is known by.
     pub(crate) key: Option<IdempotencyKey>,
+    /// Digest of the whole request, where its body was declared.
+    pub(crate) body: Option<Vec<u8>>,
     /// The route, for the fingerprint.
     pub(crate) route: &'static str,
     /// This request.
@@ -60,6 +62,12 @@ pub(super) struct Arriving {
     _arrival: Option<Arrival>,
 }
 
+/// A file that was written for an image.
+struct WrittenFile {
+    image: ImageId,
+    name: String,
+}
+
 /// What is known of a key.
 enum Arrived {
     /// Nothing: it is new. What is known of the file, where that was asked too.
@@ -76,14 +84,18 @@ pub(crate) enum Submitted {
     /// The job of an earlier request with the same key, which has not ended.
     Joined(Waiter),
     /// The answer to an earlier request with the same key.
-    Replay {
-        /// Byte for byte as it was.
-        ended: Ended,
-        /// The earlier request.
-        request_id: String,
-        /// Its job.
-        job: JobId,
-    },
+    Replay(Replay),
+}
+
+/// An answer that is given again.
+#[derive(Debug)]
+pub(crate) struct Replay {
+    /// Byte for byte as it was.
+    pub(crate) ended: Ended,
+    /// The earlier request.
+    pub(crate) request_id: String,
+    /// Its job.
+    pub(crate) job: JobId,
 }
 
 impl Jobs {
@@ -102,6 +114,7 @@ impl Jobs {
         let idempotency = ask.key.as_ref().map(|key| Idempotency {
             key_hash: key.hash(),
             fingerprint: idempotency::fingerprint(ask.route, &submission.request, &submission.sha256),
+            body: ask.body.clone(),
         });
         let (arrival, looked) = match &idempotency {
             None => (None, None),
@@ -171,7 +184,7 @@ impl Jobs {
         (dedup, place): (Dedup, Place),
     ) -> Result<Submitted, ApiError> {
         let room = &self.0;
-        let image = room.keep_image(&arriving.caller, &arriving.submission).await?;
+        let (image, file) = room.keep_image(&arriving.caller, &arriving.submission).await?;
         let mut job = room.new_job(&arriving, (image, &dedup), &place);
         // Before it can end: the end must not be missed.
         let waiter = room.waiters.register(job.id);
@@ -184,12 +197,14 @@ impl Jobs {
         match accepted {
             Acceptance::Known(known) => {
                 drop((place, taken));
+                room.discard(file, None);
                 let Some(idempotency) = job.idempotency.take() else { return Err(twice()) };
                 self.known(&caller, known, &idempotency).await
             }
             Acceptance::Accepted(image) => {
                 crate::failpoint::hit("after_accept");
                 taken.spend();
+                room.discard(file, Some(image));
                 // Made here, where no connection can be lost in between: a call that has gone leaves it to be dropped.
                 let keyless = job.idempotency.is_none();
                 let abandoned = keyless.then(|| self.cancel_when_abandoned(&caller, job.id));
@@ -254,15 +269,33 @@ impl Room {
     }
 
     /// Makes the file durable, where it is too large for its row: before any row names it.
-    async fn keep_image(&self, caller: &Principal, submission: &Submission) -> Result<NewImage, ApiError> {
-        let (bytes, sha256) = (&submission.bytes, submission.sha256);
+    async fn keep_image(
+        &self,
+        caller: &Principal,
+        submission: &Submission,
+    ) -> Result<(NewImage, Option<WrittenFile>), ApiError> {
+        let (bytes, sha256, id) = (&submission.bytes, submission.sha256, ImageId::new());
         let small = bytes.len() <= eyebolt_store::MAX_INLINE;
-        if !small {
-            let name = image_blob((caller.project, caller.mode), &sha256);
-            self.tools.blobs.put(&name, bytes.clone()).await?;
-            crate::failpoint::hit("after_blob");
+        let content = small.then(|| bytes.to_vec());
+        let image = NewImage { id, sha256, bytes: bytes.len() as u64, content };
+        if small {
+            return Ok((image, None));
         }
-        Ok(NewImage { sha256, bytes: bytes.len() as u64, content: small.then(|| bytes.to_vec()) })
+        let name = image_blob((caller.project, caller.mode), id, &sha256);
+        self.tools.blobs.put(&name, bytes.clone()).await?;
+        crate::failpoint::hit("after_blob");
+        Ok((image, Some(WrittenFile { image: id, name })))
+    }
+
+    /// Removes a file that no row names, since the image was known already. `named`: whose file a row names.
+    fn discard(&self, file: Option<WrittenFile>, named: Option<ImageId>) {
+        let Some(file) = file.filter(|file| Some(file.image) != named) else { return };
+        let blobs = self.tools.blobs.clone();
+        self.spawn(async move {
+            if let Err(error) = blobs.remove(&[file.name]).await {
+                tracing::debug!(%error, "a file that nobody needs is left to the sweep");
+            }
+        });
     }
 
     /// Accepts a job. Where the database went away before it told whether it did, it is asked again: a job that is there

@@ -10,7 +10,7 @@ use tokio::{
     time::{Instant, MissedTickBehavior, interval, sleep, sleep_until},
 };
 
-use super::{Jobs, Room, Stop};
+use super::{Jobs, Room, Stop, retention::Reached};
 use crate::admission::TICK;
 
 /// How often pending jobs are looked for that nobody here was told of: those of other processes, and those whose time
@@ -29,7 +29,7 @@ const COUNTING: Duration = Duration::from_millis(50);
 /// A clock that jumped by more than this against the monotonic one says nothing about leases.
 const MAX_JUMP: Duration = Duration::from_secs(5);
 
-/// Between two sweeps of records and entries; blobs are swept once an hour.
+/// Between two sweeps of what is old; blobs are swept once an hour.
 /// In a build for crash tests often enough to die in one.
 const SWEEP: Duration =
     if cfg!(feature = "torture") { Duration::from_secs(1) } else { Duration::from_mins(1) };
@@ -220,7 +220,7 @@ impl Room {
     }
 
     async fn sweep(self: Arc<Self>) {
-        let mut round = 0u32;
+        let (mut round, mut reached) = (0u32, Reached::default());
         loop {
             tokio::select! {
                 () = sleep(SWEEP) => {}
@@ -229,9 +229,13 @@ impl Room {
             if let Err(error) = self.sweep_rows().await {
                 tracing::warn!(%error, "the sweep failed");
             }
+            if let Err(error) = self.remove_old(&mut reached).await {
+                tracing::warn!(%error, "what is old could not be removed");
+            }
             crate::failpoint::hit("in_sweep");
             round += 1;
             if round.is_multiple_of(SWEEPS_PER_BLOB_SWEEP) {
+                reached = Reached::default();
                 match self.tools.blobs.sweep(&self.tools.store, self.now()).await {
                     Ok(0) => {}
                     Ok(blobs) => tracing::info!(blobs, "removed blobs that no row names"),

@@ -62,6 +62,8 @@ pub(crate) struct Setup {
     pub(crate) schema: Option<Arc<Schema>>,
     /// Its time; none: one of its own.
     pub(crate) clock: Option<TestClock>,
+    /// Its time is made steady, as that of a server is: it goes on, and steps do not move it.
+    pub(crate) steady: bool,
     /// The snapshot that answers whoever names no model.
     pub(crate) snapshot: &'static str,
 }
@@ -82,6 +84,7 @@ impl Default for Setup {
             folder: None,
             schema: None,
             clock: None,
+            steady: false,
             snapshot: "cats@1",
         }
     }
@@ -238,7 +241,8 @@ impl TestApp {
         let blobs = place.blobs().expect("a folder of blobs");
         let store = place.store.clone();
         let quotas = Quotas::new(setup.quotas, clock.clock());
-        let tools = Tools { store, blobs, quotas, analyzer: analyzer.clone(), clock: clock.clock() };
+        let told = if setup.steady { clock.clock().made_steady(None) } else { clock.clock() };
+        let tools = Tools { store, blobs, quotas, analyzer: analyzer.clone(), clock: told };
         let jobs = Jobs::new(tools, setup.rules, (&place.instance().expect("a name"), 2));
         jobs.start().await.expect("a store");
         let settings = HttpSettings { listen: SocketAddr::from(([127, 0, 0, 1], 0)), ..setup.http };
@@ -338,6 +342,13 @@ impl TestApp {
         self.stop();
         (&mut self.server).await.expect("the server does not panic");
         self.again(setup).await
+    }
+
+    /// Is stopped; what it leaves.
+    pub(crate) async fn stop_for_good(mut self) -> (TempDir, TestClock) {
+        self.stop();
+        (&mut self.server).await.expect("the server does not panic");
+        (self.folder, self.clock)
     }
 
     async fn again(self, setup: Setup) -> Self {

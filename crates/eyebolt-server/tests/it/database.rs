@@ -60,6 +60,11 @@ impl Schema {
         format!("{server}{separator}options=-csearch_path%3D{}", self.name)
     }
 
+    /// Runs statements, with the schema's name where they say `SCHEMA.`.
+    pub(crate) fn run(&self, statements: &str) {
+        execute(&statements.replace("SCHEMA.", &format!("{}.", self.name)));
+    }
+
     /// Host and port of the server.
     pub(crate) fn server_address() -> String {
         let server = server();

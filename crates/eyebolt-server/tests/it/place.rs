@@ -19,7 +19,7 @@ use crate::{
 };
 
 /// Runs the program on a data folder.
-async fn eyebolt(folder: &Path, arguments: &[&str]) -> Output {
+pub(crate) async fn eyebolt(folder: &Path, arguments: &[&str]) -> Output {
     let mut command = Command::new(env!("CARGO_BIN_EXE_eyebolt"));
     let variables = std::env::vars().filter(|(name, _)| !name.starts_with("EYEBOLT_"));
     command.env_clear().envs(variables).env("EYEBOLT_DATA_DIR", folder).current_dir(folder).args(arguments);
@@ -103,6 +103,27 @@ async fn a_second_server_is_refused_the_folder() {
 }
 
 #[tokio::test]
+async fn a_second_server_is_refused_the_sqlite_file_of_the_first_and_the_command_line_is_not() {
+    let app = TestApp::start().await;
+    let file = app.folder.path().join("eyebolt.db");
+    let (other, access) = (tempfile::tempdir().expect("a folder"), AccessSettings::default());
+    let link = other.path().join("link.db");
+    std::os::unix::fs::symlink(&file, &link).expect("a link");
+    for path in [&file, &link] {
+        let storage = StorageSettings {
+            data_dir: other.path().to_owned(),
+            database_url: format!("sqlite:{}", path.display()).as_str().into(),
+        };
+        let refused = Place::open(&storage, &access, &Clock::system()).await.map(drop).unwrap_err();
+        let (told, named) = (refused.to_string(), file.canonicalize().expect("a file").display().to_string());
+        assert!(told.starts_with(&named) && told.contains("works with this SQLite file"), "{told}");
+    }
+    assert!(!other.path().join("key-hash.secret").exists(), "nothing was made");
+    json(app.folder.path(), &["project", "create", "beside", "--json"]).await;
+    assert_eq!(app.ask("GET /readyz", &[], b"").await.status, 200);
+}
+
+#[tokio::test]
 async fn another_key_secret_is_noticed_at_the_start() {
     let folder = tempfile::tempdir().expect("a folder");
     let (path, access) = (folder.path(), AccessSettings::default());
@@ -125,7 +146,8 @@ async fn another_key_secret_is_noticed_at_the_start() {
 async fn a_schema_is_not_made_while_another_process_holds_the_folder() {
     let folder = tempfile::tempdir().expect("a folder");
     let path = folder.path();
-    let held = eyebolt_store::Store::lock(path).expect("a free folder");
+    let rows = eyebolt_store::Location::Postgres(String::new());
+    let held = eyebolt_store::Store::lock(path, &rows).expect("a free folder");
     let refused = Place::open_beside(&storage(path), &AccessSettings::default(), &Clock::system()).await;
     assert!(matches!(refused, Err(PlaceError::NotReady(_))));
     assert!(!path.join("eyebolt.db").exists() && !path.join("key-hash.secret").exists());

@@ -5,7 +5,8 @@ use std::time::Duration;
 use eyebolt_server::HttpSettings;
 
 use crate::{
-    app::TestApp,
+    app::{Setup, TestApp},
+    database::on_both,
     wire::{FORM, form, request},
 };
 
@@ -111,6 +112,30 @@ async fn hanging_up_cancels_the_work() {
     drop(wire);
     // Without an idempotency key nobody could ask for the answer.
     assert_eq!(app.running.recv().await, Some(false));
+}
+
+on_both! {
+    // Whoever sends a whole request without a key and hangs up at once has gone before there is a job to be known by: it is
+    // seen all the same, wherever the request stands by then.
+    async fn whoever_hangs_up_at_once_without_a_key_leaves_nothing_that_runs(setup: Setup) {
+        let schema = setup.schema.clone();
+        let app = TestApp::set_up(setup).await;
+        for _ in 0..20 {
+            let mut wire = app.open().await;
+            wire.send(&whole(b"wait")).await;
+        }
+        // Connections are taken in their order, so all of those have been.
+        assert_eq!(app.ask("GET /healthz", &[], b"").await.status, 200);
+        // A job that nobody has noticed waits for ever: given back when the server stops, it would run again.
+        let again = schema.as_ref().map_or_else(Setup::default, Setup::on);
+        let mut app = app.stop_and_restart(again).await;
+        let jobs = app.read("/v1/jobs?limit=100").await;
+        let jobs = jobs["data"].as_array().unwrap();
+        assert!(jobs.iter().all(|job| job["status"] == "canceled"), "{jobs:#?}");
+        assert!(!jobs.is_empty(), "some came as far as to be a job");
+        assert_eq!(app.runs(), 0);
+        app.assert_charged(0).await;
+    }
 }
 
 /// What bodies may hold is shared: who finds nothing left is told to come back.

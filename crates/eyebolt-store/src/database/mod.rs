@@ -17,6 +17,8 @@ use std::sync::Arc;
 use tokio::sync::watch;
 
 pub(crate) use self::rounds::{Pace, Round, Rounds, drive};
+#[cfg(test)]
+pub(crate) use self::sqlite::plans;
 use self::{
     postgres::{Postgres, Role},
     rounds::Look,

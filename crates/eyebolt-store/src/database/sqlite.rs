@@ -150,7 +150,8 @@ impl Transaction for Open<'_> {
 
 /// SQLite's `$1` is a name, and its single writer needs no row locks.
 fn rewrite(sql: &str) -> String {
-    sql.replace('$', "?").replace(" FOR UPDATE SKIP LOCKED", "").replace(" FOR UPDATE", "")
+    let locks = [" FOR UPDATE SKIP LOCKED", " FOR UPDATE", " FOR KEY SHARE"];
+    locks.iter().fold(sql.replace('$', "?"), |sql, lock| sql.replace(lock, ""))
 }
 
 impl Schema for Open<'_> {
@@ -208,4 +209,24 @@ impl From<rusqlite::Error> for StoreError {
             _ => Self::Database { reason },
         }
     }
+}
+
+/// How SQLite runs these statements on a new database, a line for each table that it reads.
+#[cfg(test)]
+pub(crate) fn plans(statements: &[&str]) -> Vec<String> {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("eyebolt.db");
+    let mut file = open(&path).expect("a new file");
+    file.transaction(|schema| crate::migrate::migrate(schema, 0)).expect("a schema");
+    let plan = |sql: &&str| {
+        let explained = format!("EXPLAIN QUERY PLAN {}", rewrite(sql));
+        let mut statement = file.handle.prepare(&explained).expect("a statement of this schema");
+        let mut rows = statement.raw_query();
+        let mut lines = Vec::new();
+        while let Some(row) = rows.next().expect("a plan") {
+            lines.push(row.get::<_, String>(3).expect("its text"));
+        }
+        lines
+    };
+    statements.iter().flat_map(plan).collect()
 }

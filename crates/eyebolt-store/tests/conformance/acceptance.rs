@@ -1,10 +1,10 @@
-use eyebolt_store::{Acceptance, Heartbeat, Known, NewImage, NewJob, NewStep, StoreError, image_blob};
+use eyebolt_store::{Acceptance, Heartbeat, Known, NewJob, NewStep, StoreError, image_blob};
 use eyebolt_types::{Feature, JobStatus, Mode, StepStatus, id::KeyId};
 use futures_util::future::join_all;
 
 use crate::{
     place::{Place, at, on_both, project},
-    sample::{accept, accepted, claim, closing, image, job, lease, running, stored},
+    sample::{accept, accepted, claim, closing, image, job, large_image, lease, running, stored},
 };
 
 on_both! {
@@ -78,9 +78,8 @@ on_both! {
     async fn a_small_image_comes_with_its_lease_and_a_large_one_by_its_digest(place: &Place) {
         let store = &place.store;
         let project = project(store).await.id;
-        let large = NewImage { sha256: [9; 32], bytes: 1 << 20, content: None };
         accept(store, NewJob { image: image(8), ..job(project, "small") }).await;
-        accept(store, NewJob { image: large, ..job(project, "large") }).await;
+        accept(store, NewJob { image: large_image(9), ..job(project, "large") }).await;
         let leased = claim(&store, lease("w", 20), 10, at(2)).await.unwrap();
         let images: Vec<_> =
             leased.iter().map(|leased| (&leased.sha256[..], leased.content.as_deref())).collect();
@@ -98,7 +97,7 @@ on_both! {
         let key = store.idempotency_record((project, Mode::Live), b"second".to_vec(), at(2)).await;
         assert_eq!(key, Ok(None), "the key is free");
         assert_eq!(store.balance(project, Mode::Live).await.unwrap().reserved, 2, "nothing more");
-        let blob = image_blob((project, Mode::Live), &[8; 32]);
+        let blob = image_blob((project, Mode::Live), second.image.id, &[8; 32]);
         assert_eq!(store.unknown_blobs(vec![blob.clone()]).await, Ok(vec![blob]), "no row has its image");
     }
 

@@ -1,9 +1,9 @@
-use eyebolt_store::{Audit, Balance};
+use eyebolt_store::{Audit, Balance, Lease, NewJob};
 use eyebolt_types::{JobStatus, Mode};
 
 use crate::{
     place::{Place, at, on_both, project},
-    sample::{accepted, closing, ended, half_failed, running},
+    sample::{accepted, closing, ended, half_failed, job, running},
 };
 
 on_both! {
@@ -74,5 +74,23 @@ on_both! {
         let found = store.audit().await.unwrap();
         assert!(!found.is_sound());
         assert_eq!(found, Audit { overcharged: vec![id.to_string()], ..Audit::default() });
+    }
+
+    async fn the_audit_names_a_job_that_is_gone_and_was_not_removed(place: &Place) {
+        let (store, project) = (&place.store, project(&place.store).await.id);
+        let old = ended(store, project, ("old", closing(JobStatus::Succeeded))).await;
+        let removed = store.remove_jobs(at(10_000), (None, 10), at(10_000)).await.unwrap();
+        assert_eq!((removed.count, store.audit().await), (1, Ok(Audit::default())));
+
+        let lease = Lease { owner: "w".to_owned(), until: at(10_020) };
+        let young = NewJob { lease: Some(lease), ..job(project, "young") };
+        let id = young.id;
+        store.accept(young, at(10_001)).await.unwrap();
+        store.close((id, 1), closing(JobStatus::Succeeded), at(10_003)).await.unwrap().unwrap();
+        place.check_ledger().await;
+        place.tamper(&format!("DELETE FROM steps WHERE job_id = '{id}'; DELETE FROM jobs WHERE id = '{id}'"));
+        let found = store.audit().await.unwrap();
+        assert!(!found.is_sound());
+        assert_eq!(found, Audit { lost: vec![id.to_string()], ..Audit::default() }, "{old} was removed");
     }
 }

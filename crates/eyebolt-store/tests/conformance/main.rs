@@ -18,6 +18,7 @@ mod place;
 mod projects;
 mod records;
 mod recovery;
+mod retention;
 mod retrying;
 mod running;
 mod sample;

@@ -86,10 +86,45 @@ impl Place {
         }
     }
 
+    /// A transaction of somebody else on PostgreSQL, begun.
+    pub(crate) fn session(&self, statements: &str) -> Session {
+        let Location::Postgres(url) = &self.location else { panic!("SQLite has one writer") };
+        let (url, begin) = (url.clone(), statements.to_owned());
+        let begun = std::thread::spawn(move || {
+            let mut client = postgres::Client::connect(&url, NoTls).unwrap();
+            client.batch_execute(&begin).unwrap();
+            client
+        });
+        Session(begun.join().unwrap())
+    }
+
     pub(crate) async fn check_ledger(&self) {
         if !self.tampered.load(Ordering::Relaxed) {
             assert_eq!(self.store.audit().await, Ok(Audit::default()), "the ledger is sound");
         }
+    }
+}
+
+/// See [`Place::session`].
+pub(crate) struct Session(postgres::Client);
+
+impl Session {
+    /// Runs what blocks where that is allowed.
+    fn run<T: Send + 'static>(&mut self, work: impl FnOnce(&mut postgres::Client) -> T + Send) -> T {
+        std::thread::scope(|scope| scope.spawn(|| work(&mut self.0)).join().unwrap())
+    }
+
+    /// Until another transaction waits for this one's locks.
+    pub(crate) fn until_somebody_waits(&mut self) {
+        const WAITING: &str =
+            "SELECT pid FROM pg_stat_activity WHERE pg_backend_pid() = ANY (pg_blocking_pids(pid))";
+        self.run(|client| while client.query(WAITING, &[]).unwrap().is_empty() {});
+    }
+
+    pub(crate) fn end(mut self, statement: &str) {
+        let statement = statement.to_owned();
+        // The client's own end blocks too.
+        std::thread::spawn(move || self.0.batch_execute(&statement).unwrap()).join().unwrap();
     }
 }
 

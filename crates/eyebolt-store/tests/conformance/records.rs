@@ -59,7 +59,11 @@ on_both! {
         accepted(store, other, "same").await;
         accept(store, NewJob { mode: Mode::Test, ..job(acme, "same") }).await;
 
-        let different = Idempotency { key_hash: b"same".to_vec(), fingerprint: b"other".to_vec() };
+        let different = Idempotency {
+            key_hash: b"same".to_vec(),
+            fingerprint: b"other".to_vec(),
+            body: Some(b"body".to_vec()),
+        };
         let again = NewJob { idempotency: Some(different), ..job(acme, "same") };
         let Ok(Acceptance::Known(Known::Record(record))) = store.accept(again, at(2)).await else {
             panic!("the key is known")

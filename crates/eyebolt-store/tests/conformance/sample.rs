@@ -8,7 +8,7 @@ use eyebolt_store::{
 };
 use eyebolt_types::{
     Class, Feature, JobStatus, Mode,
-    id::{JobId, ProjectId, StepId},
+    id::{ImageId, JobId, ProjectId, StepId},
 };
 
 use jiff::Timestamp;
@@ -34,7 +34,11 @@ pub(crate) fn job(project: ProjectId, key: &str) -> NewJob {
         class: Class::Standard,
         predicted: Duration::from_millis(20),
         deadline: at(600),
-        idempotency: Some(Idempotency { key_hash: key.as_bytes().to_vec(), fingerprint: b"what".to_vec() }),
+        idempotency: Some(Idempotency {
+            key_hash: key.as_bytes().to_vec(),
+            fingerprint: b"what".to_vec(),
+            body: None,
+        }),
         lease: None,
     }
 }
@@ -45,7 +49,12 @@ fn step(feature: Feature) -> NewStep {
 
 /// A small image of that content.
 pub(crate) fn image(content: u8) -> NewImage {
-    NewImage { sha256: [content; 32], bytes: 3, content: Some(vec![content; 3]) }
+    NewImage { id: ImageId::new(), sha256: [content; 32], bytes: 3, content: Some(vec![content; 3]) }
+}
+
+/// A large one: a file beside the rows.
+pub(crate) fn large_image(content: u8) -> NewImage {
+    NewImage { bytes: 1 << 20, content: None, ..image(content) }
 }
 
 /// Accepts a job under this key.

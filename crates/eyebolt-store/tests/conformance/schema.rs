@@ -38,10 +38,48 @@ fn a_file_that_is_no_database_is_refused() {
 #[test]
 fn a_second_process_is_refused_the_folder() {
     let folder = tempfile::tempdir().unwrap();
-    let held = Store::lock(folder.path()).unwrap();
-    assert!(matches!(Store::lock(folder.path()), Err(StoreError::InUse { .. })));
+    let rows = Location::Sqlite(folder.path().join("eyebolt.db"));
+    let held = Store::lock(folder.path(), &rows).unwrap();
+    assert!(matches!(Store::lock(folder.path(), &rows), Err(StoreError::InUse { .. })));
     drop(held);
-    assert!(Store::lock(folder.path()).is_ok());
+    assert!(Store::lock(folder.path(), &rows).is_ok());
+}
+
+#[test]
+fn a_sqlite_file_is_held_by_one_process_however_it_is_named() {
+    let (one, two) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let file = one.path().join("eyebolt.db");
+    let held = Store::lock(one.path(), &Location::Sqlite(file.clone())).unwrap();
+    let (link, folder_link) = (two.path().join("link.db"), two.path().join("folder"));
+    std::os::unix::fs::symlink(&file, &link).unwrap();
+    std::os::unix::fs::symlink(one.path(), &folder_link).unwrap();
+    let roundabout = one.path().join("..").join(one.path().file_name().unwrap()).join("eyebolt.db");
+    for name in [file.clone(), link.clone(), folder_link.join("eyebolt.db"), roundabout] {
+        let refused = Store::lock(two.path(), &Location::Sqlite(name.clone()));
+        let Err(StoreError::DatabaseInUse { path }) = refused else { panic!("{name:?}: {refused:?}") };
+        assert_eq!(path, file.canonicalize().unwrap().display().to_string());
+    }
+    assert!(Store::lock(two.path(), &Location::Postgres(String::new())).is_ok(), "the folder itself is free");
+    drop(held);
+    drop(Store::lock(two.path(), &Location::Sqlite(link)).unwrap());
+
+    // With two names it would have two logs.
+    std::fs::hard_link(&file, two.path().join("second.db")).unwrap();
+    for name in [file, two.path().join("second.db")] {
+        let refused = Store::lock(two.path(), &Location::Sqlite(name)).unwrap_err();
+        assert!(refused.to_string().contains("has 2 names (hard links)"), "{refused}");
+    }
+}
+
+#[test]
+fn a_link_that_leads_nowhere_yet_leads_to_the_file_that_is_locked() {
+    let folder = tempfile::tempdir().unwrap();
+    let (file, link) = (folder.path().join("rows.db"), folder.path().join("link.db"));
+    std::os::unix::fs::symlink(&file, &link).unwrap();
+    let _held = Store::lock(folder.path(), &Location::Sqlite(link)).unwrap();
+    let other = tempfile::tempdir().unwrap();
+    let refused = Store::lock(other.path(), &Location::Sqlite(file));
+    assert!(matches!(refused, Err(StoreError::DatabaseInUse { .. })), "{refused:?}");
 }
 
 #[test]

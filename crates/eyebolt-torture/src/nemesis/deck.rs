@@ -31,7 +31,7 @@ pub(crate) struct Failpoint {
 }
 
 /// Places in the server, in the order in which a request passes them.
-pub(crate) const PLACES: [&str; 8] = [
+pub(crate) const PLACES: [&str; 9] = [
     "after_blob",
     "after_accept",
     "after_claim",
@@ -40,6 +40,7 @@ pub(crate) const PLACES: [&str; 8] = [
     "after_close",
     "before_answer",
     "in_sweep",
+    "in_removal",
 ];
 /// Where a stop makes a worker that holds an old lease.
 const STOPS: [&str; 3] = ["after_claim", "after_step_commit", "before_close"];
@@ -61,7 +62,7 @@ impl Failpoint {
     pub(crate) fn armed(&self, rng: &mut StdRng) -> String {
         // Sweeps are rare; a place that was missed is armed for its first passing.
         let last = match (self.missed, self.place) {
-            (0, "in_sweep") => 2,
+            (0, "in_sweep" | "in_removal") => 2,
             (0, _) => 16,
             _ => 1,
         };

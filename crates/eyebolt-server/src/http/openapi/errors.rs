@@ -84,10 +84,11 @@ const IDEMPOTENCY: [ErrorCode; 6] = [
 /// Ends of jobs that are not the image's.
 const ENDS: [ErrorCode; 3] = [Code::JobCanceled, Code::JobExpired, Code::WorkerDied];
 const BUSY: [ErrorCode; 3] = [Code::TemporaryReducedCapacity, Code::AbnormalUsage, Code::ModelUnavailable];
-const BODY: [ErrorCode; 10] = [
+const BODY: [ErrorCode; 11] = [
     Code::InvalidJson,
     Code::InvalidMultipart,
     Code::InvalidBase64,
+    Code::DigestMismatch,
     Code::MissingImage,
     Code::DuplicatePart,
     Code::UnknownPart,

@@ -9,7 +9,7 @@ use utoipa::{
     },
 };
 
-/// `Idempotency-Key` and `Prefer`.
+/// `Idempotency-Key`, `Repr-Digest` and `Prefer`.
 pub(in crate::http) struct RetryHeaders;
 
 impl IntoParams for RetryHeaders {
@@ -23,6 +23,13 @@ impl IntoParams for RetryHeaders {
                      ASCII characters, bare or quoted. Needed, unless the operator says otherwise.",
                 ))
                 .example(Some("8e03978e-40d5-43e8-bc93-6894a57f9324".into()))
+                .build(),
+            header("Repr-Digest", ObjectBuilder::new().schema_type(Type::String))
+                .description(Some(
+                    "SHA-256 of the whole body (RFC 9530). What comes is compared with it. A retry with the same body, \
+                     query and key is then answered before its body is read.",
+                ))
+                .example(Some("sha-256=:47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU=:".into()))
                 .build(),
             header("Prefer", prefer)
                 .description(Some(
