@@ -2,12 +2,14 @@
 
 use eyebolt_types::{
     JobStatus, StepStatus,
-    id::{ImageId, JobId},
+    id::{ImageId, JobId, ProjectId},
 };
 use jiff::Timestamp;
 
 use crate::{
-    Acceptance, ContentKey, Idempotency, NewJob, NewStep, StoreError, content,
+    Acceptance, ContentKey, Idempotency, NewJob, NewStep, Overrun, StoreError,
+    cap::Capped,
+    content,
     database::{Round, Rounds, Row, Statement},
     ledger, record, times,
 };
@@ -24,6 +26,10 @@ pub(crate) struct Accepting {
 enum Asked {
     /// The key, by the last statement.
     Key,
+    /// Room under the limits.
+    Room,
+    /// That what was taken of other limits goes back.
+    Back(Overrun),
     /// Every row of the job.
     Rows,
     /// What the key stands for.
@@ -56,7 +62,27 @@ impl Accepting {
         record::reserve(&self.job, idempotency, self.now)
     }
 
+    /// Where the key is free: the job's rows, or first the limits that it may not fit into.
+    fn go_on(&mut self) -> Vec<Statement> {
+        let Some(capped) = self.capped() else { return self.rows() };
+        self.asked = Asked::Room;
+        capped.take()
+    }
+
+    fn capped(&self) -> Option<Capped> {
+        let NewJob { id, project, key, mode, ref steps, caps, .. } = self.job;
+        caps.map(|caps| Capped { job: id, project, key, mode, units: steps.len() as u64, caps, now: self.now })
+    }
+
+    /// Nothing of it stays, its key included.
+    fn give_up(&mut self, (over, mut back): (Overrun, Vec<Statement>)) -> Vec<Statement> {
+        self.asked = Asked::Back(over);
+        back.extend(self.job.idempotency.as_ref().map(|key| record::release(&self.job, key)));
+        back
+    }
+
     fn rows(&mut self) -> Vec<Statement> {
+        let unclaim = self.capped().map(|capped| capped.unclaim());
         self.asked = Asked::Rows;
         let (job, now) = (&self.job, self.now);
         // The job before the image would have no image to name, and the rest no job.
@@ -67,6 +93,7 @@ impl Accepting {
             rows.push(content::remember_bytes(&key, &job.image.sha256, now));
         }
         rows.push(ledger::reserve((job.id, job.steps.len() as u64), now));
+        rows.extend(unclaim);
         rows
     }
 }
@@ -74,11 +101,18 @@ impl Accepting {
 impl Rounds for Accepting {
     type Done = Acceptance;
 
+    fn locks(&self) -> Option<ProjectId> {
+        self.job.caps.map(|_| self.job.project)
+    }
+
     fn begin(&mut self) -> Vec<Statement> {
-        let Some(idempotency) = &self.job.idempotency else { return self.rows() };
-        let reserve = self.reserve(idempotency);
+        let lock = self.locks().map(Capped::lock);
+        let reserve = self.job.idempotency.as_ref().map(|idempotency| self.reserve(idempotency));
+        if lock.is_none() && reserve.is_none() {
+            return self.rows();
+        }
         self.asked = Asked::Key;
-        vec![reserve]
+        lock.into_iter().chain(reserve).collect()
     }
 
     fn next(&mut self, answers: Vec<Vec<Row>>) -> Result<Round<Acceptance>, StoreError> {
@@ -88,8 +122,16 @@ impl Rounds for Accepting {
                 let image = answers.get(1).and_then(|rows| rows.first()).ok_or(StoreError::Conflict)?;
                 Ok(Round::Done(Acceptance::Accepted(image.parsed(0)?)))
             }
-            (Asked::Key, None) => Ok(Round::Ask(self.rows())),
-            (Asked::Key, Some(_)) if taken => Ok(Round::Ask(self.rows())),
+            (Asked::Back(over), _) => Ok(Round::Done(Acceptance::Over(over))),
+            (Asked::Room, _) => {
+                let judged = self.capped().map_or(Ok(Ok(())), |capped| capped.judge(&answers))?;
+                Ok(Round::Ask(match judged {
+                    Ok(()) => self.rows(),
+                    Err(over) => self.give_up(over),
+                }))
+            }
+            (Asked::Key, None) => Ok(Round::Ask(self.go_on())),
+            (Asked::Key, Some(_)) if taken => Ok(Round::Ask(self.go_on())),
             (Asked::Key, Some(idempotency)) => {
                 let sought = record::sought(&self.job, idempotency);
                 self.asked = Asked::Known;

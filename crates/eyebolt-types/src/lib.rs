@@ -31,7 +31,7 @@ pub use image::{ImageFormat, ImageLimits, Orientation};
 pub use job::{Input, Job, JobStatus, Links, Mode, Step, StepStatus, UnknownName, Usage, Warning};
 pub use manifest::{ModelId, ModelManifest};
 pub use problem::{FieldError, Problem};
-pub use quota::{LimitOverrides, Limits, MAX_LIMIT, Policy};
+pub use quota::{Counting, LimitOverrides, LimitScope, Limits, MAX_LIMIT, Policy};
 pub use request::AnalyzeRequest;
 pub use result::Results;
 pub use scope::Scope;

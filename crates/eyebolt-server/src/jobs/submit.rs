@@ -27,7 +27,7 @@ use crate::{
     admission::Permit,
     analysis::{Checked, Submission},
     idempotency::{self, IdempotencyKey},
-    quotas::{Exceeded, Taken},
+    quotas::{self, Exceeded, Taken, Told},
 };
 
 /// What is asked beside the submission itself.
@@ -41,6 +41,8 @@ pub(crate) struct Ask {
     pub(crate) request_id: String,
     /// Who waits for it.
     pub(crate) urgency: Urgency,
+    /// What its caller is told of limits.
+    pub(crate) told: Told,
 }
 
 /// A request on its way to become a job.
@@ -53,6 +55,8 @@ pub(super) struct Arriving {
     pub(super) ask: Ask,
     pub(super) idempotency: Option<Idempotency>,
     taken: Taken,
+    /// Among the project's jobs at once, until it is one.
+    _place: Option<quotas::Arriving>,
     _arrival: Option<Arrival>,
 }
 
@@ -107,11 +111,14 @@ impl Jobs {
             },
         };
         let checked = room.tools.analyzer.check(&submission).await?;
-        let taken = room.take(caller, (&submission, &checked))?;
+        let units = checked.snapshots.len() as u64;
+        let place = room.tools.quotas.arrive(caller, units, room.until_an_end(caller))?;
+        let taken = room.take(caller, (&submission, &checked), &ask.told).await?;
         let frozen = submission.request.clone().with_models(&checked.snapshots);
         let caller = caller.clone();
+        let (_place, _arrival) = (place, arrival);
         let arriving =
-            Arriving { caller, submission, checked, frozen, ask, idempotency, taken, _arrival: arrival };
+            Arriving { caller, submission, checked, frozen, ask, idempotency, taken, _place, _arrival };
         let jobs = self.clone();
         if arriving.idempotency.is_none() {
             // Whoever hangs up while it waits has gone.
@@ -171,9 +178,16 @@ impl Jobs {
                 let Some(idempotency) = job.idempotency.take() else { return Err(twice()) };
                 self.known(&caller, known, &idempotency).await
             }
+            Acceptance::Over(overrun) => {
+                drop((place, taken));
+                let wait = room.until_an_end(&caller);
+                let over = room.tools.quotas.over(&caller, overrun, wait);
+                Err(over.map_or_else(unlimited, ApiError::from))
+            }
             Acceptance::Accepted(image) => {
                 crate::failpoint::hit("after_accept");
                 taken.spend();
+                room.tools.quotas.accepted(&caller, job.caps, job.steps.len() as u64);
                 // Made here, where no connection can be lost in between: a call that has gone leaves it to be dropped.
                 let keyless = job.idempotency.is_none();
                 let abandoned = keyless.then(|| self.cancel_when_abandoned(&caller, job.id));
@@ -194,10 +208,11 @@ impl Jobs {
 impl Room {
     /// Takes from the project's limits what the request costs. What comes of nothing costs nothing: a refusal, or a twin
     /// that was faster.
-    fn take(
+    async fn take(
         &self,
         caller: &Principal,
         (submission, checked): (&Submission, &Checked),
+        told: &Told,
     ) -> Result<Taken, Exceeded> {
         let thousandths = (checked.input.megapixels * 1000.0).ceil() as u64;
         let costs = [
@@ -205,7 +220,13 @@ impl Room {
             (Policy::MegapixelsPerMinute, thousandths),
             (Policy::BytesPerDay, submission.bytes.len() as u64),
         ];
-        self.tools.quotas.take(caller, &costs)
+        self.tools.quotas.take(caller, &costs, told).await
+    }
+
+    /// How long it may be until a job of the caller's project ends: no more than a guess.
+    pub(super) fn until_an_end(&self, caller: &Principal) -> Duration {
+        let (_, wait) = self.admission.standing(caller.project);
+        Duration::try_from_secs_f64(wait).unwrap_or(Duration::MAX)
     }
 
     fn new_job(&self, arriving: &Arriving, (image, dedup): (NewImage, &Dedup), place: &Place) -> NewJob {
@@ -230,6 +251,7 @@ impl Room {
             idempotency: idempotency.clone(),
             operation: (dedup.status != DedupStatus::None).then(|| idempotency::operation(frozen)),
             lease: leased.then(|| self.lease()),
+            caps: if matches!(place, Place::Answered(_)) { None } else { self.tools.quotas.caps(caller) },
         }
     }
 
@@ -309,6 +331,11 @@ pub(super) fn just_accepted(job: NewJob, image: ImageId, now: Timestamp) -> Stor
 fn still_waits() -> ApiError {
     let detail = "The first request with this key still waits for a worker.";
     ApiError::new(ErrorCode::IdempotencyKeyInUse, detail)
+}
+
+/// In shadow mode nothing is over a limit.
+pub(super) fn unlimited() -> ApiError {
+    ApiError::new(ErrorCode::Internal, "A limit was crossed that refuses nothing.")
 }
 
 fn twice() -> ApiError {

@@ -144,7 +144,8 @@ impl Transaction for Open<'_> {
 
 /// SQLite's `$1` is a name, and its single writer needs no row locks.
 fn rewrite(sql: &str) -> String {
-    sql.replace('$', "?").replace(" FOR UPDATE SKIP LOCKED", "").replace(" FOR UPDATE", "")
+    let locks = [" FOR UPDATE SKIP LOCKED", " FOR NO KEY UPDATE", " FOR UPDATE"];
+    locks.iter().fold(sql.replace('$', "?"), |sql, lock| sql.replace(lock, ""))
 }
 
 impl Schema for Open<'_> {

@@ -3,12 +3,12 @@
 use std::time::Duration;
 
 use eyebolt_store::{
-    Acceptance, Answer, Charging, Closing, Document, Idempotency, Lease, LeasedJob, NewImage, NewJob,
+    Acceptance, Again, Answer, Charging, Closing, Document, Idempotency, Lease, LeasedJob, NewImage, NewJob,
     NewStep, StepOutcome, Store, StoreError, StoredJob,
 };
 use eyebolt_types::{
     Class, Feature, JobStatus, Mode,
-    id::{JobId, ProjectId, StepId},
+    id::{JobId, KeyId, ProjectId, StepId},
 };
 
 use jiff::Timestamp;
@@ -36,7 +36,13 @@ pub(crate) fn job(project: ProjectId, key: &str) -> NewJob {
         deadline: at(600),
         idempotency: Some(Idempotency { key_hash: key.as_bytes().to_vec(), fingerprint: b"what".to_vec() }),
         lease: None,
+        caps: None,
     }
+}
+
+/// A retry by a key that has no limits, until then.
+pub(crate) fn again(deadline: i64) -> Again {
+    Again { key: KeyId::new(), caps: None, deadline: at(deadline) }
 }
 
 fn step(feature: Feature) -> NewStep {
