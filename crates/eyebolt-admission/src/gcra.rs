@@ -17,9 +17,41 @@ impl Quota {
         Self { units, window, burst: units }
     }
 
-    /// The time that one unit stands for; whole nanoseconds, rounded up so that no more is admitted than was agreed.
-    fn interval(self) -> Option<u128> {
+    /// The time that one unit stands for; whole nanoseconds, rounded up so that no more is admitted than was agreed. None
+    /// where nothing is admitted.
+    pub fn interval(self) -> Option<u128> {
         (self.units > 0).then(|| self.window.as_nanos().div_ceil(u128::from(self.units)))
+    }
+
+    /// The time that everything at once stands for, nanoseconds: no backlog is longer.
+    pub fn tolerance(self) -> u128 {
+        self.interval().unwrap_or_default() * u128::from(self.burst.max(1))
+    }
+
+    /// What becomes of `cost` units where `backlog` nanoseconds are still to leak out, and the backlog after that. What is
+    /// refused costs nothing. This is all that there is to decide, wherever the backlog is kept.
+    pub fn decide(self, cost: u64, backlog: u128) -> (Decision, u128) {
+        let Some(interval) = self.interval() else {
+            let (next_in, full_in) = (Duration::ZERO, Duration::ZERO);
+            let (admitted, retry_in) = (cost == 0, (cost == 0).then_some(Duration::ZERO));
+            return (Decision { admitted, remaining: 0, next_in, full_in, retry_in }, 0);
+        };
+        let tolerance = self.tolerance();
+        let backlog = backlog.min(tolerance);
+        let wanted = backlog + interval * u128::from(cost);
+        let admitted = wanted <= tolerance;
+        let after = if admitted { wanted } else { backlog };
+        let ever = u128::from(cost) * interval <= tolerance;
+        let remaining = (tolerance - after) / interval;
+        let next = after + interval * (remaining + 1);
+        let decision = Decision {
+            admitted,
+            remaining: u64::try_from(remaining).unwrap_or(u64::MAX),
+            next_in: nanos(next.saturating_sub(tolerance).min(after)),
+            full_in: nanos(after),
+            retry_in: ever.then(|| if admitted { Duration::ZERO } else { nanos(wanted - tolerance) }),
+        };
+        (decision, after)
     }
 }
 
@@ -52,26 +84,20 @@ impl Gcra {
     /// A clock that was set back is seen as a later arrival time than could be: it is cut to a full bucket, so that nobody
     /// waits for longer than a window.
     pub fn ask(&mut self, quota: Quota, cost: u64, now: Duration) -> Decision {
-        let Some(interval) = quota.interval() else {
-            let (next_in, full_in) = (Duration::ZERO, Duration::ZERO);
-            return Decision { admitted: false, remaining: 0, next_in, full_in, retry_in: None };
-        };
-        let now = now.as_nanos();
-        let tolerance = interval * u128::from(quota.burst.max(1));
-        let arrival = self.arrival.clamp(now, now + tolerance);
-        let wanted = arrival + interval * u128::from(cost);
-        let admitted = wanted <= now + tolerance;
-        self.arrival = if admitted { wanted } else { arrival };
-        let ever = u128::from(cost) * interval <= tolerance;
-        let remaining = (now + tolerance - self.arrival) / interval;
-        let next = self.arrival + interval * (remaining + 1);
-        Decision {
-            admitted,
-            remaining: u64::try_from(remaining).unwrap_or(u64::MAX),
-            next_in: nanos(next.saturating_sub(now + tolerance).min(self.arrival - now)),
-            full_in: nanos(self.arrival - now),
-            retry_in: ever.then(|| if admitted { Duration::ZERO } else { nanos(wanted - now - tolerance) }),
-        }
+        let (decision, after) = quota.decide(cost, self.backlog(quota, now));
+        self.arrival = now.as_nanos() + after;
+        decision
+    }
+
+    /// What is still to leak out at `now`, nanoseconds.
+    pub fn backlog(self, quota: Quota, now: Duration) -> u128 {
+        self.arrival.saturating_sub(now.as_nanos()).min(quota.tolerance())
+    }
+
+    /// The backlog is `factor` times as long from now on: what is agreed is another share of the whole.
+    pub fn rescale(&mut self, factor: f64, now: Duration) {
+        let backlog = self.arrival.saturating_sub(now.as_nanos());
+        self.arrival = now.as_nanos() + (backlog as f64 * factor.max(0.0)) as u128;
     }
 
     /// How it stands at `now`; nothing is asked for.

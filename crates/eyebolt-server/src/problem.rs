@@ -336,7 +336,8 @@ impl From<IngestError> for ApiError {
                 let mut busy = refused(ErrorCode::TemporaryReducedCapacity);
                 busy.problem.retry_after = Some(2);
                 capacity::REDUCED.clone_into(&mut busy.problem.kind);
-                busy
+                busy.problem.violated_policies = vec![capacity::CAPACITY.to_owned()];
+                busy.with("scope", "server")
             }
         }
     }

@@ -183,11 +183,12 @@ pub enum SettingsError {
 }
 
 /// Short names of variables that everybody needs.
-const SHORT: [(&str, &str); 6] = [
+const SHORT: [(&str, &str); 7] = [
     ("EYEBOLT_LISTEN", "http.listen"),
     ("EYEBOLT_BACKEND", "models.backend"),
     ("EYEBOLT_DATA_DIR", "storage.data_dir"),
     ("EYEBOLT_DATABASE_URL", "storage.database_url"),
+    ("EYEBOLT_COUNTERS_URL", "quotas.counters_url"),
     ("EYEBOLT_ADMIN_TOKEN", "access.admin_token"),
     ("EYEBOLT_KEY_SECRET", "access.key_secret"),
 ];

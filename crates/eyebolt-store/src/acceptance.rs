@@ -10,7 +10,7 @@ use eyebolt_types::{
 use jiff::Timestamp;
 
 use crate::{
-    Closing, Known, Store, StoreError, StoredStep, accepting::Accepting, closing::Ending, database::drive,
+    Caps, Closing, Known, Overrun, Store, StoreError, StoredStep, accepting::Accepting, closing::Ending, database::drive,
 };
 
 /// A job to be accepted.
@@ -48,6 +48,8 @@ pub struct NewJob {
     pub idempotency: Option<Idempotency>,
     /// Whoever accepts it runs it at once, under token 1.
     pub lease: Option<Lease>,
+    /// Limits that are decided with it. Not for one that is answered already, since it costs nothing and never waits.
+    pub caps: Option<Caps>,
 }
 
 /// Who runs a job, and until when without a sign of life.
@@ -119,6 +121,8 @@ pub enum Acceptance {
     Accepted(ImageId),
     /// The key was used before: nothing was done.
     Known(Known),
+    /// There is no room under a limit: nothing was done, and the key is free.
+    Over(Overrun),
 }
 
 impl Store {

@@ -1,10 +1,15 @@
 //! The rounds of an acceptance: the key, and where it was free everything else.
 
-use eyebolt_types::{JobStatus, StepStatus, id::JobId};
+use eyebolt_types::{
+    JobStatus, StepStatus,
+    id::{JobId, ProjectId},
+};
 use jiff::Timestamp;
 
 use crate::{
-    Acceptance, ContentKey, Idempotency, NewJob, NewStep, StoreError, content,
+    Acceptance, ContentKey, Idempotency, NewJob, NewStep, Overrun, StoreError,
+    cap::Capped,
+    content,
     database::{Pace, Round, Rounds, Row, Statement},
     ledger, record, times,
 };
@@ -21,6 +26,10 @@ pub(crate) struct Accepting {
 enum Asked {
     /// The key, by the last statement.
     Key,
+    /// Room under the limits.
+    Room,
+    /// That what was taken of other limits goes back.
+    Back(Overrun),
     /// Every row of the job.
     Rows,
     /// The key, and then every row.
@@ -58,7 +67,27 @@ impl Accepting {
         record::reserve(&self.job, idempotency, self.now)
     }
 
+    /// Where the key is free: the job's rows, or first the limits that it may not fit into.
+    fn go_on(&mut self) -> Vec<Statement> {
+        let Some(capped) = self.capped() else { return self.rows() };
+        self.asked = Asked::Room;
+        capped.take()
+    }
+
+    fn capped(&self) -> Option<Capped> {
+        let NewJob { id, project, key, mode, ref steps, caps, .. } = self.job;
+        caps.map(|caps| Capped { job: id, project, key, mode, units: steps.len() as u64, caps, now: self.now })
+    }
+
+    /// Nothing of it stays, its key included.
+    fn give_up(&mut self, (over, mut back): (Overrun, Vec<Statement>)) -> Vec<Statement> {
+        self.asked = Asked::Back(over);
+        back.extend(self.job.idempotency.as_ref().map(|key| record::release(&self.job, key)));
+        back
+    }
+
     fn rows(&mut self) -> Vec<Statement> {
+        let unclaim = self.capped().map(|capped| capped.unclaim());
         self.asked = Asked::Rows;
         let (job, now) = (&self.job, self.now);
         // The job before the image would have no image to name, and the rest no job.
@@ -69,6 +98,7 @@ impl Accepting {
             rows.push(content::remember_bytes(&key, &job.image.sha256, now));
         }
         rows.push(ledger::reserve_new(job, now));
+        rows.extend(unclaim);
         rows
     }
 }
@@ -76,12 +106,21 @@ impl Accepting {
 impl Rounds for Accepting {
     type Done = Acceptance;
 
+    fn locks(&self) -> Option<ProjectId> {
+        self.job.caps.map(|_| self.job.project)
+    }
+
     fn begin(&mut self, pace: Pace) -> Vec<Statement> {
-        let Some(idempotency) = &self.job.idempotency else { return self.rows() };
-        let mut statements = vec![self.reserve(idempotency)];
+        let lock = self.locks().map(Capped::lock);
+        let reserve = self.job.idempotency.as_ref().map(|idempotency| self.reserve(idempotency));
+        if lock.is_none() && reserve.is_none() {
+            return self.rows();
+        }
+        // Keys that were used are found before anything is accepted; what meets one here is a race. Limits are another matter.
+        let at_once = pace == Pace::AtOnce && lock.is_none();
+        let mut statements: Vec<_> = lock.into_iter().chain(reserve).collect();
         self.asked = Asked::Key;
-        // Keys that were used are found before anything is accepted; what meets one here is a race.
-        if pace == Pace::AtOnce {
+        if at_once {
             statements.extend(self.rows());
             self.asked = Asked::All;
         }
@@ -94,8 +133,16 @@ impl Rounds for Accepting {
             (Asked::Rows, _) => accepted(&answers),
             (Asked::All, _) if answers.first().is_none_or(Vec::is_empty) => Ok(Round::Slower),
             (Asked::All, _) => accepted(&answers[1..]),
-            (Asked::Key, None) => Ok(Round::Ask(self.rows())),
-            (Asked::Key, Some(_)) if taken => Ok(Round::Ask(self.rows())),
+            (Asked::Back(over), _) => Ok(Round::Done(Acceptance::Over(over))),
+            (Asked::Room, _) => {
+                let judged = self.capped().map_or(Ok(Ok(())), |capped| capped.judge(&answers))?;
+                Ok(Round::Ask(match judged {
+                    Ok(()) => self.rows(),
+                    Err(over) => self.give_up(over),
+                }))
+            }
+            (Asked::Key, None) => Ok(Round::Ask(self.go_on())),
+            (Asked::Key, Some(_)) if taken => Ok(Round::Ask(self.go_on())),
             (Asked::Key, Some(idempotency)) => {
                 let sought = record::sought(&self.job, idempotency);
                 self.asked = Asked::Known;

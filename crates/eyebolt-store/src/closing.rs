@@ -4,7 +4,7 @@ use eyebolt_types::{JobStatus, id::JobId};
 use jiff::Timestamp;
 
 use crate::{
-    Document, Fenced, NearEntry, StepOutcome, Store, StoreError,
+    Document, Fenced, NearEntry, StepOutcome, Store, StoreError, cap,
     content::{self, Entering},
     database::{Pace, Round, Rounds, Row, Statement},
     ledger,
@@ -125,6 +125,10 @@ impl Ending {
         // What every step of a job that succeeded has used up needs no look at what is left.
         if closing.charge != Charging::Steps || closing.status != JobStatus::Succeeded {
             rest.push(ledger::release(job, now));
+            // What was free from the start was counted nowhere.
+            if closing.charge != Charging::Duplicate {
+                rest.push(cap::released(job));
+            }
         }
         // The last one: its row says where the bands belong.
         let content = closing.content.as_ref();

@@ -2,12 +2,13 @@
 
 use eyebolt_types::{
     JobStatus, Mode,
-    id::{JobId, ProjectId},
+    id::{JobId, KeyId, ProjectId},
 };
 use jiff::Timestamp;
 
 use crate::{
-    Lease, LeasedJob, Store, StoreError,
+    Cap, Caps, Lease, LeasedJob, Overrun, Store, StoreError,
+    cap::Capped,
     database::{Transaction, Value},
     job::columns,
     ledger,
@@ -37,12 +38,25 @@ pub enum Retry {
     NotFailed(JobStatus),
     /// What failed can't be run again: not at all, or no longer.
     Final,
+    /// There is no room under a limit.
+    Over(Overrun),
     /// The project has no such job.
     Missing,
 }
 
+/// Who runs a job again, and under which limits.
+#[derive(Debug, Clone, Copy)]
+pub struct Again {
+    /// The key that asks: its own limits count where the job is its own, too.
+    pub key: KeyId,
+    /// The limits.
+    pub caps: Option<Caps>,
+    /// Until when the job is to end.
+    pub deadline: Timestamp,
+}
+
 const STATE: &str =
-    "SELECT status, retryable_until FROM jobs WHERE id = $1 AND project_id = $2 AND mode = $3 FOR UPDATE";
+    "SELECT status, retryable_until, key_id FROM jobs WHERE id = $1 AND project_id = $2 AND mode = $3 FOR UPDATE";
 const TAKE: &str = concat!(
     "UPDATE jobs SET status = 'processing', lease_owner = $1, lease_until = $2, lease_token = lease_token + 1, \
      cancel_requested_at = $3 WHERE id = $4 AND status = 'pending' RETURNING ",
@@ -72,7 +86,7 @@ impl Store {
     ) -> Result<Cancellation, StoreError> {
         self.database
             .write(move |transaction| {
-                let Some((status, _)) = state(transaction, (project, mode, id))? else {
+                let Some((status, ..)) = state(transaction, (project, mode, id))? else {
                     return Ok(Cancellation::Missing);
                 };
                 if status.is_terminal() {
@@ -95,19 +109,22 @@ impl Store {
             .await
     }
 
-    /// Runs again what failed of a job, until `deadline`. Steps that succeeded stay, and are not charged again.
+    /// Runs again what failed of a job. Steps that succeeded stay, and are not charged again.
     ///
     /// # Errors
     /// Where the database fails.
     pub async fn retry(
         &self,
         (project, mode, id): (ProjectId, Mode, JobId),
-        deadline: Timestamp,
+        again: Again,
         now: Timestamp,
     ) -> Result<Retry, StoreError> {
         self.database
             .write(move |transaction| {
-                let Some((status, until)) = state(transaction, (project, mode, id))? else {
+                if again.caps.is_some() {
+                    transaction.query_all(&[Capped::lock(project)])?;
+                }
+                let Some((status, until, key)) = state(transaction, (project, mode, id))? else {
                     return Ok(Retry::Missing);
                 };
                 match status {
@@ -116,23 +133,49 @@ impl Store {
                     JobStatus::Failed => return Ok(Retry::Final),
                     ended => return Ok(Retry::NotFailed(ended)),
                 }
-                run_again(transaction, id, (deadline, now))?;
+                let units = unfinished(transaction, id)?;
+                let capped = |mut caps: Caps| {
+                    if key != Some(again.key) {
+                        caps.key = Cap::default();
+                    }
+                    Capped { job: id, project, key, mode, units, caps, now }
+                };
+                if let Some(over) = take(transaction, again.caps.map(capped))? {
+                    return Ok(Retry::Over(over));
+                }
+                run_again(transaction, (id, units), (again.deadline, now))?;
                 Ok(Retry::Pending)
             })
             .await
     }
 }
 
+/// Steps that are to be run, each of which costs a unit.
+fn unfinished(transaction: &mut dyn Transaction, id: JobId) -> Result<u64, StoreError> {
+    let row = transaction.query_one(COUNT, &[id.to_string().into()])?;
+    Ok(row.map_or(Ok(0), |row| row.integer(0))?.unsigned_abs())
+}
+
+/// Takes what the job needs of its limits, or nothing.
+fn take(transaction: &mut dyn Transaction, capped: Option<Capped>) -> Result<Option<Overrun>, StoreError> {
+    let Some(capped) = capped else { return Ok(None) };
+    let answers = transaction.query_all(&capped.take())?;
+    let Err((over, back)) = capped.judge(&answers)? else {
+        transaction.query_all(&[capped.unclaim()])?;
+        return Ok(None);
+    };
+    transaction.query_all(&back)?;
+    Ok(Some(over))
+}
+
 fn run_again(
     transaction: &mut dyn Transaction,
-    id: JobId,
+    (id, unfinished): (JobId, u64),
     (deadline, now): (Timestamp, Timestamp),
 ) -> Result<(), StoreError> {
     let job = || -> Value { id.to_string().into() };
     transaction.execute(AGAIN, &[times::micros(now).into(), times::micros(deadline).into(), job()])?;
-    let unfinished = transaction.query_one(COUNT, &[job()])?;
-    let unfinished = unfinished.map_or(Ok(0), |row| row.integer(0))?;
-    let reserve = ledger::reserve((id, unfinished as u64), now);
+    let reserve = ledger::reserve((id, unfinished), now);
     transaction.query_all(&[(REOPEN, vec![job()]), (UNEXPIRE, vec![job()]), reserve])?;
     Ok(())
 }
@@ -140,8 +183,11 @@ fn run_again(
 fn state(
     transaction: &mut dyn Transaction,
     (project, mode, id): (ProjectId, Mode, JobId),
-) -> Result<Option<(JobStatus, Option<Timestamp>)>, StoreError> {
+) -> Result<Option<(JobStatus, Option<Timestamp>, Option<KeyId>)>, StoreError> {
     let key = [id.to_string().into(), project.to_string().into(), mode.name().into()];
     let row = transaction.query_one(STATE, &key)?;
-    row.map(|row| Ok((row.parsed(0)?, times::optional(row.optional_integer(1)?)?))).transpose()
+    let state = |row: crate::database::Row| {
+        Ok((row.parsed(0)?, times::optional(row.optional_integer(1)?)?, row.optional_parsed(2)?))
+    };
+    row.map(state).transpose()
 }

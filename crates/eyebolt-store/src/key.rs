@@ -1,10 +1,10 @@
 use eyebolt_types::{
-    DedupPolicy, LimitOverrides, Mode, Scope,
+    DedupPolicy, LimitOverrides, Limits, Mode, Scope,
     id::{KeyId, ProjectId},
 };
 use jiff::Timestamp;
 
-use crate::{Store, StoreError, database::Row, project, times};
+use crate::{Store, StoreError, cap, database::{Row, Value}, project, times};
 
 /// A key to be made.
 #[derive(Debug, Clone)]
@@ -23,6 +23,8 @@ pub struct NewKey {
     pub hint: String,
     /// When it ends by itself.
     pub expires_at: Option<Timestamp>,
+    /// What it may use, beside the limits of its project.
+    pub limits: Limits,
 }
 
 /// What is known of a key.
@@ -48,6 +50,8 @@ pub struct KeyInfo {
     pub revoked_at: Option<Timestamp>,
     /// When it was last shown, to the minute.
     pub last_used_at: Option<Timestamp>,
+    /// What it may use, beside the limits of its project.
+    pub limits: Limits,
 }
 
 /// Who sends a request.
@@ -67,6 +71,8 @@ pub struct Principal {
     pub plan: Option<String>,
     /// Of its project.
     pub limits: LimitOverrides,
+    /// Of the key itself.
+    pub key_limits: Limits,
 }
 
 /// What a shown key is worth. Whoever shows the whole secret may be told why it is worth nothing.
@@ -83,13 +89,14 @@ pub enum Shown {
 }
 
 const INSERT: &str = "INSERT INTO api_keys (id, project_id, mode, name, hash, hint, scopes, created_at, expires_at, \
-                      rotated_from) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)";
-const BY_HASH: &str = "SELECT k.id, k.project_id, k.mode, k.scopes, k.expires_at, k.revoked_at, p.dedup_policy, p.plan, p.limits \
+                      rotated_from, limits) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)";
+const BY_HASH: &str = "SELECT k.id, k.project_id, k.mode, k.scopes, k.expires_at, k.revoked_at, p.dedup_policy, p.plan, p.limits, k.limits \
      FROM api_keys k JOIN projects p ON p.id = k.project_id WHERE k.hash = $1";
 const OF_PROJECT: &str = "SELECT id, project_id, mode, name, hint, scopes, created_at, expires_at, revoked_at, \
-                          last_used_at FROM api_keys WHERE project_id = $1 ORDER BY id";
+                          last_used_at, limits FROM api_keys WHERE project_id = $1 ORDER BY id";
 const BY_ID: &str = "SELECT id, project_id, mode, name, hint, scopes, created_at, expires_at, revoked_at, \
-                     last_used_at FROM api_keys WHERE id = $1";
+                     last_used_at, limits FROM api_keys WHERE id = $1";
+const LIMIT: &str = "UPDATE api_keys SET limits = $1 WHERE id = $2 RETURNING project_id";
 const REVOKE: &str = "UPDATE api_keys SET revoked_at = $1 WHERE id = $2 AND revoked_at IS NULL";
 const ROTATE: &str = "UPDATE api_keys SET expires_at = $1 WHERE id = $2 AND revoked_at IS NULL \
                       AND (expires_at IS NULL OR expires_at > $1)";
@@ -131,6 +138,21 @@ impl Store {
                 }
                 transaction.execute(INSERT, &row(id, &key, (now, Some(old))))?;
                 Ok(Some(id))
+            })
+            .await
+    }
+
+    /// Gives a key these limits, in place of those that it had. Whether it was there.
+    ///
+    /// # Errors
+    /// Where the database fails.
+    pub async fn limit_key(&self, key: KeyId, limits: Limits) -> Result<bool, StoreError> {
+        self.database
+            .write(move |transaction| {
+                let row = [written(&limits), key.to_string().into()];
+                let Some(row) = transaction.query_one(LIMIT, &row)? else { return Ok(false) };
+                transaction.query_all(&[cap::doubt(row.parsed(0)?)])?;
+                Ok(true)
             })
             .await
     }
@@ -199,7 +221,7 @@ impl Store {
     }
 }
 
-fn row(id: KeyId, key: &NewKey, (now, old): (Timestamp, Option<KeyId>)) -> [crate::database::Value; 10] {
+fn row(id: KeyId, key: &NewKey, (now, old): (Timestamp, Option<KeyId>)) -> [Value; 11] {
     [
         id.to_string().into(),
         key.project.to_string().into(),
@@ -211,7 +233,19 @@ fn row(id: KeyId, key: &NewKey, (now, old): (Timestamp, Option<KeyId>)) -> [crat
         times::micros(now).into(),
         key.expires_at.map(times::micros).into(),
         old.map(|old| old.to_string()).into(),
+        written(&key.limits),
     ]
+}
+
+/// Nothing where there are none.
+fn written(limits: &Limits) -> Value {
+    let some = (!limits.0.is_empty()).then_some(limits);
+    some.and_then(|limits| serde_json::to_string(limits).ok()).into()
+}
+
+fn limits(row: &Row, column: usize) -> Result<Limits, StoreError> {
+    let Some(text) = row.optional_text(column)? else { return Ok(Limits::default()) };
+    serde_json::from_str(&text).map_err(|error| project::unreadable(&text, &error))
 }
 
 fn principal(row: &Row) -> Result<Principal, StoreError> {
@@ -223,6 +257,7 @@ fn principal(row: &Row) -> Result<Principal, StoreError> {
         dedup_policy: row.optional_parsed(6)?,
         plan: row.optional_text(7)?,
         limits: project::limits(row, 8)?,
+        key_limits: limits(row, 9)?,
     })
 }
 
@@ -238,6 +273,7 @@ fn info(row: &Row) -> Result<KeyInfo, StoreError> {
         expires_at: times::optional(row.optional_integer(7)?)?,
         revoked_at: times::optional(row.optional_integer(8)?)?,
         last_used_at: times::optional(row.optional_integer(9)?)?,
+        limits: limits(row, 10)?,
     })
 }
 

@@ -23,7 +23,7 @@ macro_rules! migrations {
 const MIGRATIONS: &[Migration] = migrations![
     1 "0001_projects_and_keys", 2 "0002_jobs", 3 "0003_ledger", 4 "0004_content", 5 "0005_place",
     6 "0006_project_settings",
-    7 "0007_lines",
+    7 "0007_lines", 8 "0008_limits",
     10 "0010_retention",
 ];
 

@@ -1,7 +1,7 @@
 use eyebolt_types::{Change, DedupPolicy, LimitOverrides, id::ProjectId};
 use jiff::Timestamp;
 
-use crate::{Store, StoreError, database::Row, times};
+use crate::{Store, StoreError, cap, database::Row, times};
 
 /// A customer of the operator.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -107,6 +107,7 @@ impl Store {
                     serde_json::to_string(&changed.limits).ok().into(),
                 ];
                 transaction.execute(CHANGE, &row)?;
+                transaction.query_all(&[cap::doubt(id)])?;
                 Ok(Some(changed))
             })
             .await
@@ -125,8 +126,12 @@ impl Store {
 /// What a project has otherwise than its plan.
 pub(crate) fn limits(row: &Row, column: usize) -> Result<LimitOverrides, StoreError> {
     let Some(text) = row.optional_text(column)? else { return Ok(LimitOverrides::default()) };
-    serde_json::from_str(&text)
-        .map_err(|error| StoreError::Corrupt { what: format!("limits {text:?}: {error}") })
+    serde_json::from_str(&text).map_err(|error| unreadable(&text, &error))
+}
+
+/// Limits that nobody could have written.
+pub(crate) fn unreadable(text: &str, error: &serde_json::Error) -> StoreError {
+    StoreError::Corrupt { what: format!("limits {text:?}: {error}") }
 }
 
 fn project(row: &Row) -> Result<Project, StoreError> {

@@ -65,6 +65,8 @@ const RECORD: &str = "SELECT r.job_id, r.fingerprint, r.created_at, r.expires_at
                       WHERE r.project_id = $1 AND r.mode = $2 AND r.key_hash = $3";
 const ANSWER: &str = "SELECT request_id, answer_status, answer_body, document, document_digest FROM jobs \
                       WHERE id = $1";
+const RELEASE: &str = "DELETE FROM idempotency_records WHERE project_id = $1 AND mode = $2 AND key_hash = $3 \
+                       AND job_id = $4";
 const FORGET: &str = "DELETE FROM idempotency_records WHERE project_id = $1 AND mode = $2 AND key_hash = $3 \
                       AND expires_at <= $4";
 const SWEEP: &str = "DELETE FROM idempotency_records WHERE job_id IN (SELECT job_id FROM idempotency_records \
@@ -142,6 +144,13 @@ pub(crate) fn reserve(job: &NewJob, key: &Idempotency, now: Timestamp) -> Statem
     row.extend([key.fingerprint.as_slice().into(), job.id.to_string().into(), times::micros(now).into()]);
     row.push(key.body.clone().into());
     (RESERVE, row)
+}
+
+/// Gives the key back that this job took.
+pub(crate) fn release(job: &NewJob, key: &Idempotency) -> Statement {
+    let mut row = name(job, key);
+    row.push(job.id.to_string().into());
+    (RELEASE, row)
 }
 
 /// What the key stands for: a row for [`known`].

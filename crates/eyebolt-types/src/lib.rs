@@ -33,7 +33,7 @@ pub use job::{
 };
 pub use manifest::{ModelId, ModelManifest};
 pub use problem::{FieldError, Problem};
-pub use quota::{LimitOverrides, Limits, MAX_LIMIT, Policy};
+pub use quota::{Counting, LimitOverrides, LimitScope, Limits, MAX_LIMIT, Policy};
 pub use request::AnalyzeRequest;
 pub use result::Results;
 pub use scope::Scope;

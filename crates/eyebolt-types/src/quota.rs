@@ -21,16 +21,33 @@ pub enum Policy {
     MegapixelsPerMinute,
     /// Bytes of accepted images.
     BytesPerDay,
+    /// Jobs that were accepted and have not ended.
+    ConcurrentJobs,
+    /// Features of accepted images in a month of the calendar (UTC), without those that were given back.
+    UnitsPerMonth,
+}
+
+/// How a policy is counted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Counting {
+    /// So much in this time, evenly.
+    Rate(Duration),
+    /// So many at once.
+    AtOnce,
+    /// So much in a month of the calendar.
+    Month,
 }
 
 impl Policy {
     /// All of them.
-    pub const ALL: [Self; 5] = [
+    pub const ALL: [Self; 7] = [
         Self::RequestsPerMinute,
         Self::ReadsPerMinute,
         Self::UnitsPerMinute,
         Self::MegapixelsPerMinute,
         Self::BytesPerDay,
+        Self::ConcurrentJobs,
+        Self::UnitsPerMonth,
     ];
 
     /// The name in settings, headers and answers.
@@ -41,6 +58,8 @@ impl Policy {
             Self::UnitsPerMinute => "units_per_minute",
             Self::MegapixelsPerMinute => "megapixels_per_minute",
             Self::BytesPerDay => "bytes_per_day",
+            Self::ConcurrentJobs => "concurrent_jobs",
+            Self::UnitsPerMonth => "units_per_month",
         }
     }
 
@@ -48,17 +67,40 @@ impl Policy {
     pub fn unit(self) -> &'static str {
         match self {
             Self::RequestsPerMinute | Self::ReadsPerMinute => "requests",
-            Self::UnitsPerMinute => "units",
+            Self::UnitsPerMinute | Self::UnitsPerMonth => "units",
             Self::MegapixelsPerMinute => "megapixels",
             Self::BytesPerDay => "bytes",
+            Self::ConcurrentJobs => "jobs",
         }
     }
 
-    /// In what time.
-    pub fn window(self) -> Duration {
+    /// How it is counted.
+    pub fn counting(self) -> Counting {
         match self {
-            Self::BytesPerDay => Duration::from_hours(24),
-            _ => Duration::from_mins(1),
+            Self::BytesPerDay => Counting::Rate(Duration::from_hours(24)),
+            Self::ConcurrentJobs => Counting::AtOnce,
+            Self::UnitsPerMonth => Counting::Month,
+            _ => Counting::Rate(Duration::from_mins(1)),
+        }
+    }
+}
+
+/// Whose limit it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum LimitScope {
+    /// The project's: all of its keys share it.
+    Project,
+    /// The key's own, beside the project's.
+    Key,
+}
+
+impl LimitScope {
+    /// The name in answers.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Project => "project",
+            Self::Key => "key",
         }
     }
 }

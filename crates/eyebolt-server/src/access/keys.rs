@@ -1,6 +1,6 @@
 use eyebolt_store::{ApiSecret, KeyHasher, KeyInfo, NewKey, Project, ProjectChange, Store, StoreError};
 use eyebolt_types::{
-    Change, Clock, Mode, Scope,
+    Change, Clock, Limits, Mode, Scope,
     id::{KeyId, ProjectId},
 };
 use jiff::{SignedDuration, Span, SpanRelativeTo, Timestamp};
@@ -37,12 +37,14 @@ pub struct KeyOrder {
     pub scopes: Vec<Scope>,
     /// How long it lasts; none: until it is revoked.
     pub lasts: Option<SignedDuration>,
+    /// What it may use, beside the limits of its project.
+    pub limits: Limits,
 }
 
 impl KeyOrder {
     /// A key for everything, without end.
     pub fn new(mode: Mode, name: &str) -> Self {
-        Self { mode, name: name.to_owned(), scopes: Scope::ALL.to_vec(), lasts: None }
+        Self { mode, name: name.to_owned(), scopes: Scope::ALL.to_vec(), lasts: None, limits: Limits::default() }
     }
 }
 
@@ -140,6 +142,7 @@ impl Keys {
     pub async fn create(&self, project: ProjectId, order: KeyOrder) -> Result<Issued, KeyError> {
         let now = self.clock.now();
         let expires_at = order.lasts.map(|lasts| ends(now, lasts, "expires_in")).transpose()?;
+        check_limits(&order.limits)?;
         let order = KeyOrder { name: checked_name(&order.name)?, ..order };
         let (new, secret) = self.new_key(project, order, expires_at)?;
         let id = self.store.create_key(new, now).await?;
@@ -160,12 +163,30 @@ impl Keys {
         }
         let lasts = key.expires_at.map(|expires_at| expires_at.duration_since(key.created_at));
         let expires_at = lasts.map(|lasts| ends(now, lasts, "expires_in")).transpose()?;
-        let order = KeyOrder { mode: key.mode, name: key.name, scopes: key.scopes, lasts };
+        let order = KeyOrder { mode: key.mode, name: key.name, scopes: key.scopes, lasts, limits: key.limits };
         let (new, secret) = self.new_key(key.project, order, expires_at)?;
         // A key that ends before the overlap does keeps its end.
         let until = key.expires_at.map_or(until, |expires_at| until.min(expires_at));
         let id = self.store.rotate_key((old, until), new, now).await?.ok_or(KeyError::Over)?;
         self.issued(id, secret).await
+    }
+
+    /// Gives a key these limits, in place of those that it had; its project's hold beside them. Servers notice within a second.
+    ///
+    /// # Errors
+    /// Where there is no such key, a limit can't be one, or the store fails.
+    pub async fn limit(&self, key: KeyId, limits: Limits) -> Result<KeyInfo, KeyError> {
+        check_limits(&limits)?;
+        self.store.limit_key(key, limits).await?;
+        self.key(key).await
+    }
+
+    /// What is known of a key.
+    ///
+    /// # Errors
+    /// Where there is no such key, or the store fails.
+    pub async fn key(&self, key: KeyId) -> Result<KeyInfo, KeyError> {
+        self.store.key(key).await?.ok_or(KeyError::NoKey)
     }
 
     /// Ends a key; one that is over already stays so.
@@ -191,13 +212,19 @@ impl Keys {
         scopes.dedup();
         let secret = ApiSecret::generate(order.mode);
         let (hash, hint) = (self.hasher.hash(&secret), secret.hint().to_owned());
-        Ok((NewKey { project, mode: order.mode, name: order.name, scopes, hash, hint, expires_at }, secret))
+        let KeyOrder { mode, name, limits, .. } = order;
+        Ok((NewKey { project, mode, name, scopes, hash, hint, expires_at, limits }, secret))
     }
 
     async fn issued(&self, id: KeyId, secret: ApiSecret) -> Result<Issued, KeyError> {
         let key = self.store.key(id).await?.ok_or(KeyError::NoKey)?;
         Ok(Issued { key, secret })
     }
+}
+
+fn check_limits(limits: &Limits) -> Result<(), KeyError> {
+    let wrong = limits.check().into_iter().next();
+    wrong.map_or(Ok(()), |what| Err(invalid("limits", format!("can't be so: {what}"))))
 }
 
 fn invalid(field: &'static str, what: impl Into<String>) -> KeyError {

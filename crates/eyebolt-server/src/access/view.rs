@@ -2,7 +2,7 @@
 
 use eyebolt_store::{KeyInfo, Project};
 use eyebolt_types::{
-    DedupPolicy, LimitOverrides, Mode, Scope,
+    DedupPolicy, LimitOverrides, Limits, Mode, Scope,
     id::{KeyId, ProjectId},
 };
 use jiff::Timestamp;
@@ -78,6 +78,9 @@ pub struct KeyView {
     /// When it was last shown, to the minute.
     #[schema(value_type = Option<String>, format = DateTime)]
     pub last_used_at: Option<Timestamp>,
+    /// What it may use, beside the limits of its project.
+    #[serde(default)]
+    pub limits: Limits,
 }
 
 impl From<KeyInfo> for KeyView {
@@ -94,6 +97,7 @@ impl From<KeyInfo> for KeyView {
             expires_at: key.expires_at,
             revoked_at: key.revoked_at,
             last_used_at: key.last_used_at,
+            limits: key.limits,
         }
     }
 }

@@ -111,6 +111,11 @@ impl Admission {
         }
     }
 
+    /// How often this sender came back too early lately.
+    pub(crate) fn strikes(&self, caller: u64) -> u8 {
+        self.state().law.strikes(caller, self.now())
+    }
+
     /// Of a project: how many of its requests and jobs wait, and how long one that comes now will wait, seconds.
     pub(crate) fn standing(&self, project: ProjectId) -> (usize, f64) {
         let state = self.state();

@@ -2,12 +2,13 @@ use std::process::ExitCode;
 
 use clap::Subcommand;
 use eyebolt_types::{
-    Clock, Mode, Scope,
+    Clock, Limits, Mode, Policy, Scope,
     id::{KeyId, ProjectId},
 };
 use jiff::{SignedDuration, Timestamp};
 use serde::Serialize;
 
+use super::limit::{LimitChoice, changed_of_key, limit_of_key};
 use crate::{
     Place, Settings,
     access::{Issued, KeyList, KeyOrder, KeyView, Keys, period},
@@ -33,6 +34,21 @@ pub(super) enum Command {
         /// How long it lasts, such as 90d; default: until it is revoked.
         #[arg(long, value_parser = time, value_name = "TIME")]
         expires: Option<SignedDuration>,
+        /// A limit of its own beside its project's; may be repeated.
+        #[arg(long = "limit", value_name = "POLICY=LIMIT", value_parser = limit_of_key)]
+        limits: Vec<LimitChoice>,
+        /// Print one line of JSON.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Change a key; servers notice within a second.
+    Set {
+        /// Its id: key_…
+        #[arg(value_parser = key)]
+        key: KeyId,
+        /// A limit of its own beside its project's: a number, or none; may be repeated.
+        #[arg(long = "limit", value_name = "POLICY=LIMIT", value_parser = limit_of_key, required = true)]
+        limits: Vec<LimitChoice>,
         /// Print one line of JSON.
         #[arg(long)]
         json: bool,
@@ -71,13 +87,19 @@ pub(super) enum Command {
 pub(super) async fn run(command: Command, settings: Settings) -> anyhow::Result<ExitCode> {
     let keys = keys(&settings).await?;
     match command {
-        Command::Create { project, name, mode, scopes, expires, json } => {
-            let mut order = KeyOrder { lasts: expires, ..KeyOrder::new(mode, &name) };
+        Command::Create { project, name, mode, scopes, expires, limits, json } => {
+            let limits = changed_of_key(Limits::default(), limits);
+            let mut order = KeyOrder { lasts: expires, limits, ..KeyOrder::new(mode, &name) };
             if !scopes.is_empty() {
                 order.scopes = scopes;
             }
             let project = keys.project(&project).await?;
             Printed::new(&keys.create(project.id, order).await?).print(json)?;
+        }
+        Command::Set { key, limits, json } => {
+            let limits = changed_of_key(keys.key(key).await?.limits, limits);
+            let key = KeyView::from(keys.limit(key, limits).await?);
+            println!("{}", if json { serde_json::to_string(&key)? } else { line(&key) });
         }
         Command::List { project, json } => {
             let project = keys.project(&project).await?;
@@ -155,7 +177,9 @@ fn line(key: &KeyView) -> String {
     };
     let used = key.last_used_at.map_or_else(|| "never".to_owned(), |at| at.to_string());
     let (id, mode, hint, name) = (key.id, key.mode.name(), &key.hint, &key.name);
-    format!("{id}  {mode}  …{hint}  {}  {ended}  used {used}  {name}", Scope::list(&key.scopes))
+    let limit = |(policy, limit): (&Policy, &u64)| format!("  {}={limit}", policy.name());
+    let limits: String = key.limits.0.iter().map(limit).collect();
+    format!("{id}  {mode}  …{hint}  {}  {ended}  used {used}{limits}  {name}", Scope::list(&key.scopes))
 }
 
 pub(super) fn mode(text: &str) -> Result<Mode, String> {

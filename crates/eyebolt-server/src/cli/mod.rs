@@ -7,6 +7,7 @@ mod call;
 mod check_config;
 mod doctor;
 mod key;
+mod limit;
 mod project;
 mod quickstart;
 mod serve;
@@ -101,7 +102,7 @@ fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
     match arguments.command {
         Command::Quickstart(arguments) => in_runtime(quickstart::run(arguments, settings)),
         Command::Setup(arguments) => setup::run(&arguments, &settings),
-        Command::Serve(arguments) => in_runtime(serve::run(arguments, settings)),
+        Command::Serve(listening) => in_runtime(serve::run(listening, settings, arguments.config)),
         Command::Analyze(arguments) => in_runtime(analyze::run(arguments, settings)),
         Command::Project(command) => in_runtime(project::run(command, settings)),
         Command::Key(command) => in_runtime(key::run(command, settings)),

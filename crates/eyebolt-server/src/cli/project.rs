@@ -2,9 +2,12 @@ use std::process::ExitCode;
 
 use clap::Subcommand;
 use eyebolt_store::ProjectChange;
-use eyebolt_types::{Change, DedupPolicy, LimitOverrides, Mode, Policy};
+use eyebolt_types::{Change, DedupPolicy, Mode, Policy};
 
-use super::key::{Printed, keys, mode};
+use super::{
+    key::{Printed, keys, mode},
+    limit::{LimitChoice, changed, limit},
+};
 use crate::{
     Settings,
     access::{ProjectList, ProjectView},
@@ -97,40 +100,6 @@ fn dedup_policy(text: &str) -> Result<PolicyChoice, String> {
     }
     let policy = text.parse().map_err(|_| "it is off, flag, reuse or default".to_owned())?;
     Ok(PolicyChoice(Some(policy)))
-}
-
-/// What a limit becomes.
-#[derive(Debug, Clone, Copy)]
-enum Becomes {
-    Limit(u64),
-    Unlimited,
-    AsPlanned,
-}
-
-#[derive(Debug, Clone, Copy)]
-pub(super) struct LimitChoice(Policy, Becomes);
-
-fn limit(text: &str) -> Result<LimitChoice, String> {
-    let (name, value) = text.split_once('=').ok_or("it is POLICY=LIMIT, such as requests_per_minute=600")?;
-    let known = || Policy::ALL.map(Policy::name).join(", ");
-    let policy = name.parse().map_err(|_| format!("limits are {}", known()))?;
-    let becomes = match value {
-        "default" => Becomes::AsPlanned,
-        "none" => Becomes::Unlimited,
-        number => Becomes::Limit(number.parse().map_err(|_| "a limit is a whole number, none or default")?),
-    };
-    Ok(LimitChoice(policy, becomes))
-}
-
-fn changed(mut limits: LimitOverrides, choices: Vec<LimitChoice>) -> LimitOverrides {
-    for LimitChoice(policy, becomes) in choices {
-        match becomes {
-            Becomes::Limit(limit) => limits.0.insert(policy, Some(limit)),
-            Becomes::Unlimited => limits.0.insert(policy, None),
-            Becomes::AsPlanned => limits.0.remove(&policy),
-        };
-    }
-    limits
 }
 
 fn line(project: &ProjectView) -> String {

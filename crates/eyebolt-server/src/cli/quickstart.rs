@@ -57,7 +57,7 @@ pub(super) async fn run(arguments: Arguments, mut settings: Settings) -> anyhow:
     }
     let (place, _lock) = Place::open(&settings.storage, &settings.access, &Clock::system()).await?;
     let key = new_key(&place).await?;
-    let server = serve::bind(&settings, &place).await?;
+    let (server, _) = serve::bind(&settings, &place).await?;
     let url = format!("http://{}", server.local_addr()?);
     println!("2. Server at {url}, data in {}, project {PROJECT:?}", place.folder.display());
     let (stop, stopped) = tokio::sync::oneshot::channel::<()>();

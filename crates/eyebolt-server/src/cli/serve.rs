@@ -1,8 +1,13 @@
-use std::{net::SocketAddr, process::ExitCode};
+use std::{
+    env,
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    process::ExitCode,
+};
 
 use anyhow::Context;
 use eyebolt_types::Clock;
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::{
     Access, Analyzer, Jobs, Place, Quotas, Runner, Settings,
@@ -18,13 +23,18 @@ pub(super) struct Arguments {
     listen: Option<SocketAddr>,
 }
 
-pub(super) async fn run(arguments: Arguments, mut settings: Settings) -> anyhow::Result<ExitCode> {
+pub(super) async fn run(
+    arguments: Arguments,
+    mut settings: Settings,
+    file: Option<PathBuf>,
+) -> anyhow::Result<ExitCode> {
     super::log_to_stderr(&settings.log)?;
     if let Some(listen) = arguments.listen {
         settings.http.listen = listen;
     }
     let (place, _lock) = Place::open(&settings.storage, &settings.access, &Clock::system()).await?;
-    let server = bind(&settings, &place).await?;
+    let (server, quotas) = bind(&settings, &place).await?;
+    let reloading = tokio::spawn(reload_on_signal(signal(SignalKind::hangup())?, file, quotas));
     // Machines that start the server read the address here; people read it in the log.
     tracing::info!(address = %server.local_addr()?, "listening");
     let (signal, mut failed) = (stop_signal()?, false);
@@ -39,22 +49,46 @@ pub(super) async fn run(arguments: Arguments, mut settings: Settings) -> anyhow:
             }
         })
         .await;
+    reloading.abort();
     tracing::info!(?stopped, "stopped");
     Ok(if stopped == Stopped::Drained && !failed { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
 /// A server of these settings in this place, listening. Models load in the background.
-pub(super) async fn bind(settings: &Settings, place: &Place) -> anyhow::Result<Server> {
+pub(super) async fn bind(settings: &Settings, place: &Place) -> anyhow::Result<(Server, Quotas)> {
     let mut runner = super::start(settings)?;
     runner.clock = Clock::steady(place.store.newest_pending().await?);
     if runner.engine.models().all().is_empty() {
         tracing::warn!(dir = %settings.models_dir().display(), "no model is installed: run eyebolt setup");
     }
     let app = app(settings, place, runner).await?;
-    let listen = settings.http.listen;
-    Server::bind(app)
-        .await
-        .with_context(|| format!("can't listen at {listen}; --listen names another address"))
+    let (listen, quotas) = (settings.http.listen, app.quotas());
+    let server = Server::bind(app).await;
+    let server = server.with_context(|| format!("can't listen at {listen}; --listen names another address"))?;
+    Ok((server, quotas))
+}
+
+/// At each SIGHUP section `quotas` of the settings is read again. Where anything in them is wrong, all stays as it is.
+async fn reload_on_signal(mut signal: Signal, file: Option<PathBuf>, quotas: Quotas) {
+    while signal.recv().await.is_some() {
+        reload(file.as_deref(), env::vars(), &quotas);
+    }
+}
+
+fn reload(file: Option<&Path>, variables: impl Iterator<Item = (String, String)>, quotas: &Quotas) {
+    match Settings::load(file, variables) {
+        Ok(settings) => {
+            let plans: Vec<_> = settings.quotas.plans.keys().cloned().collect();
+            let late = quotas.reload(settings.quotas);
+            tracing::info!(event = "quotas.reloaded", ?plans, "section quotas of the settings was read again");
+            if let Some(late) = late {
+                tracing::warn!(late, "a part of it is not in force");
+            }
+        }
+        Err(error) => {
+            tracing::error!(event = "quotas.not_reloaded", %error, "the settings have mistakes: all stays as it was");
+        }
+    }
 }
 
 /// The rooms of these settings in this place, at work.
@@ -64,18 +98,18 @@ pub(super) async fn app(settings: &Settings, place: &Place, runner: Runner) -> a
     let analyzer = runner.analyzer();
     #[cfg(feature = "torture")]
     let analyzer = crate::torture::analyzer(&clock).unwrap_or(analyzer);
-    let jobs = jobs(settings, place, (analyzer.clone(), clock), threads)?;
+    let jobs = jobs(settings, place, (analyzer.clone(), clock), threads).await?;
     jobs.start().await?;
     Ok(App::new(analyzer, (access, jobs), settings.http.clone()))
 }
 
-fn jobs(
+async fn jobs(
     settings: &Settings,
     place: &Place,
     (analyzer, clock): (Analyzer, Clock),
     threads: usize,
 ) -> anyhow::Result<Jobs> {
-    let quotas = Quotas::new(settings.quotas.clone(), clock.clone());
+    let quotas = Quotas::open(settings.quotas.clone(), clock.clone()).await?;
     let tools = Tools { store: place.store.clone(), blobs: place.blobs()?, quotas, analyzer, clock };
     let rules = Rules {
         jobs: settings.jobs.clone(),
@@ -96,4 +130,41 @@ fn stop_signal() -> anyhow::Result<impl Future<Output = ()>> {
             _ = interrupt.recv() => {}
         }
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use eyebolt_types::{Limits, Policy};
+
+    use super::*;
+
+    #[tokio::test]
+    async fn plans_are_read_again_and_a_file_with_mistakes_changes_nothing() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("eyebolt.toml");
+        let quotas = Quotas::open(Settings::default().quotas, Clock::system()).await.unwrap();
+        let read_again = |text: &str| {
+            fs::write(&file, text).unwrap();
+            reload(Some(&file), std::iter::empty(), &quotas);
+            quotas.settings().plans["standard"].clone()
+        };
+        let sixty = Limits([(Policy::RequestsPerMinute, 60)].into());
+        assert_eq!(read_again("[quotas.plans.standard]\nrequests_per_minute = 60"), sixty);
+        for mistake in [
+            "[quotas.plans.standard]\nrequests_per_minute = -1",
+            "[quotas.plans.standard]\nrequests_per_hour = 1",
+            "[quotas]\nplan = 'gone'",
+            "[quotas]\nfallback_share = 2.0",
+            "[http]\nlisten = 'here'",
+            "[quotas",
+        ] {
+            assert_eq!(read_again(mistake), sixty, "{mistake}");
+        }
+        fs::remove_file(&file).unwrap();
+        reload(Some(&file), std::iter::empty(), &quotas);
+        assert_eq!(quotas.settings().plans["standard"], sixty);
+        assert_eq!(read_again("[http]\nmax_connections = 7"), Limits::default(), "what is left out is the default");
+    }
 }

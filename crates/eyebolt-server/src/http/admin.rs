@@ -8,7 +8,7 @@ use axum::{
 };
 use eyebolt_store::ProjectChange;
 use eyebolt_types::{
-    Change, DedupPolicy, ErrorCode, LimitOverrides, Mode, Scope,
+    Change, DedupPolicy, ErrorCode, LimitOverrides, Limits, Mode, Scope,
     id::{KeyId, ProjectId},
 };
 use http::{HeaderValue, StatusCode, header};
@@ -20,7 +20,7 @@ use super::{
     App,
     caller::Operator,
     openapi::{
-        AdminCreateErrors, AdminErrors, AdminKeyErrors, AdminProjectErrors, AdminReadErrors,
+        AdminCreateErrors, AdminErrors, AdminKeyChangeErrors, AdminKeyErrors, AdminProjectErrors, AdminReadErrors,
         AdminRotateErrors,
     },
 };
@@ -80,6 +80,16 @@ pub(super) struct KeyRequest {
     scopes: Option<Vec<Scope>>,
     /// How long it lasts, such as `90d` or `12h`; without end where it is left out.
     expires_in: Option<String>,
+    /// What it may use, beside the limits of its project; nothing where it is left out.
+    limits: Option<Limits>,
+}
+
+/// What is to be changed of a key; what is left out stays as it is.
+#[derive(Debug, Default, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct KeyChangeRequest {
+    /// What it may use, beside the limits of its project. All of them: what is left out has no limit.
+    limits: Option<Limits>,
 }
 
 /// How a key is rotated.
@@ -154,7 +164,7 @@ pub(super) async fn update_project(
     let (wanted, keys): (ProjectChangeRequest, _) = (read(body).await?, shared.access.keys());
     let project = keys.project_by_id(project_named(id)?).await?;
     if let Change::To(Some(plan)) = &wanted.plan {
-        shared.quotas.check_plan(plan).map_err(|detail| ApiError::wrong_field("plan", detail))?;
+        shared.quotas.settings().check_plan(plan).map_err(|detail| ApiError::wrong_field("plan", detail))?;
     }
     let ProjectChangeRequest { dedup_policy, plan, limits } = wanted;
     let change = ProjectChange { dedup_policy, plan, limits };
@@ -200,13 +210,39 @@ pub(super) async fn create_key(
     let mut order = KeyOrder::new(mode, wanted.name.as_deref().unwrap_or("key"));
     order.lasts = wanted.expires_in.map(|text| period("expires_in", &text)).transpose()?;
     order.scopes = wanted.scopes.unwrap_or(order.scopes);
+    order.limits = wanted.limits.unwrap_or_default();
     Ok(secret(StatusCode::CREATED, IssuedView::from(keys.create(project.id, order).await?)))
+}
+
+/// Change this key
+///
+/// Servers notice within a second.
+#[utoipa::path(
+    patch, path = "/admin/v1/keys/{id}", tag = "admin", operation_id = "updateKey",
+    security(("admin_token" = [])), params(("id" = KeyId, Path, description = "The key.")),
+    request_body = KeyChangeRequest,
+    responses((status = 200, description = "The key, changed.", body = KeyView), AdminKeyChangeErrors)
+)]
+pub(super) async fn update_key(
+    _: Operator,
+    State(App(shared)): State<App>,
+    id: Named,
+    body: Body,
+) -> Result<Json<KeyView>, ApiError> {
+    let (wanted, keys): (KeyChangeRequest, _) = (read(body).await?, shared.access.keys());
+    // What is no id names no key.
+    let id = id.ok().and_then(|Path(id)| id.parse().ok()).ok_or(KeyError::NoKey)?;
+    let key = match wanted.limits {
+        Some(limits) => keys.limit(id, limits).await?,
+        None => keys.key(id).await?,
+    };
+    Ok(Json(key.into()))
 }
 
 /// Make a key in this one's place
 ///
 /// The old key works on for the overlap, so that clients change over without a gap. The new one has the same scopes and
-/// lasts as long as the old one was made for. Its secret is in this answer and nowhere else.
+/// lasts as long as the old one was made for, and the same limits. Its secret is in this answer and nowhere else.
 #[utoipa::path(
     post, path = "/admin/v1/keys/{id}:rotate", tag = "admin", operation_id = "rotateKey",
     security(("admin_token" = [])), params(("id" = KeyId, Path, description = "The old key.")),

@@ -18,6 +18,7 @@ use super::{
     answer::{self, Applied},
     caller::{Caller, Peer},
     openapi::{AnalyzeErrors, RetryHeaders, SimpleFields},
+    ratelimit::Whose,
 };
 use crate::{
     ApiError,
@@ -77,19 +78,21 @@ pub(super) async fn analyze(
     let prefer = Prefer::of(headers);
     let request_id = request.extensions().get::<RequestId>().copied().unwrap_or_default();
     let (standard, longest) = shared.jobs.patience();
-    let (patience, sender) = (prefer.patience(standard, longest), sender(&caller, &request));
+    let peer = request.extensions().get::<Peer>().copied();
+    let (patience, sender) = (prefer.patience(standard, longest), sender(&caller, peer));
+    let told = request.extensions().get::<Whose>().map(|whose| whose.told().clone()).unwrap_or_default();
     let knocked = shared.jobs.knock(&caller, key.as_ref(), Urgency::of(patience, sender)).await;
     held_back(knocked.map_err(ApiError::closing)).await?;
     let submission = shared.ingest.submission(incoming(request, digest)?).await?;
     let urgency = Urgency::of(patience, sender);
-    let ask = Ask { key, body, route: ROUTE, request_id: request_id.to_string(), urgency };
+    let ask = Ask { key, body, route: ROUTE, request_id: request_id.to_string(), urgency, told };
     let submitted = held_back(shared.jobs.submit(&caller, submission, ask).await).await?;
     answered(&shared, &caller, submitted, (prefer, patience, urgency)).await
 }
 
 /// Whose strikes are counted: those of a key at an address. One phone of thousands does not pay for the others.
-fn sender(caller: &Principal, request: &Request) -> u64 {
-    let address = request.extensions().get::<Peer>().map(|peer| peer.0.ip());
+pub(super) fn sender(caller: &Principal, peer: Option<Peer>) -> u64 {
+    let address = peer.map(|peer| peer.0.ip());
     let mut hasher = DefaultHasher::new();
     (caller.key, address).hash(&mut hasher);
     hasher.finish()

@@ -30,11 +30,10 @@ impl FromRequestParts<App> for Caller {
     async fn from_request_parts(parts: &mut Parts, App(shared): &App) -> Result<Self, ApiError> {
         let shown = bearer(&parts.headers);
         let principal = shared.access.principal(shown, address(parts)).await?;
-        if let Some(whose) = parts.extensions.get::<Whose>() {
-            whose.set(&principal);
-        }
+        let whose = parts.extensions.get::<Whose>().cloned().unwrap_or_default();
+        whose.set(&principal);
         // Before anything of the body is read. What was asked counts, whatever comes of it.
-        match shared.quotas.take(&principal, &[(class(parts), 1)]) {
+        match shared.quotas.take(&principal, &[(class(parts), 1)], whose.told()).await {
             Ok(taken) => {
                 taken.spend();
                 Ok(Self(principal))

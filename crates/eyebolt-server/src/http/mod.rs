@@ -32,7 +32,7 @@ pub use self::{
     health::{Health, Ready},
     jobs::{JobList, JobSummary, StepList, StepResult},
     keys::{KeyState, KeyStatus},
-    limits::{LimitReport, LimitRow, Load},
+    limits::{LimitReport, LimitRow, LimitWarning, Load, RecentRefusal},
     openapi::document,
     serve::{Server, Stopped},
     usage::{RowKind, UsageReport, UsageRow},
@@ -71,5 +71,10 @@ impl App {
             jobs,
             settings,
         }))
+    }
+
+    /// What was agreed with projects.
+    pub fn quotas(&self) -> Quotas {
+        self.0.quotas.clone()
     }
 }

@@ -32,7 +32,7 @@ pub(super) fn described() -> OpenApiRouter<App> {
         .routes(routes!(admin::get_project, admin::update_project))
         .routes(routes!(admin::list_keys, admin::create_key))
         // `:rotate` and `:revoke`; described in `openapi`.
-        .route("/admin/v1/keys/{id}", post(admin::act_on_key))
+        .route("/admin/v1/keys/{id}", post(admin::act_on_key).patch(admin::update_key))
         .routes(routes!(capacity::get_capacity))
         .routes(routes!(errors::list_errors))
         .routes(routes!(errors::get_error))

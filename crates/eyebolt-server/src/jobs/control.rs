@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use eyebolt_store::{
-    Cancellation, Document, JobFilter, Principal, Retry, Signal, StoreError, StoredJob, UsageLine,
+    Again, Cancellation, Document, JobFilter, Principal, Retry, Signal, StoreError, StoredJob, UsageLine,
 };
 use eyebolt_types::{ErrorCode, Job, JobStatus, id::JobId};
 use jiff::Timestamp;
@@ -191,12 +191,19 @@ impl Jobs {
     /// Runs again what failed of a job.
     ///
     /// # Errors
-    /// `job_not_found`; `job_not_retryable` where nothing failed for a passing reason, or too long ago.
+    /// `job_not_found`; `job_not_retryable` where nothing failed for a passing reason, or too long ago; a limit of jobs at once
+    /// or of the month.
     pub(crate) async fn retry(&self, caller: &Principal, id: JobId) -> Result<StoredJob, ApiError> {
         let (room, whose) = (&self.0, (caller.project, caller.mode, id));
         let now = room.now();
-        match room.tools.store.retry(whose, now + signed(room.rules.jobs.deadline), now).await? {
+        let quotas = &room.tools.quotas;
+        let deadline = now + signed(room.rules.jobs.deadline);
+        let again = Again { key: caller.key, caps: quotas.caps(caller), deadline };
+        match room.tools.store.retry(whose, again, now).await? {
             Retry::Missing => Err(missing()),
+            Retry::Over(overrun) => Err(quotas
+                .over(caller, overrun, room.until_an_end(caller))
+                .map_or_else(super::submit::unlimited, ApiError::from)),
             Retry::NotFailed(status) => Err(ended(ErrorCode::JobNotRetryable, status, "did not fail")),
             Retry::Final => {
                 let detail = "The job failed for a reason that does not pass, or too long ago.";

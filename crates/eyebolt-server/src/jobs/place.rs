@@ -72,6 +72,12 @@ impl Jobs {
         urgency: Urgency,
     ) -> Result<(), ApiError> {
         let (room, project) = (&self.0, caller.project);
+        self.look(caller).await?;
+        if let Err(over) = room.tools.quotas.arrive(caller, 1, room.until_an_end(caller))
+            && !self.is_known(caller, key).await?
+        {
+            return Err(over.into());
+        }
         let class = urgency.class();
         if room.admission.would_admit(project, class, class != Class::Interactive) {
             return Ok(());
@@ -81,13 +87,31 @@ impl Jobs {
             if later && room.admission.would_admit(project, Class::Standard, true) {
                 return Ok(());
             }
-            if self.key(caller, key).await?.is_some() {
+            if self.is_known(caller, Some(key)).await? {
                 return Ok(());
             }
         }
         let promised = class != Class::Interactive;
         let wanted = Wanted { project, caller: urgency.caller, class, promised, service: 0.0 };
         Err(room.admission.turn_away(wanted).into())
+    }
+
+    /// Asks the database how many jobs the caller has, and how many units its month; only where it has a limit of those.
+    ///
+    /// # Errors
+    /// Where the database fails.
+    pub(crate) async fn look(&self, caller: &Principal) -> Result<(), ApiError> {
+        let room = &self.0;
+        let quotas = &room.tools.quotas;
+        let Some(caps) = quotas.caps(caller) else { return Ok(()) };
+        let whose = (caller.project, caller.key, caller.mode);
+        quotas.note_held(caller, room.tools.store.held(whose, caps, room.now()).await?);
+        Ok(())
+    }
+
+    async fn is_known(&self, caller: &Principal, key: Option<&IdempotencyKey>) -> Result<bool, ApiError> {
+        let Some(key) = key else { return Ok(false) };
+        Ok(self.key(caller, key).await?.is_some())
     }
 
     /// Finds a place for a request; one that somebody waits for may wait here for its turn. Less may be done for it than it

@@ -27,7 +27,7 @@ use crate::{
     admission::Permit,
     analysis::{Checked, Submission},
     idempotency::{self, IdempotencyKey},
-    quotas::{Exceeded, Taken},
+    quotas::{self, Exceeded, Taken, Told},
 };
 
 /// What is asked beside the submission itself.
@@ -43,6 +43,8 @@ pub(crate) struct Ask {
     pub(crate) request_id: String,
     /// Who waits for it.
     pub(crate) urgency: Urgency,
+    /// What its caller is told of limits.
+    pub(crate) told: Told,
 }
 
 /// A request on its way to become a job.
@@ -59,6 +61,8 @@ pub(super) struct Arriving {
     /// The job that had the same file, or that there is none; `None`: nobody has looked.
     pub(super) looked: Option<Option<Seen>>,
     taken: Taken,
+    /// Among the project's jobs at once, until it is one.
+    _place: Option<quotas::Arriving>,
     _arrival: Option<Arrival>,
 }
 
@@ -124,7 +128,9 @@ impl Jobs {
             },
         };
         let checked = room.tools.analyzer.check(&submission).await?;
-        let taken = room.take(caller, (&submission, &checked))?;
+        let units = checked.snapshots.len() as u64;
+        let place = room.tools.quotas.arrive(caller, units, room.until_an_end(caller))?;
+        let taken = room.take(caller, (&submission, &checked), &ask.told).await?;
         let frozen = submission.request.clone().with_models(&checked.snapshots);
         let caller = caller.clone();
         let mut arriving = Arriving {
@@ -137,6 +143,7 @@ impl Jobs {
             idempotency,
             looked,
             taken,
+            _place: place,
             _arrival: arrival,
         };
         let jobs = self.clone();
@@ -201,9 +208,17 @@ impl Jobs {
                 let Some(idempotency) = job.idempotency.take() else { return Err(twice()) };
                 self.known(&caller, known, &idempotency).await
             }
+            Acceptance::Over(overrun) => {
+                drop((place, taken));
+                room.discard(file, None);
+                let wait = room.until_an_end(&caller);
+                let over = room.tools.quotas.over(&caller, overrun, wait);
+                Err(over.map_or_else(unlimited, ApiError::from))
+            }
             Acceptance::Accepted(image) => {
                 crate::failpoint::hit("after_accept");
                 taken.spend();
+                room.tools.quotas.accepted(&caller, job.caps, job.steps.len() as u64);
                 room.discard(file, Some(image));
                 // Made here, where no connection can be lost in between: a call that has gone leaves it to be dropped.
                 let keyless = job.idempotency.is_none();
@@ -225,10 +240,11 @@ impl Jobs {
 impl Room {
     /// Takes from the project's limits what the request costs. What comes of nothing costs nothing: a refusal, or a twin
     /// that was faster.
-    fn take(
+    async fn take(
         &self,
         caller: &Principal,
         (submission, checked): (&Submission, &Checked),
+        told: &Told,
     ) -> Result<Taken, Exceeded> {
         let thousandths = (checked.input.megapixels * 1000.0).ceil() as u64;
         let costs = [
@@ -236,7 +252,13 @@ impl Room {
             (Policy::MegapixelsPerMinute, thousandths),
             (Policy::BytesPerDay, submission.bytes.len() as u64),
         ];
-        self.tools.quotas.take(caller, &costs)
+        self.tools.quotas.take(caller, &costs, told).await
+    }
+
+    /// How long it may be until a job of the caller's project ends: no more than a guess.
+    pub(super) fn until_an_end(&self, caller: &Principal) -> Duration {
+        let (_, wait) = self.admission.standing(caller.project);
+        Duration::try_from_secs_f64(wait).unwrap_or(Duration::MAX)
     }
 
     fn new_job(&self, arriving: &Arriving, (image, dedup): (NewImage, &Dedup), place: &Place) -> NewJob {
@@ -265,6 +287,7 @@ impl Room {
             idempotency: idempotency.clone(),
             operation: (dedup.status != DedupStatus::None).then(|| idempotency::operation(frozen)),
             lease: leased.then(|| self.lease()),
+            caps: if matches!(place, Place::Answered(_)) { None } else { self.tools.quotas.caps(caller) },
         }
     }
 
@@ -362,6 +385,11 @@ pub(super) fn just_accepted(job: NewJob, image: ImageId, now: Timestamp) -> Stor
 fn still_waits() -> ApiError {
     let detail = "The first request with this key still waits for a worker.";
     ApiError::new(ErrorCode::IdempotencyKeyInUse, detail)
+}
+
+/// In shadow mode nothing is over a limit.
+pub(super) fn unlimited() -> ApiError {
+    ApiError::new(ErrorCode::Internal, "A limit was crossed that refuses nothing.")
 }
 
 fn twice() -> ApiError {

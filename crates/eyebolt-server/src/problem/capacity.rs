@@ -8,6 +8,9 @@ use crate::quotas::whole_seconds;
 pub(super) const REDUCED: &str = "https://iana.org/assignments/http-problem-types#temporary-reduced-capacity";
 const ABNORMAL: &str = "https://iana.org/assignments/http-problem-types#abnormal-usage-detected";
 
+/// What the server's own limit is called among `violated-policies`: no header tells it, since it is nobody's.
+pub(super) const CAPACITY: &str = "capacity";
+
 /// Who came back too early so often is told that it is about that, not about the machine.
 const MANY_STRIKES: u8 = 3;
 
@@ -27,6 +30,7 @@ impl From<Refusal> for ApiError {
         }
         let mut problem = Problem::new(code, detail).after(wait);
         kind.clone_into(&mut problem.kind);
+        problem.violated_policies = vec![CAPACITY.to_owned()];
         let error = Self::from(problem)
             .limited("work_seconds", rounded(bound), rounded(work))
             .with("scope", "server");

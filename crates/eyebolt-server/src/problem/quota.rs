@@ -26,7 +26,7 @@ impl From<Exceeded> for ApiError {
             .limited(exceeded.policy.name(), exceeded.limit, exceeded.needed)
             .with("remaining", exceeded.remaining)
             .with("unit", exceeded.policy.unit())
-            .with("scope", "project")
+            .with("scope", exceeded.scope.name())
             .with("resets_at", resets_at)
     }
 }

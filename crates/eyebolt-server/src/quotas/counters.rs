@@ -1,3 +1,6 @@
+//! Where it is counted how much of each limit is used. Wherever that is, a counter keeps one number, and what it means is
+//! decided by [`Quota::decide`].
+
 use std::{
     collections::HashMap,
     sync::{Mutex, MutexGuard, PoisonError},
@@ -5,86 +8,162 @@ use std::{
 };
 
 use eyebolt_admission::{Decision, Gcra, Quota};
-use eyebolt_types::{Mode, Policy, id::ProjectId};
+use eyebolt_types::{
+    Clock, Mode, Policy,
+    id::{KeyId, ProjectId},
+};
+use thiserror::Error;
 
 /// Whose counter, and of what.
-pub(super) type Name = (ProjectId, Mode, Policy);
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(super) struct Name {
+    pub(super) project: ProjectId,
+    /// None: the project's own.
+    pub(super) key: Option<KeyId>,
+    pub(super) mode: Mode,
+    pub(super) policy: Policy,
+}
 
-/// What one request costs of a policy.
+/// What one request costs of a limit; nothing: it is only looked at.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Cost {
-    pub(super) policy: Policy,
+    pub(super) name: Name,
     pub(super) quota: Quota,
     pub(super) units: u64,
 }
 
-/// Counters in memory. Those that are full again are forgotten.
-#[derive(Debug, Default)]
-pub(super) struct Counters {
+/// What happens where a cost is too much.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Over {
+    /// Nothing is taken, of any limit.
+    Refuse,
+    /// What is left is taken.
+    TakeLeft,
+}
+
+/// What a counter said.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Counted {
+    /// By what it was counted.
+    pub(super) quota: Quota,
+    /// What was still to leak out before, nanoseconds.
+    pub(super) backlog: u128,
+}
+
+/// The counters can't be asked now.
+#[derive(Debug, Error)]
+#[error("{0}")]
+pub(super) struct Away(pub(super) String);
+
+/// Counters, one for each name.
+pub(super) trait Counters: Send + Sync + 'static {
+    /// Takes all costs, or as `over` says; what each counter said before, in their order.
+    fn take(
+        &self,
+        costs: &[Cost],
+        over: Over,
+    ) -> impl Future<Output = Result<Vec<Counted>, Away>> + Send;
+
+    /// Gives back what was taken and not used.
+    fn give_back(&self, costs: &[Cost]) -> impl Future<Output = Result<(), Away>> + Send;
+}
+
+/// Whether each cost was let in for itself: all were taken where all were.
+pub(super) fn decisions<'a>(
+    costs: &'a [Cost],
+    counted: &'a [Counted],
+) -> impl Iterator<Item = (&'a Cost, Decision)> {
+    costs.iter().zip(counted).map(|(cost, counted)| (cost, counted.quota.decide(cost.units, counted.backlog).0))
+}
+
+/// How each limit stands after that.
+pub(super) fn standing<'a>(
+    costs: &'a [Cost],
+    counted: &'a [Counted],
+    over: Over,
+) -> impl Iterator<Item = (&'a Cost, Decision)> {
+    let all = decisions(costs, counted).all(|(_, decision)| decision.admitted);
+    costs.iter().zip(counted).map(move |(cost, Counted { quota, backlog })| {
+        let taken = match over {
+            _ if all => cost.units,
+            Over::Refuse => 0,
+            Over::TakeLeft => cost.units.min(quota.decide(0, *backlog).0.remaining),
+        };
+        (cost, quota.decide(taken, *backlog).0)
+    })
+}
+
+/// Counters in this process. Those that are full again are forgotten.
+#[derive(Debug)]
+pub(super) struct Memory {
     counters: Mutex<HashMap<Name, Gcra>>,
+    clock: Clock,
 }
 
 /// With so many counters the full ones are looked for; then again at twice what is left.
 const TIDY_AT: usize = 4096;
 
-impl Counters {
-    /// Takes all costs, or none where one of them is too much. How each stands after that, in their order.
-    pub(super) fn take(
-        &self,
-        (project, mode): (ProjectId, Mode),
-        costs: &[Cost],
-        now: Duration,
-    ) -> Vec<Decision> {
+impl Memory {
+    pub(super) fn new(clock: Clock) -> Self {
+        Self { counters: Mutex::default(), clock }
+    }
+
+    /// As [`Counters::take`].
+    pub(super) fn take_now(&self, costs: &[Cost], over: Over) -> Vec<Counted> {
+        let now = self.now();
         let mut counters = self.counters();
-        let name = |cost: &Cost| (project, mode, cost.policy);
-        let asked: Vec<_> = costs
-            .iter()
-            .map(|cost| {
-                let mut gcra = counters.get(&name(cost)).copied().unwrap_or_default();
-                let decision = gcra.ask(cost.quota, cost.units, now);
-                (gcra, decision)
-            })
-            .collect();
-        if asked.iter().any(|(_, decision)| !decision.admitted) {
-            return asked.into_iter().map(|(_, decision)| decision).collect();
+        let count = |cost: &Cost| {
+            let gcra = counters.get(&cost.name).copied().unwrap_or_default();
+            Counted { quota: cost.quota, backlog: gcra.backlog(cost.quota, now) }
+        };
+        let counted: Vec<_> = costs.iter().map(count).collect();
+        let all = decisions(costs, &counted).all(|(_, decision)| decision.admitted);
+        if !all && over == Over::Refuse {
+            return counted;
         }
         tidy(&mut counters, now);
-        for (cost, (gcra, _)) in costs.iter().zip(&asked) {
-            counters.insert(name(cost), *gcra);
+        for Cost { name, quota, units } in costs.iter().filter(|cost| cost.units > 0) {
+            let gcra = counters.entry(*name).or_default();
+            let left = if all { *units } else { gcra.look(*quota, now).remaining.min(*units) };
+            gcra.ask(*quota, left, now);
         }
-        asked.into_iter().map(|(_, decision)| decision).collect()
+        counted
     }
 
-    /// Takes costs although they may be too much, as far as they are not.
-    pub(super) fn take_what_is_left(
-        &self,
-        (project, mode): (ProjectId, Mode),
-        costs: &[Cost],
-        now: Duration,
-    ) {
+    /// As [`Counters::give_back`].
+    pub(super) fn give_back_now(&self, costs: &[Cost]) {
         let mut counters = self.counters();
         for cost in costs {
-            let gcra = counters.entry((project, mode, cost.policy)).or_default();
-            let left = gcra.look(cost.quota, now).remaining;
-            gcra.ask(cost.quota, cost.units.min(left), now);
-        }
-    }
-
-    pub(super) fn give_back(&self, (project, mode): (ProjectId, Mode), costs: &[Cost]) {
-        let mut counters = self.counters();
-        for cost in costs {
-            if let Some(gcra) = counters.get_mut(&(project, mode, cost.policy)) {
+            if let Some(gcra) = counters.get_mut(&cost.name) {
                 gcra.give_back(cost.quota, cost.units);
             }
         }
     }
 
-    pub(super) fn look(&self, name: Name, quota: Quota, now: Duration) -> Decision {
-        self.counters().get(&name).copied().unwrap_or_default().look(quota, now)
+    /// What was used of each limit is `factor` times as much of it from now on.
+    pub(super) fn rescale(&self, factor: f64) {
+        let now = self.now();
+        self.counters().values_mut().for_each(|gcra| gcra.rescale(factor, now));
+    }
+
+    /// Since the epoch.
+    fn now(&self) -> Duration {
+        Duration::try_from(self.clock.now().as_duration()).unwrap_or_default()
     }
 
     fn counters(&self) -> MutexGuard<'_, HashMap<Name, Gcra>> {
         self.counters.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Counters for Memory {
+    async fn take(&self, costs: &[Cost], over: Over) -> Result<Vec<Counted>, Away> {
+        Ok(self.take_now(costs, over))
+    }
+
+    async fn give_back(&self, costs: &[Cost]) -> Result<(), Away> {
+        self.give_back_now(costs);
+        Ok(())
     }
 }
 

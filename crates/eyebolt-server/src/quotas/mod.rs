@@ -1,24 +1,47 @@
 //! The room "quotas": what was agreed with a project, and what is left of it. Refusing here says "you", not "we": the
 //! machine may be idle.
+//!
+//! What is counted by time is counted in memory or in Redis (`counters.rs`, `redis.rs`, `sharing.rs`); jobs at once and units
+//! of a month are decided by the transaction that accepts a job (`held.rs`).
 
 mod counters;
+mod held;
+mod limit;
+mod notices;
+mod redis;
 mod settings;
+mod sharing;
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{Arc, Mutex, PoisonError, RwLock},
+    time::Duration,
+};
 
-use eyebolt_admission::{Decision, Quota};
-use eyebolt_store::Principal;
-use eyebolt_types::{Clock, Limits, Mode, Policy, id::ProjectId};
+use eyebolt_admission::Decision;
+use eyebolt_store::{Caps, Held, Month, Overrun, Principal};
+use eyebolt_types::{Clock, Counting, LimitScope, Policy};
 use jiff::{SignedDuration, Timestamp};
 use thiserror::Error;
 
-use self::counters::{Cost, Counters};
-pub use self::settings::QuotaSettings;
+pub use self::{
+    notices::{Refused, Warning},
+    settings::{HeaderFields, QuotaSettings},
+};
+use self::{
+    counters::{Cost, Counted, Memory, Over, decisions, standing},
+    held::Seen,
+    limit::{Limit, limits, scale},
+    notices::Notices,
+    redis::Redis,
+    sharing::{Manners, Sharing},
+};
 
-/// A limit of the project is used up.
+/// A limit of the project or its key is used up.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
-#[error("the limit {} of {limit} is used up: {needed} would be needed, {remaining} are left", policy.name())]
+#[error("the limit {} of {limit}{} is used up: {needed} would be needed, {remaining} are left", policy.name(), whose(*scope))]
 pub struct Exceeded {
+    /// Whose.
+    pub scope: LimitScope,
     /// Which one.
     pub policy: Policy,
     /// Its value.
@@ -27,52 +50,112 @@ pub struct Exceeded {
     pub remaining: u64,
     /// What the request would have taken.
     pub needed: u64,
-    /// When it could be had; none: never, since it is more than the limit.
+    /// When it could be had; none: never, since it is more than the limit. Of jobs at once it is a guess.
     pub retry_in: Option<Duration>,
     /// The same on the clock.
     pub resets_at: Option<Timestamp>,
 }
 
+fn whose(scope: LimitScope) -> &'static str {
+    match scope {
+        LimitScope::Project => "",
+        LimitScope::Key => " of this key",
+    }
+}
+
 /// How one limit stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Standing {
+    /// Whose.
+    pub scope: LimitScope,
     /// Which one.
     pub policy: Policy,
     /// Its value.
     pub limit: u64,
     /// What is left.
     pub remaining: u64,
+    /// In what time; none where it is no matter of time.
+    pub window: Option<Duration>,
     /// Until one more is left.
-    pub next_in: Duration,
+    pub next_in: Option<Duration>,
     /// Until all of it is left.
-    pub full_in: Duration,
+    pub full_in: Option<Duration>,
     /// Whether so little is left that the client is warned.
     pub warned: bool,
+}
+
+impl Standing {
+    /// How much of it is used.
+    pub fn percent(&self) -> u64 {
+        let used = u128::from(self.limit.saturating_sub(self.remaining)) * 100;
+        used.checked_div(u128::from(self.limit)).map_or(100, |percent| percent as u64)
+    }
+}
+
+/// How the limits of a request's caller stood when they were last asked for it. Cheap to clone.
+#[derive(Debug, Clone, Default)]
+pub struct Told(Arc<Mutex<Option<Vec<Standing>>>>);
+
+impl Told {
+    fn set(&self, standing: Vec<Standing>) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(standing);
+    }
+
+    fn get(&self) -> Option<Vec<Standing>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
 }
 
 /// What was taken for a request: given back when dropped, unless it was spent.
 #[derive(Debug)]
 #[must_use = "what is not spent is given back"]
-pub(crate) struct Taken {
+pub struct Taken {
     quotas: Quotas,
-    whose: (ProjectId, Mode),
     costs: Vec<Cost>,
 }
 
 impl Taken {
     /// It was used.
-    pub(crate) fn spend(mut self) {
+    pub fn spend(mut self) {
         self.costs.clear();
     }
 }
 
 impl Drop for Taken {
     fn drop(&mut self) {
-        if !self.costs.is_empty() {
-            self.quotas.0.counters.give_back(self.whose, &self.costs);
+        let costs = std::mem::take(&mut self.costs);
+        if costs.is_empty() {
+            return;
+        }
+        match (&self.quotas.0.counters, tokio::runtime::Handle::try_current()) {
+            (Place::Here(memory), _) => memory.give_back_now(&costs),
+            (Place::Shared(shared), Ok(runtime)) => {
+                let shared = Arc::clone(shared);
+                runtime.spawn(async move { shared.give_back(&costs).await });
+            }
+            // The process ends; it leaks out.
+            (Place::Shared(_), Err(_)) => {}
         }
     }
 }
+
+/// A request that may become a job: counted as one meanwhile, so that nobody waits for a place that others will have.
+#[derive(Debug)]
+pub(crate) struct Arriving {
+    quotas: Quotas,
+    caller: Principal,
+}
+
+impl Drop for Arriving {
+    fn drop(&mut self) {
+        self.quotas.0.seen.has_arrived(&self.caller);
+    }
+}
+
+/// Why there are no such counters.
+#[derive(Debug, Error)]
+#[error("quotas.counters_url can't be used")]
+pub struct BadCounters;
 
 /// The limits of all projects. Cheap to clone; every clone counts in the same place.
 #[derive(Debug, Clone)]
@@ -80,110 +163,285 @@ pub struct Quotas(Arc<Inner>);
 
 #[derive(Debug)]
 struct Inner {
-    settings: QuotaSettings,
-    counters: Counters,
+    settings: RwLock<Arc<QuotaSettings>>,
+    counters: Place,
+    seen: Seen,
+    notices: Notices,
     clock: Clock,
 }
 
+/// Where it is counted.
+#[derive(Debug)]
+enum Place {
+    Here(Memory),
+    Shared(Arc<Sharing<Redis>>),
+}
+
 impl Quotas {
-    /// Nothing is used yet.
-    pub fn new(settings: QuotaSettings, clock: Clock) -> Self {
-        Self(Arc::new(Inner { settings, counters: Counters::default(), clock }))
-    }
-
-    /// Whether limits only count.
-    pub fn shadow(&self) -> bool {
-        self.0.settings.shadow
-    }
-
-    /// Whether there is such a plan.
+    /// Nothing is used yet, but for what shared counters know.
     ///
     /// # Errors
-    /// Where there is not: with those that there are.
-    pub fn check_plan(&self, plan: &str) -> Result<(), String> {
-        self.0.settings.check_plan(plan)
+    /// Where the address of the counters can't be one. Counters that don't answer are no error.
+    pub async fn open(settings: QuotaSettings, clock: Clock) -> Result<Self, BadCounters> {
+        let url = settings.counters_url.reveal();
+        let counters = if url.is_empty() {
+            Place::Here(Memory::new(clock.clone()))
+        } else {
+            let redis = Redis::new(url, &settings.counters_prefix).map_err(|_| BadCounters)?;
+            let manners = Manners { patience: settings.counters_timeout, share: settings.fallback_share };
+            let shared = Sharing::new(redis, manners, clock.clone());
+            shared.seek().await;
+            Place::Shared(shared)
+        };
+        let (seen, notices) = (Seen::default(), Notices::default());
+        let settings = RwLock::new(Arc::new(settings));
+        Ok(Self(Arc::new(Inner { settings, counters, seen, notices, clock })))
     }
 
-    /// The plan of a caller's project, and its limits.
-    pub fn limits<'a>(&'a self, caller: &'a Principal) -> (&'a str, Limits) {
-        let settings = &self.0.settings;
-        let own = caller.plan.as_deref().filter(|plan| settings.plans.contains_key(*plan));
-        if let (None, Some(plan)) = (own, &caller.plan) {
-            tracing::debug!(project = %caller.project, plan, "there is no such plan: the standard one is taken");
+    /// Other settings are in force from now on. Where the counters are is found only by a new start: then a sentence that
+    /// says so.
+    pub fn reload(&self, settings: QuotaSettings) -> Option<&'static str> {
+        let mut kept = self.0.settings.write().unwrap_or_else(PoisonError::into_inner);
+        let elsewhere = settings.counts_elsewhere(&kept);
+        *kept = Arc::new(settings);
+        drop(kept);
+        self.0.seen.doubt();
+        elsewhere.then_some("quotas.counters_* and quotas.fallback_share need a new start")
+    }
+
+    /// What is in force.
+    pub fn settings(&self) -> Arc<QuotaSettings> {
+        Arc::clone(&self.0.settings.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Whether several servers count together now; none where they never do.
+    pub fn shared(&self) -> Option<bool> {
+        match &self.0.counters {
+            Place::Here(_) => None,
+            Place::Shared(shared) => Some(!shared.is_away()),
         }
-        let plan = own.unwrap_or(&settings.plan);
-        let limits = settings.plans.get(plan).cloned().unwrap_or_default();
-        (plan, caller.limits.over(&limits))
     }
 
-    /// Takes this much of each policy, or nothing. Megapixels come in thousandths.
+    /// The plan of a caller's project.
+    pub fn plan(&self, caller: &Principal) -> String {
+        limit::plan(&self.settings(), caller).to_owned()
+    }
+
+    /// Takes this much of each policy, or nothing; `told` learns how all limits stand. Megapixels come in thousandths.
     ///
     /// # Errors
     /// Where a limit is used up; of several, the one that lasts longest.
-    pub(crate) fn take(&self, caller: &Principal, wanted: &[(Policy, u64)]) -> Result<Taken, Exceeded> {
-        let (_, limits) = self.limits(caller);
-        let cost = |&(policy, units): &(Policy, u64)| {
-            let quota = quota(policy, limits.get(policy)?);
-            Some(Cost { policy, quota, units })
+    pub async fn take(
+        &self,
+        caller: &Principal,
+        wanted: &[(Policy, u64)],
+        told: &Told,
+    ) -> Result<Taken, Exceeded> {
+        let settings = self.settings();
+        let units = |policy| wanted.iter().find(|(named, _)| *named == policy).map_or(0, |(_, units)| *units);
+        let costs: Vec<_> =
+            limits(&settings, caller).filter_map(|limit| limit.cost(caller, units(limit.policy))).collect();
+        let nothing = || Taken { quotas: self.clone(), costs: Vec::new() };
+        if costs.is_empty() || (costs.iter().all(|cost| cost.units == 0) && told.get().is_some()) {
+            return Ok(nothing());
+        }
+        let over = if settings.shadow { Over::TakeLeft } else { Over::Refuse };
+        let counted = self.count(&costs, over).await;
+        told.set(standing(&costs, &counted, over).map(|(cost, left)| stands(cost, left, &settings)).collect());
+        let refused = decisions(&costs, &counted).filter(|(_, decision)| !decision.admitted);
+        let Some(exceeded) = refused.map(exceeded).max_by_key(lasts) else {
+            return Ok(Taken { quotas: self.clone(), costs });
         };
-        let costs: Vec<_> = wanted.iter().filter_map(cost).collect();
-        let (whose, now) = ((caller.project, caller.mode), self.now());
-        let decisions = self.0.counters.take(whose, &costs, now);
-        let refused = costs.iter().zip(&decisions).filter(|(_, decision)| !decision.admitted);
-        let Some(mut exceeded) = refused.map(exceeded).max_by_key(lasts) else {
-            return Ok(Taken { quotas: self.clone(), whose, costs });
-        };
+        self.refuse(caller, exceeded, settings.shadow).map_or(Ok(nothing()), Err)
+    }
+
+    async fn count(&self, costs: &[Cost], over: Over) -> Vec<Counted> {
+        match &self.0.counters {
+            Place::Here(memory) => memory.take_now(costs, over),
+            Place::Shared(shared) => shared.take(costs, over).await,
+        }
+    }
+
+    /// None where limits only count.
+    fn refuse(&self, caller: &Principal, mut exceeded: Exceeded, shadow: bool) -> Option<Exceeded> {
         let resets_in = exceeded.retry_in.and_then(|wait| SignedDuration::try_from(wait).ok());
         exceeded.resets_at = resets_in.and_then(|wait| self.0.clock.now().checked_add(wait).ok());
-        tracing::info!(project = %caller.project, policy = exceeded.policy.name(), shadow = self.shadow(), "over the limit");
-        if self.shadow() {
-            self.0.counters.take_what_is_left(whose, &costs, now);
-            return Ok(Taken { quotas: self.clone(), whose, costs: Vec::new() });
+        let (policy, scope) = (exceeded.policy.name(), exceeded.scope.name());
+        tracing::info!(project = %caller.project, key = %caller.key, policy, scope, shadow, "over the limit");
+        (!shadow).then_some(exceeded)
+    }
+
+    /// The limits under which a job of this caller is accepted.
+    pub(crate) fn caps(&self, caller: &Principal) -> Option<Caps> {
+        let settings = self.settings();
+        let limits = limits(&settings, caller);
+        self.0.seen.caps(caller, limits, (settings.shadow, self.0.clock.now()))
+    }
+
+    /// A job of so many units was accepted under these limits.
+    pub(crate) fn accepted(&self, caller: &Principal, caps: Option<Caps>, units: u64) {
+        if let Some(caps) = caps {
+            self.0.seen.trust(caller, &caps, self.0.clock.now());
+            self.0.seen.add(caller, units);
         }
-        Err(exceeded)
     }
 
-    /// How every limit of a caller's project stands, by policy.
-    pub fn standing(&self, caller: &Principal) -> Vec<Standing> {
-        let (now, warn) = (self.now(), u64::from(self.0.settings.warn_at_percent));
-        let (_, limits) = self.limits(caller);
-        let stands = |(&policy, &limit): (&Policy, &u64)| {
-            let name = (caller.project, caller.mode, policy);
-            let decision = self.0.counters.look(name, quota(policy, limit), now);
-            let remaining = decision.remaining / scale(policy);
-            let used = limit.saturating_sub(remaining);
-            let warned = u128::from(used) * 100 >= u128::from(limit) * u128::from(warn);
-            let Decision { next_in, full_in, .. } = decision;
-            Standing { policy, limit, remaining, next_in, full_in, warned }
+    /// What the database told of such limits.
+    pub(crate) fn note_held(&self, caller: &Principal, held: (Held, Held)) {
+        self.0.seen.note(caller, held, self.0.clock.now());
+    }
+
+    /// Whether the database is to be asked for what a caller has of such limits.
+    pub(crate) fn is_stale(&self, caller: &Principal) -> bool {
+        self.caps(caller).is_some() && !self.0.seen.is_fresh(caller, self.0.clock.now())
+    }
+
+    /// A place for a job of so many units, before anybody waits for a worker. `wait`: until a job of the project may end.
+    ///
+    /// # Errors
+    /// Where the database would refuse it, as far as it is known.
+    pub(crate) fn arrive(&self, caller: &Principal, units: u64, wait: Duration) -> Result<Option<Arriving>, Exceeded> {
+        let settings = self.settings();
+        let held = limits(&settings, caller).filter(|limit| !matches!(limit.policy.counting(), Counting::Rate(_)));
+        let mut found = false;
+        for Limit { scope, policy, value: limit } in held {
+            found = true;
+            let seen = self.0.seen.of(caller, scope).unwrap_or_default();
+            let (taken, needed) = match policy {
+                Policy::ConcurrentJobs => (seen.jobs.map(|jobs| jobs + self.0.seen.arriving(caller, scope)), 1),
+                _ => (seen.units, units),
+            };
+            let taken = taken.unwrap_or(0);
+            if taken.saturating_add(needed) > limit
+                && let Some(exceeded) = self.over(caller, Overrun { scope, policy, limit, taken, needed }, wait)
+            {
+                return Err(exceeded);
+            }
+        }
+        Ok(found.then(|| {
+            self.0.seen.arrive(caller);
+            Arriving { quotas: self.clone(), caller: caller.clone() }
+        }))
+    }
+
+    /// What is told of a limit that the database decided. None where limits only count.
+    pub(crate) fn over(&self, caller: &Principal, overrun: Overrun, wait: Duration) -> Option<Exceeded> {
+        let Overrun { scope, policy, limit, taken, needed } = overrun;
+        let retry_in = (needed <= limit).then(|| match policy.counting() {
+            Counting::Month => self.until_next_month(),
+            _ => wait.max(LEAST_WAIT),
+        });
+        let remaining = limit.saturating_sub(taken);
+        let exceeded = Exceeded { scope, policy, limit, remaining, needed, retry_in, resets_at: None };
+        let mut refused = self.refuse(caller, exceeded, self.settings().shadow)?;
+        if policy.counting() == Counting::AtOnce {
+            // Nobody knows when a job ends.
+            refused.resets_at = None;
+        }
+        Some(refused)
+    }
+
+    fn until_next_month(&self) -> Duration {
+        let now = self.0.clock.now();
+        Duration::try_from(Month::of(now).ends.duration_since(now)).unwrap_or_default()
+    }
+
+    /// How every limit of a caller stands, by policy: as this request was told, where it asked, so that nothing is asked
+    /// twice. What the database decides is told as it was last seen.
+    pub async fn standing(&self, caller: &Principal, told: &Told) -> Vec<Standing> {
+        if told.get().is_none() {
+            // Taking nothing refuses nothing.
+            _ = self.take(caller, &[], told).await;
+        }
+        let settings = self.settings();
+        let held = limits(&settings, caller).filter_map(|limit| self.stands_held(caller, limit, &settings));
+        let mut all = told.get().unwrap_or_default();
+        all.extend(held);
+        all.sort_by_key(|stands| (stands.scope, stands.policy));
+        all
+    }
+
+    fn stands_held(&self, caller: &Principal, limit: Limit, settings: &QuotaSettings) -> Option<Standing> {
+        let seen = self.0.seen.of(caller, limit.scope)?;
+        let Limit { scope, policy, value: limit } = limit;
+        let (taken, window, next_in) = match policy.counting() {
+            Counting::Rate(_) => return None,
+            Counting::AtOnce => (seen.jobs?, None, None),
+            Counting::Month => {
+                let Month { begins, ends } = Month::of(self.0.clock.now());
+                let month = Duration::try_from(ends.duration_since(begins)).ok();
+                (seen.units?, month, Some(self.until_next_month()))
+            }
         };
-        limits.0.iter().map(stands).collect()
+        let remaining = limit.saturating_sub(taken);
+        let warned = is_warned(limit, remaining, settings);
+        Some(Standing { scope, policy, limit, remaining, window, next_in, full_in: next_in, warned })
     }
 
-    /// Since the epoch: what other processes count from, too.
-    fn now(&self) -> Duration {
-        Duration::try_from(self.0.clock.now().as_duration()).unwrap_or_default()
+    /// Records and logs the limits that are nearly used up: each once in its window.
+    pub(crate) fn warn(&self, caller: &Principal, standing: &[Standing]) {
+        for stands in standing.iter().filter(|stands| stands.warned && stands.limit > 0) {
+            if self.0.notices.warn(caller, stands, self.0.clock.now()) {
+                let Standing { policy, scope, limit, remaining, .. } = *stands;
+                let (policy, scope, used) = (policy.name(), scope.name(), stands.percent());
+                tracing::warn!(event = "limit.warning", project = %caller.project, key = %caller.key, mode = caller.mode.name(), policy, scope, limit, remaining, used, "a limit is nearly used up");
+            }
+        }
+    }
+
+    /// Records a refusal for a limit or for load.
+    pub(crate) fn record(&self, caller: &Principal, refused: impl FnOnce(Timestamp) -> Refused) {
+        self.0.notices.refuse(caller, refused(self.0.clock.now()));
+    }
+
+    /// Recent warnings and refusals of a caller's project and mode, newest first.
+    pub fn notices(&self, caller: &Principal) -> (Vec<Warning>, Vec<Refused>) {
+        self.0.notices.of(caller)
     }
 }
+
+/// A job ends when it ends; asking more often than this tells nothing new.
+const LEAST_WAIT: Duration = Duration::from_secs(1);
 
 /// Rounded up: whoever waits so long has waited long enough.
 pub(crate) fn whole_seconds(time: Duration) -> u64 {
     time.as_secs() + u64::from(time.subsec_nanos() > 0)
 }
 
-/// Parts that a unit is counted in.
-fn scale(policy: Policy) -> u64 {
-    if policy == Policy::MegapixelsPerMinute { 1000 } else { 1 }
+fn scope_of(cost: &Cost) -> LimitScope {
+    if cost.name.key.is_some() { LimitScope::Key } else { LimitScope::Project }
 }
 
-fn quota(policy: Policy, limit: u64) -> Quota {
-    Quota::new(limit.saturating_mul(scale(policy)), policy.window())
+fn stands(cost: &Cost, left: Decision, settings: &QuotaSettings) -> Standing {
+    let (policy, limit) = (cost.name.policy, value_of(cost));
+    let remaining = (left.remaining / scale(policy)).min(limit);
+    Standing {
+        scope: scope_of(cost),
+        policy,
+        limit,
+        remaining,
+        window: Some(cost.quota.window),
+        next_in: Some(left.next_in),
+        full_in: Some(left.full_in),
+        warned: is_warned(limit, remaining, settings),
+    }
 }
 
-fn exceeded((cost, decision): (&Cost, &Decision)) -> Exceeded {
-    let scale = scale(cost.policy);
+fn value_of(cost: &Cost) -> u64 {
+    cost.quota.units / scale(cost.name.policy)
+}
+
+fn is_warned(limit: u64, remaining: u64, settings: &QuotaSettings) -> bool {
+    let used = limit.saturating_sub(remaining);
+    u128::from(used) * 100 >= u128::from(limit) * u128::from(settings.warn_at_percent)
+}
+
+fn exceeded((cost, decision): (&Cost, Decision)) -> Exceeded {
+    let scale = scale(cost.name.policy);
     Exceeded {
-        policy: cost.policy,
-        limit: cost.quota.units / scale,
+        scope: scope_of(cost),
+        policy: cost.name.policy,
+        limit: value_of(cost),
         remaining: decision.remaining / scale,
         needed: cost.units.div_ceil(scale),
         retry_in: decision.retry_in,

@@ -21,7 +21,7 @@ use eyebolt_server::{
 };
 use eyebolt_store::{ApiSecret, Audit, Balance, DataLock, NewKey, Store};
 use eyebolt_types::{
-    AnalyzeRequest, BoundingBox, Clock, ErrorCode, Feature, ImageFormat, ImageLimits, Input, Mode, Problem,
+    AnalyzeRequest, BoundingBox, Clock, ErrorCode, Feature, ImageFormat, ImageLimits, Input, Limits, Mode, Problem,
     Results, Scope,
     id::{ImageId, KeyId, ProjectId},
     result::{ConfidenceBand, Object, Objects},
@@ -116,6 +116,7 @@ pub(crate) struct TestApp {
     /// The data folder; the server holds its lock.
     pub(crate) folder: TempDir,
     pub(crate) jobs: Jobs,
+    pub(crate) quotas: Quotas,
     lock: DataLock,
     schema: Option<Arc<Schema>>,
     /// One item when an analysis begins (true), and one when it ends or is dropped (false).
@@ -140,7 +141,7 @@ pub(crate) static KEY: LazyLock<ApiSecret> = LazyLock::new(|| ApiSecret::generat
 pub(crate) struct TestClock(Arc<Mutex<Timestamp>>);
 
 impl TestClock {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self(Arc::new(Mutex::new("2026-01-02T03:04:05Z".parse().expect("a time"))))
     }
 
@@ -183,6 +184,7 @@ async fn place(
         hash: place.hasher.hash(&KEY),
         hint: KEY.hint().to_owned(),
         expires_at: None,
+        limits: Limits::default(),
     };
     let key = place.store.create_key(key, clock.now()).await.expect("a store");
     (place, lock, project, key)
@@ -240,9 +242,9 @@ impl TestApp {
         );
         let blobs = place.blobs().expect("a folder of blobs");
         let store = place.store.clone();
-        let quotas = Quotas::new(setup.quotas, clock.clock());
+        let quotas = Quotas::open(setup.quotas, clock.clock()).await.expect("counters");
         let told = if setup.steady { clock.clock().made_steady(None) } else { clock.clock() };
-        let tools = Tools { store, blobs, quotas, analyzer: analyzer.clone(), clock: told };
+        let tools = Tools { store, blobs, quotas: quotas.clone(), analyzer: analyzer.clone(), clock: told };
         let jobs = Jobs::new(tools, setup.rules, (&place.instance().expect("a name"), 2));
         jobs.start().await.expect("a store");
         let settings = HttpSettings { listen: SocketAddr::from(([127, 0, 0, 1], 0)), ..setup.http };
@@ -261,6 +263,7 @@ impl TestApp {
             clock,
             folder,
             jobs,
+            quotas,
             lock,
             schema: setup.schema,
             running,

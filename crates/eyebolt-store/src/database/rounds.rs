@@ -1,6 +1,8 @@
 //! Moves whose statements come in rounds: all that need no answer of each other are one round. The rounds of all moves of
 //! a group share a round trip to the server; what each decides between two rounds is its own.
 
+use eyebolt_types::id::ProjectId;
+
 use super::{Row, Statement, Transaction};
 use crate::StoreError;
 
@@ -8,6 +10,12 @@ use crate::StoreError;
 pub(crate) trait Rounds: Send + 'static {
     /// What it comes to.
     type Done: Send + 'static;
+
+    /// The project whose row its first statement locks. Moves of a group lock in the order of projects, so that no two groups
+    /// wait for each other.
+    fn locks(&self) -> Option<ProjectId> {
+        None
+    }
 
     /// Its first statements. Called again where everything was undone: what it has learnt is void then.
     fn begin(&mut self, pace: Pace) -> Vec<Statement>;

@@ -150,7 +150,7 @@ impl Transaction for Open<'_> {
 
 /// SQLite's `$1` is a name, and its single writer needs no row locks.
 fn rewrite(sql: &str) -> String {
-    let locks = [" FOR UPDATE SKIP LOCKED", " FOR UPDATE", " FOR KEY SHARE"];
+    let locks = [" FOR UPDATE SKIP LOCKED", " FOR NO KEY UPDATE", " FOR UPDATE", " FOR KEY SHARE"];
     locks.iter().fold(sql.replace('$', "?"), |sql, lock| sql.replace(lock, ""))
 }
 

@@ -6,6 +6,7 @@ use std::{
     thread,
 };
 
+use eyebolt_types::id::ProjectId;
 use tokio::sync::{oneshot, watch};
 
 use super::{Connection, Kept, Pace, Round, Rounds, Row, Statement, Transaction, drive};
@@ -18,6 +19,11 @@ const GROUP: usize = 64;
 pub(super) trait Move: Send {
     /// Runs the statements; the answer is kept. `Err`: they must be undone.
     fn run(&mut self, transaction: &mut dyn Transaction) -> Result<(), Undo>;
+
+    /// The project whose row its first round locks.
+    fn locks(&self) -> Option<ProjectId> {
+        None
+    }
 
     /// The statements of its first round, where it is made of rounds.
     fn begin(&mut self) -> Option<Vec<Statement>> {
@@ -94,6 +100,10 @@ impl<R: Rounds> Move for Stepping<R> {
     fn run(&mut self, transaction: &mut dyn Transaction) -> Result<(), Undo> {
         let done = drive(transaction, &mut self.rounds);
         self.keep(done)
+    }
+
+    fn locks(&self) -> Option<ProjectId> {
+        self.rounds.locks()
     }
 
     fn begin(&mut self) -> Option<Vec<Statement>> {
@@ -205,7 +215,10 @@ impl Writers {
 fn next_group(queue: &Mutex<mpsc::Receiver<Box<dyn Move>>>) -> Option<Queue> {
     let queue = queue.lock().unwrap_or_else(PoisonError::into_inner);
     let first = queue.recv().ok()?;
-    Some(Queue(std::iter::once(first).chain(queue.try_iter().take(GROUP - 1)).collect()))
+    let mut group: Vec<_> = std::iter::once(first).chain(queue.try_iter().take(GROUP - 1)).collect();
+    // Those that lock nothing stay in their order.
+    group.sort_by_cached_key(|one| one.locks());
+    Some(Queue(group))
 }
 
 fn serve<C: Connection>(connection: &mut C, group: &mut Queue, fail: &watch::Sender<Option<String>>) {

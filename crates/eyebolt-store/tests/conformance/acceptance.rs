@@ -62,7 +62,7 @@ on_both! {
         let other = store.create_project("other", at(0)).await.unwrap().unwrap().id;
         let take = async |job: NewJob| match store.accept(job, at(1)).await.unwrap() {
             Acceptance::Accepted(image) => image,
-            Acceptance::Known(known) => panic!("{known:?}"),
+            other => panic!("{other:?}"),
         };
         let first = take(job(acme, "a")).await;
         assert_eq!(take(job(acme, "b")).await, first);

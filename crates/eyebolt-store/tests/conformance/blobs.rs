@@ -12,7 +12,7 @@ use eyebolt_types::{
 
 use crate::{
     place::{Place, at, on_both, project},
-    sample::{accept, claim, closing, ended, job, large_image},
+    sample::{accept, again, claim, closing, ended, job, large_image},
 };
 
 /// SHA-256 of `abc`.
@@ -69,7 +69,7 @@ async fn old_orphans_are_swept_and_all_else_is_kept() {
     let id = ended(store, project, ("document", closing(JobStatus::Failed))).await;
     let document = document_blob(id, &hex::decode(ABC).unwrap());
     let end = Closing { document: Document::Blob(document.clone()), ..closing(JobStatus::Succeeded) };
-    store.retry((project, Mode::Live, id), at(900), at(4)).await.unwrap();
+    store.retry((project, Mode::Live, id), again(900), at(4)).await.unwrap();
     claim(&store, crate::sample::lease("w", 60), 10, at(5)).await.unwrap();
     store.close((id, 2), end, at(6)).await.unwrap().unwrap();
 

@@ -9,6 +9,7 @@
 mod acceptance;
 mod answered;
 mod blobs;
+mod caps;
 mod canceling;
 mod closing;
 mod content;

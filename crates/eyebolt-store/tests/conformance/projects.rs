@@ -1,6 +1,6 @@
 use eyebolt_store::{ApiSecret, KeyHasher, NewKey, Principal, ProjectChange, Shown, Store};
 use eyebolt_types::{
-    Change, DedupPolicy, LimitOverrides, Mode, Policy, Scope,
+    Change, DedupPolicy, LimitOverrides, Limits, Mode, Policy, Scope,
     id::{KeyId, ProjectId},
 };
 
@@ -19,6 +19,7 @@ fn new_key(project: ProjectId, secret: &ApiSecret) -> NewKey {
         hash: hasher().hash(secret),
         hint: secret.hint().to_owned(),
         expires_at: None,
+        limits: Limits::default(),
     }
 }
 

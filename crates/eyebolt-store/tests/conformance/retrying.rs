@@ -6,7 +6,7 @@ use eyebolt_types::{
 
 use crate::{
     place::{Place, at, on_both, project},
-    sample::{accepted, claim, closing, ended, found, half_failed, lease, running, stored},
+    sample::{again, accepted, claim, closing, ended, found, half_failed, lease, running, stored},
 };
 
 fn whose(project: ProjectId, id: JobId) -> (ProjectId, Mode, JobId) {
@@ -19,7 +19,7 @@ on_both! {
         let project = project(store).await.id;
         let id = ended(store, project, ("k", half_failed())).await;
         assert_eq!(store.balance(project, Mode::Live).await, Ok(Balance { reserved: 0, used: 1 }));
-        assert_eq!(store.retry(whose(project, id), at(900), at(10)).await, Ok(Retry::Pending));
+        assert_eq!(store.retry(whose(project, id), again(900), at(10)).await, Ok(Retry::Pending));
 
         let job = stored(store, project, id).await;
         assert_eq!((job.status, job.round, job.deadline), (JobStatus::Pending, 2, at(900)));
@@ -50,7 +50,7 @@ on_both! {
         let project = project(store).await.id;
         let id = ended(store, project, ("k", closing(JobStatus::Failed))).await;
         for round in 2..=4 {
-            assert_eq!(store.retry(whose(project, id), at(900), at(10)).await, Ok(Retry::Pending));
+            assert_eq!(store.retry(whose(project, id), again(900), at(10)).await, Ok(Retry::Pending));
             assert_eq!(store.balance(project, Mode::Live).await, Ok(Balance { reserved: 2, used: 0 }));
             let lease = claim(&store, lease("w", 60), 10, at(11)).await.unwrap().remove(0);
             assert_eq!((lease.job.round, lease.token), (round, i64::from(round)));
@@ -68,15 +68,15 @@ on_both! {
         for index in 0..10 {
             let id = ended(store, project, (&index.to_string(), half_failed())).await;
             let (one, two) = tokio::join!(
-                store.retry(whose(project, id), at(900), at(10)),
-                other.retry(whose(project, id), at(900), at(10)),
+                store.retry(whose(project, id), again(900), at(10)),
+                other.retry(whose(project, id), again(900), at(10)),
             );
             assert_eq!((one, two), (Ok(Retry::Pending), Ok(Retry::Pending)));
             assert_eq!(stored(store, project, id).await.round, 2);
             assert_eq!(store.balance(project, Mode::Live).await.unwrap().reserved, 1, "once");
             let leased = claim(&store, lease("w", 60), 10, at(11)).await.unwrap();
             assert_eq!(leased.iter().map(|leased| leased.job.id).collect::<Vec<_>>(), [id]);
-            assert_eq!(store.retry(whose(project, id), at(999), at(12)).await, Ok(Retry::Pending), "it runs");
+            assert_eq!(store.retry(whose(project, id), again(999), at(12)).await, Ok(Retry::Pending), "it runs");
             assert_eq!(stored(store, project, id).await.deadline, at(900), "and is left alone");
             let end = Closing { steps: vec![found(1, "words")], ..closing(JobStatus::Succeeded) };
             store.close((id, 2), end, at(13)).await.unwrap().unwrap();
@@ -89,12 +89,12 @@ on_both! {
         let project = project(store).await.id;
         let never = Closing { retryable_until: None, ..closing(JobStatus::Failed) };
         let never = ended(store, project, ("never", never)).await;
-        assert_eq!(store.retry(whose(project, never), at(900), at(10)).await, Ok(Retry::Final));
+        assert_eq!(store.retry(whose(project, never), again(900), at(10)).await, Ok(Retry::Final));
         let once = ended(store, project, ("once", closing(JobStatus::Failed))).await;
         let before = stored(store, project, once).await;
-        assert_eq!(store.retry(whose(project, once), at(900), at(500)).await, Ok(Retry::Final), "too late");
+        assert_eq!(store.retry(whose(project, once), again(900), at(500)).await, Ok(Retry::Final), "too late");
         assert_eq!(stored(store, project, once).await, before);
-        assert_eq!(store.retry(whose(project, once), at(900), at(499)).await, Ok(Retry::Pending));
+        assert_eq!(store.retry(whose(project, once), again(900), at(499)).await, Ok(Retry::Pending));
     }
 
     async fn what_did_not_fail_is_not_run_again(place: &Place) {
@@ -103,12 +103,12 @@ on_both! {
         for status in [JobStatus::Succeeded, JobStatus::Canceled, JobStatus::Expired] {
             let end = Closing { retryable_until: Some(at(500)), ..closing(status) };
             let id = ended(store, project, (status.name(), end)).await;
-            let again = store.retry(whose(project, id), at(900), at(10)).await;
+            let again = store.retry(whose(project, id), again(900), at(10)).await;
             assert_eq!(again, Ok(Retry::NotFailed(status)));
         }
         for id in [accepted(store, project, "waits").await, running(store, project, "runs").await.0] {
             let before = stored(store, project, id).await;
-            assert_eq!(store.retry(whose(project, id), at(900), at(10)).await, Ok(Retry::Pending));
+            assert_eq!(store.retry(whose(project, id), again(900), at(10)).await, Ok(Retry::Pending));
             assert_eq!(stored(store, project, id).await, before);
         }
     }
@@ -119,7 +119,7 @@ on_both! {
         let other = store.create_project("other", at(0)).await.unwrap().unwrap().id;
         let id = ended(store, acme, ("k", closing(JobStatus::Failed))).await;
         for foreign in [(other, Mode::Live, id), (acme, Mode::Test, id), whose(acme, JobId::new())] {
-            assert_eq!(store.retry(foreign, at(900), at(10)).await, Ok(Retry::Missing));
+            assert_eq!(store.retry(foreign, again(900), at(10)).await, Ok(Retry::Missing));
         }
         assert_eq!(stored(store, acme, id).await.status, JobStatus::Failed);
     }
@@ -133,7 +133,7 @@ on_both! {
         let leased = claim(&store, lease("w", 60), 10, at(22)).await.unwrap().remove(0);
         assert_eq!((leased.job.crashes, leased.job.cancel_requested), (1, true));
         store.close((id, 2), closing(JobStatus::Failed), at(23)).await.unwrap().unwrap();
-        store.retry(whose(project, id), at(900), at(30)).await.unwrap();
+        store.retry(whose(project, id), again(900), at(30)).await.unwrap();
         let job = stored(store, project, id).await;
         assert_eq!((job.crashes, job.cancel_requested), (0, false));
     }

@@ -3,12 +3,12 @@
 use std::time::Duration;
 
 use eyebolt_store::{
-    Acceptance, Answer, Charging, Closing, Document, Idempotency, Lease, LeasedJob, NewImage, NewJob,
+    Acceptance, Again, Answer, Charging, Closing, Document, Idempotency, Lease, LeasedJob, NewImage, NewJob,
     NewStep, StepOutcome, Store, StoreError, StoredJob,
 };
 use eyebolt_types::{
     Class, Feature, JobStatus, Mode,
-    id::{ImageId, JobId, ProjectId, StepId},
+    id::{ImageId, JobId, KeyId, ProjectId, StepId},
 };
 
 use jiff::Timestamp;
@@ -40,7 +40,13 @@ pub(crate) fn job(project: ProjectId, key: &str) -> NewJob {
             body: None,
         }),
         lease: None,
+        caps: None,
     }
+}
+
+/// A retry by a key that has no limits, until then.
+pub(crate) fn again(deadline: i64) -> Again {
+    Again { key: KeyId::new(), caps: None, deadline: at(deadline) }
 }
 
 fn step(feature: Feature) -> NewStep {

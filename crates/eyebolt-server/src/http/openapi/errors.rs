@@ -41,6 +41,7 @@ error_sets! {
     AdminProjectErrors = EDGE, JSON_ONLY, OPERATOR, DOCUMENT, [Code::ProjectNotFound];
     AdminReadErrors = EDGE, JSON_ONLY, OPERATOR, [Code::ProjectNotFound];
     AdminKeyErrors = EDGE, JSON_ONLY, OPERATOR, [Code::KeyNotFound];
+    AdminKeyChangeErrors = EDGE, JSON_ONLY, OPERATOR, DOCUMENT, [Code::KeyNotFound];
     AdminRotateErrors = EDGE, JSON_ONLY, OPERATOR, DOCUMENT, [Code::KeyNotFound, Code::KeyOver];
     AnalyzeErrors = EDGE, JSON_ONLY, KEY, IDEMPOTENCY, STORE, BUSY, BODY, SETTINGS, IMAGE, MODEL, ENDS;
     JobErrors = EDGE, JSON_ONLY, KEY, STORE, [Code::JobNotFound, Code::InvalidParameter, Code::StoredResponseCorrupt];

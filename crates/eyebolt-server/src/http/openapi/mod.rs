@@ -22,7 +22,7 @@ use utoipa::{
 
 pub(super) use self::{
     errors::{
-        AdminCreateErrors, AdminErrors, AdminKeyErrors, AdminProjectErrors, AdminReadErrors,
+        AdminCreateErrors, AdminErrors, AdminKeyChangeErrors, AdminKeyErrors, AdminProjectErrors, AdminReadErrors,
         AdminRotateErrors, AliveErrors, AnalyzeErrors, CancelErrors, JobErrors, JobListErrors, KeyErrors,
         LimitErrors, LookUpErrors, ModelErrors, PageErrors, ReadErrors, ReadyErrors, RetryErrors,
         UsageErrors,
@@ -51,7 +51,7 @@ use super::{accept::AcceptsJson, admin, jobs, router};
         (name = "operations", description = "For supervisors, load balancers and tools."),
     ),
     // The router knows whole segments of a path alone, so these are not among its routes.
-    paths(admin::rotate_key, admin::revoke_key, jobs::cancel_job, jobs::retry_job),
+    paths(admin::update_key, admin::rotate_key, admin::revoke_key, jobs::cancel_job, jobs::retry_job),
     components(schemas(Problem)),
 )]
 struct Preamble;
