@@ -5,7 +5,7 @@ use eyebolt_types::Clock;
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::{
-    Access, Analyzer, Jobs, Place, Quotas, Runner, Settings,
+    Access, Analyzer, Clients, Jobs, Place, Quotas, Runner, Settings,
     http::{App, Server, Stopped},
     jobs::{Rules, Tools},
 };
@@ -76,7 +76,9 @@ fn jobs(
     threads: usize,
 ) -> anyhow::Result<Jobs> {
     let quotas = Quotas::new(settings.quotas.clone(), clock.clone());
-    let tools = Tools { store: place.store.clone(), blobs: place.blobs()?, quotas, analyzer, clock };
+    let (store, blobs) = (place.store.clone(), place.blobs()?);
+    let clients = Clients::new(settings.runaway.clone(), store.clone(), clock.clone());
+    let tools = Tools { store, blobs, quotas, clients, analyzer, clock };
     let rules = Rules {
         jobs: settings.jobs.clone(),
         idempotency: settings.idempotency.clone(),

@@ -1,7 +1,4 @@
-use std::{
-    hash::{DefaultHasher, Hash, Hasher},
-    time::Duration,
-};
+use std::time::Duration;
 
 use axum::{
     extract::{Query, Request, State},
@@ -15,8 +12,9 @@ use super::{
     App, Shared,
     accept::AcceptsJson,
     answer::{self, Applied},
-    caller::{Caller, Peer},
+    caller::Caller,
     openapi::{AnalyzeErrors, RetryHeaders, SimpleFields},
+    witness,
 };
 use crate::{
     ApiError,
@@ -58,6 +56,8 @@ pub(super) async fn analyze(
     request: Request,
 ) -> Result<Response, ApiError> {
     let caller = caller.require(Scope::Analyze)?;
+    let sighting = witness::sighting(&shared, &request);
+    shared.jobs.clients().knock(&caller, &sighting).map_err(|runs_away| ApiError::from(runs_away).closing())?;
     let headers = request.headers();
     let key = if shared.jobs.key_required() {
         Some(IdempotencyKey::required(headers)?)
@@ -67,22 +67,14 @@ pub(super) async fn analyze(
     let prefer = Prefer::of(headers);
     let request_id = request.extensions().get::<RequestId>().copied().unwrap_or_default();
     let (standard, longest) = shared.jobs.patience();
-    let (patience, sender) = (prefer.patience(standard, longest), sender(&caller, &request));
+    let (patience, sender) = (prefer.patience(standard, longest), sighting.caller(caller.key));
     let knocked = shared.jobs.knock(&caller, key.as_ref(), Urgency::of(patience, sender)).await;
     held_back(knocked.map_err(ApiError::closing)).await?;
     let submission = shared.ingest.submission(incoming(request)?).await?;
     let urgency = Urgency::of(patience, sender);
-    let ask = Ask { key, route: ROUTE, request_id: request_id.to_string(), urgency };
+    let ask = Ask { key, route: ROUTE, request_id: request_id.to_string(), urgency, sighting };
     let submitted = held_back(shared.jobs.submit(&caller, submission, ask).await).await?;
     answered(&shared, &caller, submitted, (prefer, patience, urgency)).await
-}
-
-/// Whose strikes are counted: those of a key at an address. One phone of thousands does not pay for the others.
-fn sender(caller: &Principal, request: &Request) -> u64 {
-    let address = request.extensions().get::<Peer>().map(|peer| peer.0.ip());
-    let mut hasher = DefaultHasher::new();
-    (caller.key, address).hash(&mut hasher);
-    hasher.finish()
 }
 
 /// A refusal of somebody who came back too early comes late. Nothing is held meanwhile but the connection.

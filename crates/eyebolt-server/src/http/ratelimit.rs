@@ -29,6 +29,11 @@ impl Whose {
         // One request, one key.
         let _ = self.0.set(principal.clone());
     }
+
+    /// Who it turned out to be.
+    pub(super) fn get(&self) -> Option<&Principal> {
+        self.0.get()
+    }
 }
 
 /// Tells the caller how its limits stand, on every answer.

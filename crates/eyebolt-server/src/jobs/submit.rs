@@ -26,6 +26,7 @@ use crate::{
     ApiError, BodyMemory,
     admission::Permit,
     analysis::{Checked, Submission},
+    clients::Sighting,
     idempotency::{self, IdempotencyKey},
     quotas::{Exceeded, Taken},
 };
@@ -41,6 +42,8 @@ pub(crate) struct Ask {
     pub(crate) request_id: String,
     /// Who waits for it.
     pub(crate) urgency: Urgency,
+    /// What is seen of it.
+    pub(crate) sighting: Sighting,
 }
 
 /// A request on its way to become a job.
@@ -95,13 +98,12 @@ impl Jobs {
         ask: Ask,
     ) -> Result<Submitted, ApiError> {
         let room = &self.0;
-        let idempotency = ask.key.as_ref().map(|key| Idempotency {
-            key_hash: key.hash(),
-            fingerprint: idempotency::fingerprint(ask.route, &submission.request, &submission.sha256),
-        });
+        let fingerprint = idempotency::fingerprint(ask.route, &submission.request, &submission.sha256);
+        ask.sighting.read(&fingerprint);
+        let idempotency = ask.key.as_ref().map(|key| Idempotency { key_hash: key.hash(), fingerprint });
         let arrival = match &idempotency {
             None => None,
-            Some(idempotency) => match self.arrive(caller, idempotency, ask.urgency).await? {
+            Some(idempotency) => match self.arrive(caller, idempotency, &ask).await? {
                 Arrived::First(arrival) => Some(arrival),
                 Arrived::Known(submitted) => return Ok(submitted),
             },
@@ -131,19 +133,21 @@ impl Jobs {
         &self,
         caller: &Principal,
         idempotency: &Idempotency,
-        urgency: Urgency,
+        ask: &Ask,
     ) -> Result<Arrived, ApiError> {
         let (room, whose) = (&self.0, (caller.project, caller.mode));
         loop {
             let hash = idempotency.key_hash.clone();
             if let Some(known) = room.tools.store.idempotency_record(whose, hash, room.now()).await? {
+                ask.sighting.known();
                 return Ok(Arrived::Known(self.known(caller, known, idempotency).await?));
             }
             let key = (caller.project, caller.mode, idempotency.key_hash.clone());
             match room.arrivals.begin(key) {
                 Ok(arrival) => return Ok(Arrived::First(arrival)),
                 Err(first) => {
-                    timeout(urgency.left(), first.over()).await.map_err(|_| still_waits())?;
+                    ask.sighting.known();
+                    timeout(ask.urgency.left(), first.over()).await.map_err(|_| still_waits())?;
                 }
             }
         }

@@ -2,6 +2,7 @@
 //! machine may be idle.
 
 mod counters;
+mod refusals;
 mod settings;
 
 use std::{sync::Arc, time::Duration};
@@ -13,6 +14,7 @@ use jiff::{SignedDuration, Timestamp};
 use thiserror::Error;
 
 use self::counters::{Cost, Counters};
+pub(crate) use self::refusals::Refusals;
 pub use self::settings::QuotaSettings;
 
 /// A limit of the project is used up.
@@ -82,13 +84,15 @@ pub struct Quotas(Arc<Inner>);
 struct Inner {
     settings: QuotaSettings,
     counters: Counters,
+    refused: refusals::Counted,
     clock: Clock,
 }
 
 impl Quotas {
     /// Nothing is used yet.
     pub fn new(settings: QuotaSettings, clock: Clock) -> Self {
-        Self(Arc::new(Inner { settings, counters: Counters::default(), clock }))
+        let (counters, refused) = (Counters::default(), refusals::Counted::default());
+        Self(Arc::new(Inner { settings, counters, refused, clock }))
     }
 
     /// Whether limits only count.
@@ -135,12 +139,18 @@ impl Quotas {
         };
         let resets_in = exceeded.retry_in.and_then(|wait| SignedDuration::try_from(wait).ok());
         exceeded.resets_at = resets_in.and_then(|wait| self.0.clock.now().checked_add(wait).ok());
+        self.0.refused.add(exceeded.policy, self.shadow());
         tracing::info!(project = %caller.project, policy = exceeded.policy.name(), shadow = self.shadow(), "over the limit");
         if self.shadow() {
             self.0.counters.take_what_is_left(whose, &costs, now);
             return Ok(Taken { quotas: self.clone(), whose, costs: Vec::new() });
         }
         Err(exceeded)
+    }
+
+    /// How often somebody was over a limit.
+    pub(crate) fn refusals(&self) -> Refusals {
+        self.0.refused.read()
     }
 
     /// How every limit of a caller's project stands, by policy.

@@ -10,6 +10,7 @@ mod acceptance;
 mod answered;
 mod blobs;
 mod canceling;
+mod clients;
 mod closing;
 mod content;
 mod ledger;

@@ -22,9 +22,9 @@ use utoipa::{
 
 pub(super) use self::{
     errors::{
-        AdminCreateErrors, AdminErrors, AdminKeyErrors, AdminProjectErrors, AdminReadErrors,
+        AdminCreateErrors, AdminErrors, AdminKeyErrors, AdminListErrors, AdminProjectErrors, AdminReadErrors,
         AdminRotateErrors, AliveErrors, AnalyzeErrors, CancelErrors, JobErrors, JobListErrors, KeyErrors,
-        LimitErrors, LookUpErrors, ModelErrors, PageErrors, ReadErrors, ReadyErrors, RetryErrors,
+        LimitErrors, LookUpErrors, MetricsErrors, ModelErrors, PageErrors, ReadErrors, ReadyErrors, RetryErrors,
         UsageErrors,
     },
     fields::SimpleFields,
