@@ -243,15 +243,17 @@ fn count(transaction: &mut dyn Transaction, tally: &ClientTally) -> Result<(), S
     let row: Vec<Value> = named.into_iter().chain(counts).collect();
     transaction.execute(COUNT, &row)?;
     let day = at.div_euclid(DAY);
+    let of = |agent: &str, requests: u64| -> [Value; 4] {
+        [key.as_str().into(), day.into(), agent.into(), (requests as i64).into()]
+    };
+    let day_of_key: [Value; 2] = [key.as_str().into(), day.into()];
     for (agent, requests) in &tally.agents {
-        let of = |agent: &str| [key.as_str().into(), day.into(), agent.into(), (*requests as i64).into()];
-        if transaction.execute(KNOWN_AGENT, &of(agent))? > 0 {
+        if transaction.execute(KNOWN_AGENT, &of(agent, *requests))? > 0 {
             continue;
         }
-        let day_of_key = [key.as_str().into(), day.into()];
         let there = transaction.query_one(AGENTS_OF_DAY, &day_of_key)?.map_or(Ok(0), |row| row.integer(0))?;
         let agent = if there < MOST_AGENTS as i64 { agent } else { OTHER_AGENT };
-        transaction.execute(NEW_AGENT, &of(agent))?;
+        transaction.execute(NEW_AGENT, &of(agent, *requests))?;
     }
     Ok(())
 }
@@ -275,7 +277,7 @@ fn health(
     (since, lost): (i64, i64),
 ) -> Result<ClientHealth, StoreError> {
     let key = row.text(0)?;
-    let of_key = |from: i64, limit: i64| [key.as_str().into(), from.into(), limit.into()];
+    let of_key = |from: i64, limit: i64| -> [Value; 3] { [key.as_str().into(), from.into(), limit.into()] };
     let most = MOST_AGENTS as i64 + 1;
     let agents = transaction.query(AGENTS, &of_key(since.div_euclid(DAY), most))?;
     let runaways = transaction.query(RUNAWAYS, &of_key(since, SHOWN_RUNAWAYS))?;
