@@ -291,9 +291,13 @@ fn health(
         mode: row.parsed(2)?,
         name: row.text(3)?,
         counts,
-        agents: agents.iter().map(|row| Ok((row.text(0)?, row.integer(1)? as u64))).collect::<Result<_, _>>()?,
+        agents: agents.iter().map(agent).collect::<Result<_, _>>()?,
         runaways: runaways.iter().map(|row| runaway(row, lost)).collect::<Result<_, _>>()?,
     })
+}
+
+fn agent(row: &Row) -> Result<(String, u64), StoreError> {
+    Ok((row.text(0)?, row.integer(1)? as u64))
 }
 
 fn runaway(row: &Row, lost: i64) -> Result<ClientRunaway, StoreError> {

@@ -38,9 +38,12 @@ struct Seen {
 impl Sighting {
     /// Of a request whose headers are there since `arrived`.
     pub(super) fn new(headers: &HeaderMap, address: Option<IpAddr>, arrived: Duration) -> Self {
-        let name = NAMES.iter().find_map(|name| headers.get(name).map(|value| (name, value)));
+        let named = |name: &HeaderName| {
+            let value = headers.get(name)?;
+            Some(digest(&(name.as_str(), value.as_bytes())))
+        };
         Self(Arc::new(Seen {
-            name: name.map(|(name, value)| digest(&(name.as_str(), value.as_bytes()))),
+            name: NAMES.iter().find_map(named),
             address,
             arrived,
             content: OnceLock::new(),
