@@ -61,10 +61,12 @@ impl Runner {
             async move { runner.attempt(attempt).await }
         };
         let memory = move || (weighed.memory_used(), weighed.memory_total());
-        Analyzer::new(check, run, move || capabilities(&described)).with_memory(memory).with_probe(move || {
-            let engine = Arc::clone(&probed);
-            async move { engine.canary().await.map_err(ApiError::from) }
-        })
+        Analyzer::new(check, run, move || capabilities(&described)).with_memory(memory).with_probe(
+            move || {
+                let engine = Arc::clone(&probed);
+                async move { engine.canary().await.map_err(ApiError::from) }
+            },
+        )
     }
 
     /// Reads the header and resolves the models.

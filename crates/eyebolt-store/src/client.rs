@@ -228,7 +228,8 @@ impl Store {
             .read(move |transaction| {
                 let project: Value = project.map(|project| project.to_string()).into();
                 let hour = since.div_euclid(HOUR).into();
-                let rows = transaction.query(HEALTH, &[hour, lost.into(), project, i64::from(limit).into()])?;
+                let rows =
+                    transaction.query(HEALTH, &[hour, lost.into(), project, i64::from(limit).into()])?;
                 rows.iter().map(|row| health(transaction, row, (since, lost))).collect()
             })
             .await

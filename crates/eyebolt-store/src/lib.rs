@@ -38,7 +38,9 @@ use jiff::Timestamp;
 
 pub use acceptance::{Acceptance, Idempotency, Lease, NewImage, NewJob, NewStep};
 pub use blobs::Blobs;
-pub use client::{ClientCounts, ClientHealth, ClientNotes, ClientRunaway, ClientTally, MOST_AGENTS, OTHER_AGENT};
+pub use client::{
+    ClientCounts, ClientHealth, ClientNotes, ClientRunaway, ClientTally, MOST_AGENTS, OTHER_AGENT,
+};
 pub use closing::{Answer, Charging, Closing};
 pub use content::{ContentKey, NearEntry, NearSought, Search, Seen, Sought};
 pub use control::{Cancellation, Retry};

@@ -211,9 +211,8 @@ impl Caller {
             return;
         }
         let worth = |tracked: &Tracked| (tracked.struck, tracked.bucket.filled(), tracked.at);
-        let less = |a: &&mut Tracked, b: &&mut Tracked| {
-            worth(a).partial_cmp(&worth(b)).unwrap_or(Ordering::Equal)
-        };
+        let less =
+            |a: &&mut Tracked, b: &&mut Tracked| worth(a).partial_cmp(&worth(b)).unwrap_or(Ordering::Equal);
         if let Some(least) = self.requests.iter_mut().min_by(less) {
             *least = tracked;
         }
@@ -244,7 +243,16 @@ impl Caller {
 
 impl Tracked {
     fn new((cause, id): (RunawayCause, u64), name: Option<u64>, at: Duration) -> Self {
-        Self { cause, id, name, at, bucket: Bucket::default(), times: 0, struck: false, until: Duration::ZERO }
+        Self {
+            cause,
+            id,
+            name,
+            at,
+            bucket: Bucket::default(),
+            times: 0,
+            struck: false,
+            until: Duration::ZERO,
+        }
     }
 
     /// It came again; whether that was once too often.

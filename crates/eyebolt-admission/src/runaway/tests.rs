@@ -39,7 +39,12 @@ impl Simulated {
     }
 
     /// One request that is answered within a millisecond; how long to wait where it was not let in.
-    fn send(&mut self, caller: u64, (name, content): (Option<u64>, Option<u64>), ending: Ending) -> Option<Duration> {
+    fn send(
+        &mut self,
+        caller: u64,
+        (name, content): (Option<u64>, Option<u64>),
+        ending: Ending,
+    ) -> Option<Duration> {
         let sight = Sight { caller, name, content, arrived: self.now };
         if let Some(detained) = self.runaway.detains(&sight) {
             self.detained.push(detained);
@@ -93,7 +98,9 @@ fn each_loop_is_told_by_its_cause() {
         assert!(simulated.passed < 160, "{cause:?}: {} of 12,000 passed", simulated.passed);
         let longest = simulated.detained.iter().map(|one| one.retry_in).max().unwrap();
         assert!(longest > Duration::from_secs(59), "{longest:?}");
-        assert!(simulated.detained.iter().all(|one| one.cause == cause && one.retry_in <= SETTINGS.longest_wait));
+        assert!(
+            simulated.detained.iter().all(|one| one.cause == cause && one.retry_in <= SETTINGS.longest_wait)
+        );
     }
 }
 
@@ -153,7 +160,8 @@ fn what_was_on_its_way_together_is_one_offence_no_strike_for_each() {
         assert_eq!(runaway.ended(&sight(n, 1), Ending::Answered, millis(2 + n)).began, None);
     }
     // Two hundred more, all sent after an answer.
-    let began = (0..200).filter_map(|n| runaway.ended(&sight(n + 200, 300), Ending::Answered, millis(301 + n)).began);
+    let began =
+        (0..200).filter_map(|n| runaway.ended(&sight(n + 200, 300), Ending::Answered, millis(301 + n)).began);
     assert_eq!(began.collect::<Vec<_>>(), [RunawayCause::Repeated]);
     assert_eq!(runaway.strikes(CALLER, millis(600)), 1);
     assert_eq!(runaway.detains(&sight(999, 600)).map(|detained| detained.strikes), Some(1));

@@ -23,12 +23,12 @@ use eyebolt_types::{
 use http::HeaderMap;
 use jiff::Timestamp;
 
+pub(crate) use self::sighting::Sighting;
+use self::tally::Tally;
 pub use self::{
     settings::{RunawayMode, RunawaySettings},
     view::{AgentView, ClientList, ClientRatios, ClientView, RunawayView},
 };
-pub(crate) use self::sighting::Sighting;
-use self::tally::Tally;
 
 /// Between two times that counts are written down.
 pub(crate) const FLUSH: Duration = Duration::from_secs(10);

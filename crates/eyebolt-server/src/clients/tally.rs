@@ -124,7 +124,8 @@ mod tests {
         let taken = tally.take();
         tally.add((key, at(HOUR)), b"a", one);
         tally.put_back(taken);
-        let mut taken: Vec<_> = tally.take().into_iter().map(|one| (one.at, one.counts.requests, one.agents)).collect();
+        let mut taken: Vec<_> =
+            tally.take().into_iter().map(|one| (one.at, one.counts.requests, one.agents)).collect();
         taken.sort();
         let agents = || vec![("a".to_owned(), 1)];
         assert_eq!(taken, [(at(0), 1, agents()), (at(HOUR), 1, agents())]);

@@ -57,7 +57,11 @@ pub(super) async fn analyze(
 ) -> Result<Response, ApiError> {
     let caller = caller.require(Scope::Analyze)?;
     let sighting = witness::sighting(&shared, &request);
-    shared.jobs.clients().knock(&caller, &sighting).map_err(|runs_away| ApiError::from(runs_away).closing())?;
+    shared
+        .jobs
+        .clients()
+        .knock(&caller, &sighting)
+        .map_err(|runs_away| ApiError::from(runs_away).closing())?;
     let headers = request.headers();
     let key = if shared.jobs.key_required() {
         Some(IdempotencyKey::required(headers)?)

@@ -50,13 +50,18 @@ async fn exchange(State(App(shared)): State<App>, mut request: Request, next: Ne
     let id = RequestId::new();
     let asked = Asked { path: request.uri().path().to_owned(), has_body: !request.body().is_end_stream() };
     let matched = request.extensions().get::<MatchedPath>().cloned();
-    let (route, method) = (matched.as_ref().map_or("unmatched", MatchedPath::as_str), request.method().clone());
+    let (route, method) =
+        (matched.as_ref().map_or("unmatched", MatchedPath::as_str), request.method().clone());
     let span = tracing::info_span!("request", %id, method = %request.method(), route);
     request.extensions_mut().insert(id);
     async move {
         let mut response = next.run(request).await;
         let (code, took) = (answer::code(&response), began.elapsed());
-        shared.jobs.metrics().answered((&method, matched.as_ref().map(MatchedPath::as_str)), (response.status(), code), took);
+        shared.jobs.metrics().answered(
+            (&method, matched.as_ref().map(MatchedPath::as_str)),
+            (response.status(), code),
+            took,
+        );
         tracing::info!(
             status = response.status().as_u16(),
             code = code.map(field::display),

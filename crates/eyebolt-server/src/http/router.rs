@@ -10,8 +10,8 @@ use http::{Method, StatusCode};
 use utoipa_axum::{router::OpenApiRouter, routes};
 
 use super::{
-    App, admin, analyze, capacity, clients, debug, errors, health, jobs, keys, layers, limits, metrics, models, openapi,
-    usage,
+    App, admin, analyze, capacity, clients, debug, errors, health, jobs, keys, layers, limits, metrics,
+    models, openapi, usage,
 };
 use crate::ApiError;
 

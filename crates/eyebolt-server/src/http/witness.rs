@@ -61,7 +61,8 @@ fn told(response: &Response) -> Told {
     let seconds = |value: &http::HeaderValue| value.to_str().ok()?.parse().ok().map(Duration::from_secs);
     // Problems are written out further on: what they say is not in the headers yet.
     let problem = response.extensions().get::<crate::ApiError>();
-    let told = problem.and_then(|error| error.problem().retry_after).map(|wait| Duration::from_secs(wait.into()));
+    let told =
+        problem.and_then(|error| error.problem().retry_after).map(|wait| Duration::from_secs(wait.into()));
     Told {
         status: response.status().as_u16(),
         code: answer::code(response),

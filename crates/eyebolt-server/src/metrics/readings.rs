@@ -100,7 +100,11 @@ impl Readings {
         sheet.gauge("capacity_workers", "Jobs that may run at once", workers as f64);
         sheet.gauge("capacity_running", "Jobs that run", running as f64);
         sheet.gauge("capacity_hung", "Workers that are not counted on", hung as f64);
-        sheet.counter("capacity_refusals_held_back", "Refusals that came late, to clients that came early", held_back);
+        sheet.counter(
+            "capacity_refusals_held_back",
+            "Refusals that came late, to clients that came early",
+            held_back,
+        );
     }
 
     fn classes(&self, sheet: &mut Sheet) {

@@ -18,14 +18,18 @@ impl Counted {
     }
 
     pub(super) fn read(&self) -> Refusals {
-        Refusals(std::array::from_fn(|policy| self.0[policy].each_ref().map(|one| one.load(Ordering::Relaxed))))
+        Refusals(std::array::from_fn(|policy| {
+            self.0[policy].each_ref().map(|one| one.load(Ordering::Relaxed))
+        }))
     }
 }
 
 impl Refusals {
     /// Policy, whether in shadow mode, and how often.
     pub(crate) fn counts(&self) -> impl Iterator<Item = (Policy, bool, u64)> {
-        let rows = |policy: Policy| [false, true].map(|shadow| (policy, shadow, self.0[policy as usize][usize::from(shadow)]));
+        let rows = |policy: Policy| {
+            [false, true].map(|shadow| (policy, shadow, self.0[policy as usize][usize::from(shadow)]))
+        };
         Policy::ALL.into_iter().flat_map(rows)
     }
 }

@@ -117,7 +117,10 @@ async fn who_runs_away_is_refused_before_its_body_is_read() {
     let headers = whole.windows(4).position(|end| end == b"\r\n\r\n").unwrap() + 4;
     wire.send(&whole[..headers]).await;
     let refused = wire.answer().await;
-    assert_eq!((refused.status, refused.code(), refused.header("connection")), (429, "abnormal_usage", Some("close")));
+    assert_eq!(
+        (refused.status, refused.code(), refused.header("connection")),
+        (429, "abnormal_usage", Some("close"))
+    );
 }
 
 #[tokio::test]
@@ -132,7 +135,11 @@ async fn the_same_image_under_new_keys_and_errors_that_no_retry_mends_are_loops_
             assert_eq!(app.analyze(b"dog", &[key("other")]).await.status, 429);
             let (_, other) = app.keys.create_project("other", Mode::Live).await.unwrap();
             let (name, value) = bearer(other.secret.reveal());
-            assert_eq!(app.analyze(b"dog", &[key("other"), (name, &value)]).await.status, 200, "another client");
+            assert_eq!(
+                app.analyze(b"dog", &[key("other"), (name, &value)]).await.status,
+                200,
+                "another client"
+            );
         }
     }
 }
@@ -150,7 +157,11 @@ async fn a_body_that_can_not_be_read_counts_by_its_key_alone() {
     for n in 0..30 {
         pause(&app);
         let name = format!("k{n}");
-        assert_eq!(app.ask(bad, &[FORM, key(&name)], &image(b"cat")).await.status, 400, "these may be other images");
+        assert_eq!(
+            app.ask(bad, &[FORM, key(&name)], &image(b"cat")).await.status,
+            400,
+            "these may be other images"
+        );
         assert_eq!(app.ask(bad, &[FORM], &image(b"cat")).await.status, 400);
     }
 }
@@ -167,7 +178,8 @@ async fn batches_polls_and_a_few_retries_are_never_refused() {
         app.read("/v1/jobs").await;
     }
     let told = first_client(&app).await;
-    let counts = ["requests", "submissions", "retries", "refusals", "strikes"].map(|name| told[name].as_u64().unwrap());
+    let counts = ["requests", "submissions", "retries", "refusals", "strikes"]
+        .map(|name| told[name].as_u64().unwrap());
     assert_eq!(counts, [240, 180, 120, 0, 0]);
     assert_eq!((&told["runaways"], &told["ratios"]["retry"]), (&json!([]), &json!(0.667)));
 }

@@ -57,7 +57,10 @@ fn labels(series: &str) {
     let (mut rest, mut names) = (rest.strip_suffix('}').expect("a brace"), BTreeSet::new());
     while !rest.is_empty() {
         let (name, value) = rest.split_once("=\"").expect("a label");
-        assert!(name.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'_') || name == "le", "{series}");
+        assert!(
+            name.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'_') || name == "le",
+            "{series}"
+        );
         assert!(names.insert(name), "{series}");
         let (value, after) = value.split_once('"').expect("its end");
         assert!(!value.contains('\\') && !value.contains('\n'), "{series}");
@@ -86,9 +89,18 @@ async fn what_happened_is_told_in_numbers() {
     let told = read(&app).await;
     let mut expected = vec![
         (r#"eyebolt_http_requests_total{route="/v1/analyze",method="POST",status="200",code=""}"#, 3.0),
-        (r#"eyebolt_http_requests_total{route="/v1/analyze",method="POST",status="422",code="too_dark"}"#, 1.0),
-        (r#"eyebolt_http_requests_total{route="unmatched",method="GET",status="404",code="route_not_found"}"#, 1.0),
-        (r#"eyebolt_http_requests_total{route="/v1/jobs/{id}",method="other",status="405",code="method_not_allowed"}"#, 1.0),
+        (
+            r#"eyebolt_http_requests_total{route="/v1/analyze",method="POST",status="422",code="too_dark"}"#,
+            1.0,
+        ),
+        (
+            r#"eyebolt_http_requests_total{route="unmatched",method="GET",status="404",code="route_not_found"}"#,
+            1.0,
+        ),
+        (
+            r#"eyebolt_http_requests_total{route="/v1/jobs/{id}",method="other",status="405",code="method_not_allowed"}"#,
+            1.0,
+        ),
         (r#"eyebolt_http_request_duration_seconds_count{route="/v1/analyze"}"#, 4.0),
         (r#"eyebolt_jobs_ended_total{status="succeeded"}"#, 2.0),
         (r#"eyebolt_jobs_ended_total{status="failed"}"#, 1.0),
@@ -124,7 +136,8 @@ async fn every_metric_has_a_line_in_the_docs_and_every_line_a_metric() {
         .map(|row| {
             let mut cells = row.split('|').map(|cell| cell.trim().trim_matches('`').to_owned());
             let (name, kind) = (cells.next().unwrap(), cells.next().unwrap());
-            let name = name.strip_suffix("_total").filter(|_| kind == "counter").map(str::to_owned).unwrap_or(name);
+            let name =
+                name.strip_suffix("_total").filter(|_| kind == "counter").map(str::to_owned).unwrap_or(name);
             (format!("eyebolt_{name}"), kind)
         })
         .collect();

@@ -1,6 +1,8 @@
 //! How clients behave.
 
-use eyebolt_store::{ClientCounts, ClientNotes, ClientRunaway, ClientTally, MOST_AGENTS, NewKey, OTHER_AGENT, Store};
+use eyebolt_store::{
+    ClientCounts, ClientNotes, ClientRunaway, ClientTally, MOST_AGENTS, NewKey, OTHER_AGENT, Store,
+};
 use eyebolt_types::{
     Mode, Scope,
     id::{KeyId, ProjectId, RunawayId},

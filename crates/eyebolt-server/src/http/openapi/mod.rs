@@ -24,8 +24,8 @@ pub(super) use self::{
     errors::{
         AdminCreateErrors, AdminErrors, AdminKeyErrors, AdminListErrors, AdminProjectErrors, AdminReadErrors,
         AdminRotateErrors, AliveErrors, AnalyzeErrors, CancelErrors, JobErrors, JobListErrors, KeyErrors,
-        LimitErrors, LookUpErrors, MetricsErrors, ModelErrors, PageErrors, ReadErrors, ReadyErrors, RetryErrors,
-        UsageErrors,
+        LimitErrors, LookUpErrors, MetricsErrors, ModelErrors, PageErrors, ReadErrors, ReadyErrors,
+        RetryErrors, UsageErrors,
     },
     fields::SimpleFields,
     headers::RetryHeaders,
