@@ -61,6 +61,7 @@ struct Tracked {
 }
 
 /// What is a strike, and who waits for it.
+#[derive(Debug, Clone, Copy)]
 struct Offence {
     cause: RunawayCause,
     /// Where among the caller's requests.
@@ -92,16 +93,17 @@ impl Caller {
         self.seen = now;
         self.forgive(now);
         self.sent.add(now);
-        let early = self.comes_early(sight, settings);
+        // Each strike before anything else is remembered: that may take the place of what was struck.
+        let (early, offence) = self.comes_early(sight, settings);
+        let began = offence.and_then(|offence| self.strike(offence, sight, (now, settings)));
         let again = self.comes_again(sight, (ending, now), settings);
+        let final_again = matches!(again, Some((RunawayCause::FinalError, _)));
+        let offence = again.and_then(|(_, offence)| offence);
+        let began = began.or(offence.and_then(|offence| self.strike(offence, sight, (now, settings))));
         if let Ending::Wait(wait) = ending {
             self.told_to_wait(sight, now + wait);
         }
-        let final_again = matches!(again, Some((RunawayCause::FinalError, _)));
-        let early_again = early.is_some();
-        let offence = early.flatten().or(again.and_then(|(_, offence)| offence));
-        let began = offence.and_then(|offence| self.strike(offence, sight, (now, settings)));
-        Noticed { early: early_again, final_again, began }
+        Noticed { early, final_again, began }
     }
 
     /// What is over by now: [`super::Runaway::tick`].
@@ -122,14 +124,15 @@ impl Caller {
     }
 
     /// Whether the name comes before it was told to, and whether it did so too often.
-    fn comes_early(&mut self, sight: &Sight, settings: RunawayLimits) -> Option<Option<Offence>> {
-        let (position, strikes) = (self.position((RunawayCause::Early, sight.name?))?, self.strikes);
-        let tracked = &mut self.requests[position];
+    fn comes_early(&mut self, sight: &Sight, settings: RunawayLimits) -> (bool, Option<Offence>) {
+        let position = sight.name.and_then(|name| self.position((RunawayCause::Early, name)));
+        let Some(position) = position else { return (false, None) };
+        let (strikes, tracked) = (self.strikes, &mut self.requests[position]);
         if sight.arrived >= tracked.at {
-            return None;
+            return (false, None);
         }
         let full = tracked.again(settings.early, (sight.arrived, strikes));
-        Some(full.then_some(Offence { cause: RunawayCause::Early, position, renamed: false }))
+        (true, full.then_some(Offence { cause: RunawayCause::Early, position, renamed: false }))
     }
 
     /// Whether the request was answered before it came, by which cause, and whether that was too often.

@@ -35,9 +35,9 @@ pub struct Moment {
     pub running: usize,
     /// Requests and jobs that waited.
     pub waiting: usize,
-    /// Predicted seconds of a worker for what waited, of every class.
+    /// Predicted seconds of a worker for requests that waited while somebody waited for them.
     pub work_seconds: f64,
-    /// From so much work on, whoever had others waiting already was turned away.
+    /// From so much of it on, whoever had others waiting already was turned away.
     pub bound_seconds: f64,
 }
 

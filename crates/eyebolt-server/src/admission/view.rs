@@ -136,7 +136,7 @@ pub(super) fn moment(law: &Capacity<ProjectId>) -> Moment {
     Moment {
         running: law.running(),
         waiting: law.waiting(),
-        work_seconds: rounded(law.work(Class::Batch)),
+        work_seconds: rounded(law.work(Class::Interactive)),
         bound_seconds: rounded(law.bound_of(Class::Interactive, false)),
     }
 }

@@ -52,12 +52,12 @@ function show(report) {
     $("ask").hidden = true;
     $("report").hidden = false;
     $("forget").hidden = false;
-    const [first, last] = [report.classes[0], report.classes.at(-1)];
+    const [first] = report.classes;
     const figures = {
         running: report.running,
         workers: report.workers,
         waiting: count(report.classes.reduce((sum, one) => sum + one.waiting, 0)),
-        work: seconds(last.work_seconds),
+        work: seconds(first.work_seconds),
         bound: seconds(first.bound_seconds),
         refused: count(report.refused),
         held: count(report.held_back),
@@ -70,21 +70,21 @@ function show(report) {
         count(one.decisions.admitted), count(one.decisions.refused), count(one.decisions.evicted),
         count(one.decisions.answered_later),
     ]);
-    rows("projects", report.projects, (one) => [one.project, one.class, count(one.waiting)], 2);
+    rows("projects", report.projects, (one) => [one.class, count(one.waiting), one.project], [0, 2]);
     rows("costs", report.costs, (one) => [
         one.feature ?? "beside", one.model ?? "–", one.base_ms.toFixed(1), one.ms_per_megapixel.toFixed(1),
         one.correction.toFixed(2),
-    ], 2);
+    ], [0, 1]);
     draw(report.history);
 }
 
-function rows(id, list, cells, texts = 1) {
+function rows(id, list, cells, texts = [0]) {
     const made = list.map((one) => {
         const row = document.createElement("tr");
         cells(one).forEach((text, column) => {
             const cell = row.insertCell();
             cell.textContent = text;
-            if (column < texts) cell.className = "text";
+            if (texts.includes(column)) cell.className = "text";
         });
         return row;
     });
