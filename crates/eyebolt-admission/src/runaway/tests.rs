@@ -168,6 +168,22 @@ fn what_was_on_its_way_together_is_one_offence_no_strike_for_each() {
 }
 
 #[test]
+fn several_loops_whose_requests_were_on_their_way_together_earn_one_strike() {
+    let mut runaway = Runaway::new(SETTINGS);
+    let sight = |name, at| Sight { caller: CALLER, name: Some(name), content: None, arrived: millis(at) };
+    for round in 0..=20 {
+        for name in 0..8 {
+            runaway.ended(&sight(name, 10 * round + 1), Ending::FinalError, millis(10 * round + 2));
+        }
+    }
+    assert_eq!(runaway.strikes(CALLER, millis(300)), 0, "each as often as it may");
+    for name in 0..8 {
+        runaway.ended(&sight(name, 301), Ending::FinalError, millis(302 + name));
+    }
+    assert_eq!(runaway.strikes(CALLER, millis(400)), 1);
+}
+
+#[test]
 fn memory_is_bounded_and_what_loops_is_not_pushed_out() {
     let mut simulated = Simulated::new();
     for n in 0..10_000 {
