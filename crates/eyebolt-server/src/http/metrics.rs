@@ -53,7 +53,7 @@ fn is_local(parts: &Parts) -> bool {
 
 /// What happened since the start?
 ///
-/// In the text form of OpenMetrics, for Prometheus. By the setting `http.metrics` for who asks from the server's own machine or
+/// For Prometheus, as `application/openmetrics-text`. By the setting `http.metrics` for who asks from the server's own machine or
 /// shows the admin token, for who shows the token, or for everybody.
 #[utoipa::path(
     get, path = "/metrics", tag = "operations", operation_id = "readMetrics", security((), ("admin_token" = [])),

@@ -4,7 +4,7 @@
 mod readings;
 
 use std::{
-    collections::HashMap,
+    collections::HashSet,
     fmt,
     sync::{Arc, PoisonError, RwLock},
     time::Duration,
@@ -23,7 +23,7 @@ pub(crate) use self::readings::Readings;
 /// What every name begins with.
 const PREFIX: &str = "eyebolt";
 
-/// Of what is sent (OpenMetrics 1.0, which Prometheus reads since version 2.5).
+/// Of what is sent (`OpenMetrics` 1.0, which Prometheus reads since version 2.5).
 pub(crate) const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
 /// From 5 ms to a minute, the longest that a request may take.
@@ -170,21 +170,21 @@ fn method_name(method: &Method) -> &'static str {
 
 /// The router's patterns as names that live as long as the process: there are a few dozen.
 #[derive(Debug, Default)]
-struct Routes(RwLock<HashMap<&'static str, ()>>);
+struct Routes(RwLock<HashSet<&'static str>>);
 
 impl Routes {
     fn name(&self, route: &str) -> &'static str {
         let known = self.0.read().unwrap_or_else(PoisonError::into_inner);
-        if let Some((name, ())) = known.get_key_value(route) {
+        if let Some(name) = known.get(route) {
             return name;
         }
         drop(known);
         let mut routes = self.0.write().unwrap_or_else(PoisonError::into_inner);
-        if let Some((name, ())) = routes.get_key_value(route) {
+        if let Some(name) = routes.get(route) {
             return name;
         }
         let name: &'static str = Box::leak(route.into());
-        routes.insert(name, ());
+        routes.insert(name);
         name
     }
 }

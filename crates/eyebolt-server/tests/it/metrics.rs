@@ -18,7 +18,7 @@ struct Told {
     series: BTreeMap<String, f64>,
 }
 
-/// Reads OpenMetrics text; panics at whatever is not in its form.
+/// Reads `OpenMetrics` text; panics at whatever is not in its form.
 fn parse(text: &str) -> Told {
     let (mut told, mut family, mut helped) = (Told::default(), String::new(), false);
     let body = text.strip_suffix("# EOF\n").expect("an end");
