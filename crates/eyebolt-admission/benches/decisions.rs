@@ -9,7 +9,9 @@ use std::{
     time::{Duration, Instant},
 };
 
-use eyebolt_admission::{Ask, Capacity, CapacitySettings, CostModel, Gcra, Quota, Verdict};
+use eyebolt_admission::{
+    Ask, Capacity, CapacitySettings, CostModel, Ending, Gcra, Quota, Runaway, RunawayLimits, Sight, Verdict,
+};
 use eyebolt_types::Class;
 
 const ROUNDS: usize = 20;
@@ -22,6 +24,8 @@ fn main() {
     row("cost of a request, predicted and learnt", cost());
     row("capacity: let in, begun, ended", served());
     row("capacity: refused beside 64 tenants that wait", refused());
+    row("runaway: another image of a client, looked at and noted", noted());
+    row("runaway: a loop, refused", detained());
 }
 
 fn row(name: &str, nanos: f64) {
@@ -54,6 +58,35 @@ fn cost() -> f64 {
     best(|n| {
         let megapixels = f64::from(n % 40);
         model.learn(megapixels, Duration::from_secs_f64(black_box(model.predict(megapixels))));
+    })
+}
+
+fn runaway() -> Runaway {
+    let longest_wait = Duration::from_mins(1);
+    Runaway::new(RunawayLimits { repeats: 120, replays: 120, early: 10, final_errors: 20, longest_wait })
+}
+
+fn sight(image: u32, arrived: Duration) -> Sight {
+    let digest = Some(u64::from(image));
+    Sight { caller: 1, name: digest, content: digest, arrived }
+}
+
+fn noted() -> f64 {
+    let mut runaway = runaway();
+    best(|n| {
+        let seen = sight(n, micros(n));
+        black_box(runaway.detains(&seen));
+        black_box(runaway.ended(&seen, Ending::Answered, micros(n + 1)));
+    })
+}
+
+fn detained() -> f64 {
+    let mut runaway = runaway();
+    for n in 0..30 {
+        runaway.ended(&sight(1, micros(10 * n)), Ending::FinalError, micros(10 * n + 1));
+    }
+    best(|n| {
+        assert!(black_box(runaway.detains(&sight(1, micros(400 + n)))).is_some());
     })
 }
 

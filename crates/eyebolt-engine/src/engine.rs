@@ -159,6 +159,11 @@ impl Engine {
         self.memory.used()
     }
 
+    /// Bytes that all decoders may hold together.
+    pub fn memory_total(&self) -> u64 {
+        self.memory.total()
+    }
+
     /// Reads the header and refuses what must not be decoded. Needs no permit: it allocates nothing for pixels.
     ///
     /// # Errors

@@ -158,6 +158,7 @@ type Check = dyn Fn(Bytes, [u8; 32], AnalyzeRequest, Declared) -> BoxFuture<'sta
     + Sync;
 type Run = dyn Fn(Attempt) -> BoxFuture<'static, Result<Remarks, ApiError>> + Send + Sync;
 type Describe = dyn Fn() -> Capabilities + Send + Sync;
+type Memory = dyn Fn() -> (u64, u64) + Send + Sync;
 type Probe = dyn Fn() -> BoxFuture<'static, Result<(), ApiError>> + Send + Sync;
 
 /// Checks and runs analyses. Cheap to clone; every clone is the same engine.
@@ -167,6 +168,7 @@ pub struct Analyzer {
     run: Arc<Run>,
     describe: Arc<Describe>,
     probe: Arc<Probe>,
+    memory: Arc<Memory>,
 }
 
 impl Analyzer {
@@ -188,6 +190,7 @@ impl Analyzer {
             run: Arc::new(move |attempt| Box::pin(run(attempt))),
             describe: Arc::new(describe),
             probe: Arc::new(|| Box::pin(async { Ok(()) })),
+            memory: Arc::new(|| (0, 0)),
         }
     }
 
@@ -198,6 +201,13 @@ impl Analyzer {
         P: Future<Output = Result<(), ApiError>> + Send + 'static,
     {
         self.probe = Arc::new(move || Box::pin(probe()));
+        self
+    }
+
+    /// With memory for decoded pixels: bytes in use, and at most.
+    #[must_use]
+    pub fn with_memory(mut self, memory: impl Fn() -> (u64, u64) + Send + Sync + 'static) -> Self {
+        self.memory = Arc::new(memory);
         self
     }
 
@@ -221,6 +231,11 @@ impl Analyzer {
     /// What there is.
     pub fn capabilities(&self) -> Capabilities {
         (self.describe)()
+    }
+
+    /// Memory for decoded pixels: bytes in use, and at most.
+    pub fn memory(&self) -> (u64, u64) {
+        (self.memory)()
     }
 
     /// Runs a real tiny inference.

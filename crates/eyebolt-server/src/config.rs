@@ -47,6 +47,23 @@ pub struct HttpSettings {
     /// How long a stopping server waits for the requests that run.
     #[serde(with = "friendly")]
     pub drain_timeout: Duration,
+    /// Who may read `/metrics`.
+    pub metrics: MetricsReaders,
+}
+
+/// Who may read `/metrics`.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum MetricsReaders {
+    /// Who asks from this machine, not through a proxy, or shows the admin token.
+    #[default]
+    Loopback,
+    /// Who shows the admin token.
+    Admin,
+    /// Everybody.
+    Open,
+    /// Nobody: there is no such address.
+    Off,
 }
 
 impl Default for HttpSettings {
@@ -64,6 +81,7 @@ impl Default for HttpSettings {
             body_budget_timeout: Duration::from_secs(3),
             linger_timeout: Duration::from_secs(2),
             drain_timeout: Duration::from_secs(30),
+            metrics: MetricsReaders::default(),
         }
     }
 }

@@ -1,7 +1,7 @@
 //! The server: HTTP at the edge, and the rooms that a request passes behind it.
 //!
 //! `http` answers, `access` tells who asks, `ingest` turns a body into a checked submission, `idempotency` tells a retry
-//! from a new request, `quotas` knows what was agreed, `admission` who may have a worker,
+//! from a new request, `quotas` knows what was agreed, `clients` who behaves, `admission` who may have a worker,
 //! `jobs` makes work durable and runs it, `analysis` is the door to the engine. Errors of the rooms
 //! become catalogue problems in `problem` alone.
 
@@ -10,12 +10,14 @@ pub mod admission;
 pub mod analysis;
 mod chance;
 pub mod cli;
+pub mod clients;
 pub mod config;
 mod failpoint;
 pub mod http;
 mod idempotency;
 mod ingest;
 pub mod jobs;
+mod metrics;
 pub mod place;
 mod prefer;
 pub mod problem;
@@ -27,7 +29,8 @@ mod torture;
 
 pub use access::Access;
 pub use analysis::Analyzer;
-pub use config::HttpSettings;
+pub use clients::Clients;
+pub use config::{HttpSettings, MetricsReaders};
 pub use http::{App, Server};
 pub use ingest::{BodyMemory, Declared};
 pub use jobs::Jobs;

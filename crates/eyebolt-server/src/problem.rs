@@ -6,6 +6,7 @@
 mod access;
 mod capacity;
 mod quota;
+mod runaway;
 
 use std::{fmt, time::Duration};
 

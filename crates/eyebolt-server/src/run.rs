@@ -51,7 +51,7 @@ impl Runner {
     /// The same as the door that the edge knows.
     pub fn analyzer(self) -> Analyzer {
         let (checking, running) = (self.clone(), self.clone());
-        let (described, probed) = (Arc::clone(&self.engine), self.engine);
+        let (described, weighed, probed) = (Arc::clone(&self.engine), Arc::clone(&self.engine), self.engine);
         let check = move |bytes, sha256, request, declared| {
             let runner = checking.clone();
             async move { runner.check((bytes, sha256), &request, &declared).await }
@@ -60,10 +60,13 @@ impl Runner {
             let runner = running.clone();
             async move { runner.attempt(attempt).await }
         };
-        Analyzer::new(check, run, move || capabilities(&described)).with_probe(move || {
-            let engine = Arc::clone(&probed);
-            async move { engine.canary().await.map_err(ApiError::from) }
-        })
+        let memory = move || (weighed.memory_used(), weighed.memory_total());
+        Analyzer::new(check, run, move || capabilities(&described)).with_memory(memory).with_probe(
+            move || {
+                let engine = Arc::clone(&probed);
+                async move { engine.canary().await.map_err(ApiError::from) }
+            },
+        )
     }
 
     /// Reads the header and resolves the models.

@@ -17,6 +17,7 @@ use crate::{
     HttpSettings,
     access::AccessSettings,
     admission::AdmissionSettings,
+    clients::RunawaySettings,
     jobs::{DedupSettings, IdempotencySettings, JobSettings},
     place::StorageSettings,
     quotas::QuotaSettings,
@@ -44,6 +45,8 @@ pub struct Settings {
     pub quotas: QuotaSettings,
     /// How the machine is shared.
     pub admission: AdmissionSettings,
+    /// What is done about clients that run away.
+    pub runaway: RunawaySettings,
     /// What an image may be.
     pub limits: ImageLimits,
     /// Threads and memory.
@@ -252,6 +255,7 @@ impl Settings {
         found.extend(self.access.check());
         found.extend(self.quotas.check());
         found.extend(self.admission.check());
+        found.extend(self.runaway.check());
         found.extend(self.jobs.check(self.http.request_timeout));
         found.extend(self.idempotency.check(&self.jobs));
         found.extend(self.dedup.check());

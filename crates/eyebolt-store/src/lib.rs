@@ -9,6 +9,7 @@ mod accepting;
 mod alive;
 mod blobs;
 mod cap;
+mod client;
 mod closing;
 mod content;
 mod control;
@@ -40,6 +41,9 @@ use jiff::Timestamp;
 pub use acceptance::{Acceptance, Idempotency, Lease, NewImage, NewJob, NewStep};
 pub use blobs::Blobs;
 pub use cap::{Cap, Caps, Held, Month, Overrun};
+pub use client::{
+    ClientCounts, ClientHealth, ClientNotes, ClientRunaway, ClientTally, MOST_AGENTS, OTHER_AGENT,
+};
 pub use closing::{Answer, Charging, Closing};
 pub use content::{ContentKey, NearEntry, NearSought, Search, Seen, Sought};
 pub use control::{Again, Cancellation, Retry};

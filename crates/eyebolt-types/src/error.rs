@@ -194,8 +194,8 @@ catalogue! {
     QuotaExhausted "quota_exhausted" 429 Client never "A limit of the project is used up for a long time"
         "Stop sending; params.resets_at says when there is room again. Ask the operator for a larger limit if you need it sooner.";
 
-    AbnormalUsage "abnormal_usage" 429 Client retry "The client comes back before it was told to"
-        "Wait retry_after seconds after each refusal, and longer after the next one; a minute of that and nothing is held against the client.";
+    AbnormalUsage "abnormal_usage" 429 Client retry "The client does not heed what it was answered"
+        "Stop the loop, and wait retry_after seconds; a minute of good behaviour and nothing is held against the client.";
 
     // Retrying.
     IdempotencyKeyMissing "idempotency_key_missing" 400 Client never "The request needs an idempotency key"

@@ -90,6 +90,8 @@ ids! {
     ImageId = "img";
     /// Names one request, in answers and in the log.
     RequestId = "req";
+    /// Names one time in which a client ran away.
+    RunawayId = "run";
 }
 
 /// The text is not an id of the wanted kind.

@@ -5,6 +5,7 @@
 //! a ticket that stands for any job of its line.
 
 mod cost;
+mod decisions;
 mod settings;
 mod state;
 mod view;
@@ -26,6 +27,7 @@ use tokio::{
 pub(crate) use self::cost::{Look, looks};
 use self::state::{State, Todo};
 pub use self::{
+    decisions::{Decisions, Moment},
     settings::AdmissionSettings,
     view::{CapacityReport, ClassReport, CostReport, TenantReport},
 };
@@ -146,8 +148,9 @@ impl Admission {
     /// Turns a request away that would not be let in.
     pub(crate) fn turn_away(&self, wanted: Wanted) -> Refusal {
         let mut state = self.state();
-        state.refusals += 1;
-        state.law.refuse(&ask(wanted), self.now())
+        let refusal = state.law.refuse(&ask(wanted), self.now());
+        state.record.refused(wanted.class, &refusal);
+        refusal
     }
 
     /// Takes a place among those who wait. One that can begin has begun when this returns.
@@ -210,7 +213,15 @@ impl Admission {
 
     /// To be called every [`TICK`].
     pub(crate) fn tick(&self) {
-        self.state().law.tick(self.now());
+        let mut state = self.state();
+        state.law.tick(self.now());
+        let State { law, record, .. } = &mut *state;
+        record.tick(|| view::moment(law));
+    }
+
+    /// A request that was turned away is a job now.
+    pub(crate) fn answered_later(&self) {
+        self.state().record.of(Class::Interactive).answered_later += 1;
     }
 
     fn permit(&self, ticket: Ticket) -> Permit {

@@ -7,10 +7,10 @@ use std::{
 
 use eyebolt_admission::{Ask, Capacity, Refusal, Ticket, Verdict};
 use eyebolt_store::{Line, Waiting as Counted};
-use eyebolt_types::id::ProjectId;
+use eyebolt_types::{Class, id::ProjectId};
 use tokio::sync::oneshot;
 
-use super::{Outcome, cost::Costs};
+use super::{Outcome, cost::Costs, decisions::Record};
 
 /// Tickets of one line at most: what waits beyond them is seen when there are fewer.
 const MOST_OF_A_LINE: u64 = 10_000;
@@ -18,7 +18,7 @@ const MOST_OF_A_LINE: u64 = 10_000;
 /// Who waits under a ticket.
 pub(super) enum Behind {
     /// A request.
-    Caller(oneshot::Sender<Outcome>),
+    Caller(oneshot::Sender<Outcome>, Class),
     /// Any pending job of this line.
     Job(Line),
 }
@@ -36,7 +36,7 @@ pub(super) struct State {
     pub(super) costs: Costs,
     /// Whether anything is begun.
     pub(super) open: bool,
-    pub(super) refusals: u64,
+    pub(super) record: Record,
     behind: HashMap<Ticket, Behind>,
     /// Tickets that stand for pending jobs, and when they came.
     lines: HashMap<Line, BTreeMap<Ticket, Duration>>,
@@ -52,7 +52,7 @@ impl State {
             law,
             costs: Costs::default(),
             open: true,
-            refusals: 0,
+            record: Record::default(),
             behind: HashMap::new(),
             lines: HashMap::new(),
             due: Vec::new(),
@@ -67,19 +67,21 @@ impl State {
         told: oneshot::Sender<Outcome>,
         now: Duration,
     ) -> Result<(Ticket, Todo), Refusal> {
+        let class = ask.class;
         let (ticket, evicted) = match self.law.offer(ask, now) {
             Verdict::Admitted { ticket, evicted } => (ticket, evicted),
             Verdict::Refused(refusal) => {
-                self.refusals += 1;
+                self.record.refused(class, &refusal);
                 return Err(refusal);
             }
         };
-        self.behind.insert(ticket, Behind::Caller(told));
+        self.record.of(class).admitted += 1;
+        self.behind.insert(ticket, Behind::Caller(told, class));
         let mut todo = Todo::default();
         if let Some((out, refusal)) = evicted
-            && let Some(Behind::Caller(told)) = self.behind.remove(&out)
+            && let Some(Behind::Caller(told, class)) = self.behind.remove(&out)
         {
-            self.refusals += 1;
+            self.record.evicted(class, &refusal);
             todo.refused.push((refusal, told));
         }
         self.start(&mut todo, now);
@@ -92,7 +94,7 @@ impl State {
             && let Some(ticket) = self.law.next(now)
         {
             match self.behind.remove(&ticket) {
-                Some(Behind::Caller(told)) => todo.started.push((ticket, told)),
+                Some(Behind::Caller(told, _)) => todo.started.push((ticket, told)),
                 Some(Behind::Job(line)) => {
                     self.forget(line, ticket);
                     self.due.push((line, ticket));
@@ -130,13 +132,13 @@ impl State {
         let callers: Vec<_> = self
             .behind
             .iter()
-            .filter(|(_, behind)| matches!(behind, Behind::Caller(_)))
+            .filter(|(_, behind)| matches!(behind, Behind::Caller(..)))
             .map(|(t, _)| *t)
             .collect();
         let told = callers.into_iter().filter_map(|ticket| {
             self.law.leave(ticket);
             match self.behind.remove(&ticket) {
-                Some(Behind::Caller(told)) => Some(told),
+                Some(Behind::Caller(told, _)) => Some(told),
                 Some(Behind::Job(_)) | None => None,
             }
         });

@@ -1,10 +1,14 @@
 //! What the room shows of itself.
 
+use eyebolt_admission::Capacity;
 use eyebolt_types::{Class, Detail, Feature, id::ProjectId};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::{Admission, Look};
+use super::{
+    Admission, Look,
+    decisions::{Decisions, Moment},
+};
 
 /// How busy the machine is, and what the capacity law makes of it.
 #[derive(Debug, Serialize, Deserialize, ToSchema)]
@@ -20,12 +24,16 @@ pub struct CapacityReport {
     pub hung: usize,
     /// Requests that were turned away since the start.
     pub refused: u64,
+    /// Those of them that were held back, since their client had come back too early.
+    pub held_back: u64,
     /// By urgency, the most urgent first.
     pub classes: Vec<ClassReport>,
     /// Who waits.
     pub projects: Vec<TenantReport>,
     /// What was learned of how long work takes.
     pub costs: Vec<CostReport>,
+    /// The last two minutes, second by second, the oldest first.
+    pub history: Vec<Moment>,
 }
 
 /// What waits of a class.
@@ -42,6 +50,8 @@ pub struct ClassReport {
     pub bound_seconds: f64,
     /// The same for jobs that are promised.
     pub promised_bound_seconds: f64,
+    /// What was decided since the start.
+    pub decisions: Decisions,
 }
 
 /// What waits of a project.
@@ -85,6 +95,7 @@ impl Admission {
             work_seconds: rounded(law.work(class)),
             bound_seconds: rounded(law.bound_of(class, false)),
             promised_bound_seconds: rounded(law.bound_of(class, true)),
+            decisions: state.record.decisions(class),
         });
         let lines = |class| law.lines(class).map(move |(project, waiting)| (*project, class, waiting));
         let mut projects: Vec<_> = Class::ALL
@@ -104,10 +115,12 @@ impl Admission {
             workers: self.0.workers,
             running: law.running(),
             hung: law.hung(),
-            refused: state.refusals,
+            refused: state.record.refusals(),
+            held_back: state.record.held_back(),
             classes: classes.into(),
             projects,
             costs,
+            history: state.record.moments(),
         }
     }
 
@@ -121,6 +134,15 @@ impl Admission {
         let state = self.state();
         let wait = state.law.work(Class::Interactive) / self.0.workers.max(1) as f64;
         (state.law.waiting_of(&project), rounded(wait))
+    }
+}
+
+pub(super) fn moment(law: &Capacity<ProjectId>) -> Moment {
+    Moment {
+        running: law.running(),
+        waiting: law.waiting(),
+        work_seconds: rounded(law.work(Class::Interactive)),
+        bound_seconds: rounded(law.bound_of(Class::Interactive, false)),
     }
 }
 

@@ -10,7 +10,7 @@ use eyebolt_types::Clock;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::{
-    Access, Analyzer, Jobs, Place, Quotas, Runner, Settings,
+    Access, Analyzer, Clients, Jobs, Place, Quotas, Runner, Settings,
     http::{App, Server, Stopped},
     jobs::{Rules, Tools},
 };
@@ -64,7 +64,8 @@ pub(super) async fn bind(settings: &Settings, place: &Place) -> anyhow::Result<(
     let app = app(settings, place, runner).await?;
     let (listen, quotas) = (settings.http.listen, app.quotas());
     let server = Server::bind(app).await;
-    let server = server.with_context(|| format!("can't listen at {listen}; --listen names another address"))?;
+    let server =
+        server.with_context(|| format!("can't listen at {listen}; --listen names another address"))?;
     Ok((server, quotas))
 }
 
@@ -80,7 +81,11 @@ fn reload(file: Option<&Path>, variables: impl Iterator<Item = (String, String)>
         Ok(settings) => {
             let plans: Vec<_> = settings.quotas.plans.keys().cloned().collect();
             let late = quotas.reload(settings.quotas);
-            tracing::info!(event = "quotas.reloaded", ?plans, "section quotas of the settings was read again");
+            tracing::info!(
+                event = "quotas.reloaded",
+                ?plans,
+                "section quotas of the settings was read again"
+            );
             if let Some(late) = late {
                 tracing::warn!(late, "a part of it is not in force");
             }
@@ -110,7 +115,9 @@ async fn jobs(
     threads: usize,
 ) -> anyhow::Result<Jobs> {
     let quotas = Quotas::open(settings.quotas.clone(), clock.clone()).await?;
-    let tools = Tools { store: place.store.clone(), blobs: place.blobs()?, quotas, analyzer, clock };
+    let (store, blobs) = (place.store.clone(), place.blobs()?);
+    let clients = Clients::new(settings.runaway.clone(), store.clone(), clock.clone());
+    let tools = Tools { store, blobs, quotas, clients, analyzer, clock };
     let rules = Rules {
         jobs: settings.jobs.clone(),
         idempotency: settings.idempotency.clone(),
@@ -165,6 +172,10 @@ mod tests {
         fs::remove_file(&file).unwrap();
         reload(Some(&file), std::iter::empty(), &quotas);
         assert_eq!(quotas.settings().plans["standard"], sixty);
-        assert_eq!(read_again("[http]\nmax_connections = 7"), Limits::default(), "what is left out is the default");
+        assert_eq!(
+            read_again("[http]\nmax_connections = 7"),
+            Limits::default(),
+            "what is left out is the default"
+        );
     }
 }

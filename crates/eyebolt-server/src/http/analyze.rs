@@ -1,7 +1,4 @@
-use std::{
-    hash::{DefaultHasher, Hash, Hasher},
-    time::Duration,
-};
+use std::time::Duration;
 
 use axum::{
     extract::{Query, Request, State},
@@ -16,9 +13,10 @@ use super::{
     App, Shared,
     accept::AcceptsJson,
     answer::{self, Applied},
-    caller::{Caller, Peer},
+    caller::Caller,
     openapi::{AnalyzeErrors, RetryHeaders, SimpleFields},
     ratelimit::Whose,
+    witness,
 };
 use crate::{
     ApiError,
@@ -60,6 +58,12 @@ pub(super) async fn analyze(
     request: Request,
 ) -> Result<Response, ApiError> {
     let caller = caller.require(Scope::Analyze)?;
+    let sighting = witness::sighting(&shared, &request);
+    shared
+        .jobs
+        .clients()
+        .knock(&caller, &sighting)
+        .map_err(|runs_away| ApiError::from(runs_away).closing())?;
     let headers = request.headers();
     let key = if shared.jobs.key_required() {
         Some(IdempotencyKey::required(headers)?)
@@ -73,29 +77,21 @@ pub(super) async fn analyze(
         && let Some(replay) =
             shared.jobs.replay_unread(&caller, key, body).await.map_err(ApiError::closing)?
     {
+        sighting.known();
         return Ok(answer::unread(&replay, &request));
     }
     let prefer = Prefer::of(headers);
     let request_id = request.extensions().get::<RequestId>().copied().unwrap_or_default();
     let (standard, longest) = shared.jobs.patience();
-    let peer = request.extensions().get::<Peer>().copied();
-    let (patience, sender) = (prefer.patience(standard, longest), sender(&caller, peer));
+    let (patience, sender) = (prefer.patience(standard, longest), sighting.caller(caller.key));
     let told = request.extensions().get::<Whose>().map(|whose| whose.told().clone()).unwrap_or_default();
     let knocked = shared.jobs.knock(&caller, key.as_ref(), Urgency::of(patience, sender)).await;
     held_back(knocked.map_err(ApiError::closing)).await?;
     let submission = shared.ingest.submission(incoming(request, digest)?).await?;
     let urgency = Urgency::of(patience, sender);
-    let ask = Ask { key, body, route: ROUTE, request_id: request_id.to_string(), urgency, told };
+    let ask = Ask { key, body, route: ROUTE, request_id: request_id.to_string(), urgency, told, sighting };
     let submitted = held_back(shared.jobs.submit(&caller, submission, ask).await).await?;
     answered(&shared, &caller, submitted, (prefer, patience, urgency)).await
-}
-
-/// Whose strikes are counted: those of a key at an address. One phone of thousands does not pay for the others.
-pub(super) fn sender(caller: &Principal, peer: Option<Peer>) -> u64 {
-    let address = peer.map(|peer| peer.0.ip());
-    let mut hasher = DefaultHasher::new();
-    (caller.key, address).hash(&mut hasher);
-    hasher.finish()
 }
 
 /// A refusal of somebody who came back too early comes late. Nothing is held meanwhile but the connection.

@@ -100,6 +100,13 @@ pub(super) fn in_use(job: JobId) -> ApiError {
     error.at_location(format!("/v1/jobs/{job}"))
 }
 
+/// The code of a problem, in an answer that is one.
+pub(super) fn code(response: &Response) -> Option<ErrorCode> {
+    let extensions = response.extensions();
+    let refused = extensions.get::<ApiError>().map(|error| error.problem().code);
+    refused.or_else(|| extensions.get::<ErrorCode>().copied())
+}
+
 /// A document as it is kept.
 pub(super) fn document(bytes: Bytes) -> Response {
     let headers = [
@@ -119,6 +126,9 @@ pub(super) fn canceled(bytes: Bytes, job: JobId) -> Response {
 fn of_end(ended: &Ended, job: JobId) -> Response {
     let mut response = document(ended.body.clone());
     *response.status_mut() = StatusCode::from_u16(ended.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    if let Some(code) = ended.code {
+        response.extensions_mut().insert(code);
+    }
     let headers = response.headers_mut();
     headers.insert(header::LOCATION, location(job));
     if let Some(code) = ended.code {

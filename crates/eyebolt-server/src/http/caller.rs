@@ -5,7 +5,7 @@ use eyebolt_store::Principal;
 use eyebolt_types::{Policy, Scope};
 use http::{HeaderMap, Method, header, request::Parts};
 
-use super::{App, accept::AcceptsJson, ratelimit::Whose};
+use super::{App, Shared, accept::AcceptsJson, ratelimit::Whose};
 use crate::{ApiError, access};
 
 /// Where the connection comes from: an extension of each request. Headers that name another address are not believed.
@@ -57,10 +57,15 @@ impl FromRequestParts<App> for Operator {
     type Rejection = ApiError;
 
     async fn from_request_parts(parts: &mut Parts, App(shared): &App) -> Result<Self, ApiError> {
-        shared.access.operator(bearer(&parts.headers), address(parts))?;
+        operator(shared, parts)?;
         AcceptsJson::from_request_parts(parts, &()).await?;
         Ok(Self)
     }
+}
+
+/// Whether the admin token was shown.
+pub(super) fn operator(shared: &Shared, parts: &Parts) -> Result<(), ApiError> {
+    Ok(shared.access.operator(bearer(&parts.headers), address(parts))?)
 }
 
 fn address(parts: &Parts) -> IpAddr {

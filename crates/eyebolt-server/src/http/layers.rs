@@ -17,9 +17,9 @@ use tower_http::catch_panic::CatchPanicLayer;
 use tracing::{Instrument, field};
 
 use super::{
-    App,
+    App, answer,
     problem::{self, Asked},
-    ratelimit,
+    ratelimit, witness,
 };
 use crate::ApiError;
 
@@ -30,11 +30,13 @@ pub(super) fn around(routes: Router, app: &App) -> Router {
     routes.layer(
         ServiceBuilder::new()
             // Sees every answer, so each has an id, a line in the log and its problem written out.
-            .layer(middleware::from_fn(exchange))
+            .layer(middleware::from_fn_with_state(app.clone(), exchange))
             // Inside the log, so that a panic is answered and logged like any other failure.
             .layer(CatchPanicLayer::custom(after_panic))
             // Limits are told with every answer, refusals too.
             .layer(middleware::from_fn_with_state(app.clone(), ratelimit::tell))
+            // How clients behave: each answer to a caller that is known.
+            .layer(middleware::from_fn_with_state(app.clone(), witness::note))
             // Before any work: what is refused here has cost nothing yet.
             .layer(middleware::from_fn_with_state(app.clone(), limit_headers))
             // Around the handler alone: nothing outside it waits.
@@ -43,20 +45,27 @@ pub(super) fn around(routes: Router, app: &App) -> Router {
 }
 
 /// Gives the request its id and span, and the answer its last headers.
-async fn exchange(mut request: Request, next: Next) -> Response {
+async fn exchange(State(App(shared)): State<App>, mut request: Request, next: Next) -> Response {
     let began = Instant::now();
     let id = RequestId::new();
     let asked = Asked { path: request.uri().path().to_owned(), has_body: !request.body().is_end_stream() };
-    let route = request.extensions().get::<MatchedPath>().map_or("unmatched", MatchedPath::as_str);
+    let matched = request.extensions().get::<MatchedPath>().cloned();
+    let (route, method) =
+        (matched.as_ref().map_or("unmatched", MatchedPath::as_str), request.method().clone());
     let span = tracing::info_span!("request", %id, method = %request.method(), route);
     request.extensions_mut().insert(id);
     async move {
         let mut response = next.run(request).await;
-        let code = response.extensions().get::<ApiError>().map(|error| error.problem().code.as_str());
+        let (code, took) = (answer::code(&response), began.elapsed());
+        shared.jobs.metrics().answered(
+            (&method, matched.as_ref().map(MatchedPath::as_str)),
+            (response.status(), code),
+            took,
+        );
         tracing::info!(
             status = response.status().as_u16(),
             code = code.map(field::display),
-            milliseconds = began.elapsed().as_secs_f64() * 1e3,
+            milliseconds = took.as_secs_f64() * 1e3,
             "answered"
         );
         problem::write(&mut response, id, &asked);

@@ -1,8 +1,5 @@
 use axum::{Extension, Json, extract::State};
-use eyebolt_types::{
-    ErrorCode, ImageLimits, LimitScope, Mode, Policy, Scope,
-    id::KeyId,
-};
+use eyebolt_types::{ErrorCode, ImageLimits, LimitScope, Mode, Policy, Scope, id::KeyId};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
@@ -10,13 +7,12 @@ use utoipa::ToSchema;
 use super::{
     App,
     accept::AcceptsJson,
-    analyze::sender,
     caller::{Caller, Peer},
     openapi::LimitErrors,
     ratelimit::{self, Whose},
 };
 use crate::{
-    ApiError,
+    ApiError, clients,
     quotas::{Refused, Standing, Warning, whole_seconds},
 };
 
@@ -136,12 +132,13 @@ pub(super) async fn get_limits(
     (peer, whose): (Option<Extension<Peer>>, Option<Extension<Whose>>),
 ) -> Result<Json<LimitReport>, ApiError> {
     let caller = caller.require(Scope::Read)?;
-    let (settings, whose) = (shared.quotas.settings(), whose.map(|Extension(whose)| whose).unwrap_or_default());
+    let (settings, whose) =
+        (shared.quotas.settings(), whose.map(|Extension(whose)| whose).unwrap_or_default());
     let (waiting, wait_seconds) = shared.jobs.admission().standing(caller.project);
     shared.jobs.look(&caller).await?;
     let standing = ratelimit::standing(&shared, &caller, whose.told()).await;
     let (warnings, refusals) = shared.quotas.notices(&caller);
-    let sender = sender(&caller, peer.map(|Extension(peer)| peer));
+    let sender = clients::caller(caller.key, peer.map(|Extension(peer)| peer.0.ip()));
     Ok(Json(LimitReport {
         object: "limits".to_owned(),
         mode: caller.mode,

@@ -6,12 +6,15 @@ mod analyze;
 mod answer;
 mod caller;
 mod capacity;
+mod clients;
+mod debug;
 mod errors;
 mod health;
 mod jobs;
 mod keys;
 mod layers;
 mod limits;
+mod metrics;
 mod models;
 mod openapi;
 mod pages;
@@ -21,6 +24,7 @@ mod router;
 mod serve;
 mod stream;
 mod usage;
+mod witness;
 
 use std::sync::Arc;
 

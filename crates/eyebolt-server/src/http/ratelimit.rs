@@ -52,6 +52,11 @@ impl Whose {
     pub(super) fn told(&self) -> &Told {
         &self.told
     }
+
+    /// Who it turned out to be.
+    pub(super) fn get(&self) -> Option<&Principal> {
+        self.0.get()
+    }
 }
 
 /// Tells the caller how its limits stand, on every answer; notes warnings and refusals.
@@ -258,7 +263,12 @@ mod tests {
 
     fn all() -> Vec<Standing> {
         let of_key = |stands| Standing { scope: LimitScope::Key, ..stands };
-        let open = Standing { window: None, next_in: None, full_in: None, ..stands(Policy::ConcurrentJobs, 4, (3, 0)) };
+        let open = Standing {
+            window: None,
+            next_in: None,
+            full_in: None,
+            ..stands(Policy::ConcurrentJobs, 4, (3, 0))
+        };
         vec![
             stands(Policy::RequestsPerMinute, 600, (599, 100)),
             stands(Policy::MegapixelsPerMinute, 50, (0, 60_000)),

@@ -3,14 +3,15 @@
 use axum::{
     Router,
     response::{IntoResponse, Response},
-    routing::post,
+    routing::{get, post},
 };
 use eyebolt_types::ErrorCode;
 use http::{Method, StatusCode};
 use utoipa_axum::{router::OpenApiRouter, routes};
 
 use super::{
-    App, admin, analyze, capacity, errors, health, jobs, keys, layers, limits, models, openapi, usage,
+    App, admin, analyze, capacity, clients, debug, errors, health, jobs, keys, layers, limits, metrics,
+    models, openapi, usage,
 };
 use crate::ApiError;
 
@@ -34,6 +35,12 @@ pub(super) fn described() -> OpenApiRouter<App> {
         // `:rotate` and `:revoke`; described in `openapi`.
         .route("/admin/v1/keys/{id}", post(admin::act_on_key).patch(admin::update_key))
         .routes(routes!(capacity::get_capacity))
+        .routes(routes!(clients::list_clients))
+        .routes(routes!(metrics::read_metrics))
+        .routes(routes!(debug::capacity_page))
+        // What the page is made of.
+        .route("/debug/capacity.js", get(debug::capacity_script))
+        .route("/debug/capacity.css", get(debug::capacity_style))
         .routes(routes!(errors::list_errors))
         .routes(routes!(errors::get_error))
         .routes(routes!(errors::explain_error))

@@ -36,13 +36,20 @@ const MAX_UNPARSED_BYTES: u64 = 64 << 10;
 #[derive(Debug, Clone)]
 pub(crate) struct BodyBudget {
     steps: Arc<Semaphore>,
+    total: u64,
     patience: Duration,
 }
 
 impl BodyBudget {
     pub(crate) fn new(bytes: u64, patience: Duration) -> Self {
         let steps = usize::try_from(bytes / STEP_BYTES).unwrap_or(usize::MAX).min(Semaphore::MAX_PERMITS);
-        Self { steps: Arc::new(Semaphore::new(steps)), patience }
+        Self { steps: Arc::new(Semaphore::new(steps)), total: steps as u64, patience }
+    }
+
+    /// Bytes in use, and at most.
+    pub(super) fn standing(&self) -> (u64, u64) {
+        let free = self.steps.available_permits() as u64;
+        ((self.total - free) * STEP_BYTES, self.total * STEP_BYTES)
     }
 
     async fn reserve(&self, steps: u32) -> Result<OwnedSemaphorePermit, IngestError> {

@@ -69,6 +69,11 @@ impl Ingest {
         Self { settings, budget, max_file_bytes }
     }
 
+    /// Memory for bodies: bytes in use, and at most.
+    pub(crate) fn body_memory(&self) -> (u64, u64) {
+        self.budget.standing()
+    }
+
     /// Reads one request to its end, or refuses it as early as possible. A refusal that leaves a part of the body
     /// unread closes the connection.
     pub(crate) async fn submission(&self, incoming: Incoming) -> Result<Submission, ApiError> {

@@ -112,6 +112,7 @@ impl Room {
             return Ok(());
         }
         tracing::info!(job = %job.id, status = whole.status.name(), "ended");
+        self.metrics.job_ended(whole.status);
         self.waiters.tell(job.id, told);
         self.tools.store.tell(Signal::Ended(job.id));
         Ok(())

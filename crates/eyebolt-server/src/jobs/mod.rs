@@ -39,8 +39,9 @@ pub(crate) use self::{
     waiting::{Ended, Waiter},
 };
 use crate::{
-    Analyzer, ApiError, Quotas,
+    Analyzer, ApiError, Clients, Quotas,
     admission::{Admission, AdmissionSettings},
+    metrics::Metrics,
 };
 
 /// The jobs of this process. Cheap to clone; every clone is the same room.
@@ -56,6 +57,8 @@ pub struct Tools {
     pub blobs: Blobs,
     /// What was agreed with projects.
     pub quotas: Quotas,
+    /// How clients behave.
+    pub clients: Clients,
     /// What answers.
     pub analyzer: Analyzer,
     /// What tells the time.
@@ -94,6 +97,7 @@ struct Room {
     /// An attempt came to its end.
     freed: Notify,
     replays: Mutex<HashMap<Replays, u64>>,
+    metrics: Metrics,
     /// No new job is begun.
     stopping: CancellationToken,
     /// Jobs that run are given back.
@@ -136,6 +140,7 @@ impl Jobs {
             wake: Notify::new(),
             freed: Notify::new(),
             replays: Mutex::default(),
+            metrics: Metrics::default(),
             stopping: CancellationToken::new(),
             halting: CancellationToken::new(),
             abandoned: CancellationToken::new(),
@@ -146,6 +151,16 @@ impl Jobs {
     /// What was agreed with projects.
     pub(crate) fn quotas(&self) -> &Quotas {
         &self.0.tools.quotas
+    }
+
+    /// How clients behave.
+    pub(crate) fn clients(&self) -> &Clients {
+        &self.0.tools.clients
+    }
+
+    /// What was counted since the start.
+    pub(crate) fn metrics(&self) -> &Metrics {
+        &self.0.metrics
     }
 
     /// Whether a request that starts work must have a key.
@@ -211,6 +226,7 @@ impl Jobs {
         // After the jobs were given back: whoever waits is shown where they stand.
         self.0.waiters.dismiss();
         self.0.flush_replays().await;
+        self.0.tools.clients.flush().await;
     }
 }
 

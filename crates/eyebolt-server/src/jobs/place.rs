@@ -185,7 +185,10 @@ impl Room {
     /// A request with a key that finds the machine full is done later. Without a key it is refused: who retries would leave
     /// a job behind each time.
     fn later(&self, wanted: Wanted, refusal: Refusal) -> Result<Place, ApiError> {
-        self.promised(Wanted { class: Class::Standard, promised: true, ..wanted }).map_err(|_| refusal.into())
+        let place = self.promised(Wanted { class: Class::Standard, promised: true, ..wanted });
+        let place = place.map_err(|_| refusal)?;
+        self.admission.answered_later();
+        Ok(place)
     }
 
     fn promised(&self, wanted: Wanted) -> Result<Place, Refusal> {

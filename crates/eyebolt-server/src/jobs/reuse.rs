@@ -71,6 +71,7 @@ impl Room {
         };
         let accepted = self.tools.store.accept_answered(job.clone(), closing, now).await;
         if let Ok(Acceptance::Accepted(_)) = accepted {
+            self.metrics.job_ended(JobStatus::Succeeded);
             self.waiters.tell(stored.id, told);
         }
         accepted.map_err(|error: StoreError| error.into())

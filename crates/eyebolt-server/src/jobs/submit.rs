@@ -26,6 +26,7 @@ use crate::{
     ApiError, BodyMemory,
     admission::Permit,
     analysis::{Checked, Submission},
+    clients::Sighting,
     idempotency::{self, IdempotencyKey},
     quotas::{self, Exceeded, Taken, Told},
 };
@@ -45,6 +46,8 @@ pub(crate) struct Ask {
     pub(crate) urgency: Urgency,
     /// What its caller is told of limits.
     pub(crate) told: Told,
+    /// What is seen of it.
+    pub(crate) sighting: Sighting,
 }
 
 /// A request on its way to become a job.
@@ -115,14 +118,16 @@ impl Jobs {
         ask: Ask,
     ) -> Result<Submitted, ApiError> {
         let room = &self.0;
+        let fingerprint = idempotency::fingerprint(ask.route, &submission.request, &submission.sha256);
+        ask.sighting.read(&fingerprint);
         let idempotency = ask.key.as_ref().map(|key| Idempotency {
             key_hash: key.hash(),
-            fingerprint: idempotency::fingerprint(ask.route, &submission.request, &submission.sha256),
+            fingerprint,
             body: ask.body.clone(),
         });
         let (arrival, looked) = match &idempotency {
             None => (None, None),
-            Some(idempotency) => match self.arrive(caller, idempotency, (&submission, ask.urgency)).await? {
+            Some(idempotency) => match self.arrive(caller, idempotency, (&submission, &ask)).await? {
                 Arrived::First(arrival, looked) => (Some(arrival), looked),
                 Arrived::Known(submitted) => return Ok(submitted),
             },
@@ -165,7 +170,7 @@ impl Jobs {
         &self,
         caller: &Principal,
         idempotency: &Idempotency,
-        (submission, urgency): (&Submission, Urgency),
+        (submission, ask): (&Submission, &Ask),
     ) -> Result<Arrived, ApiError> {
         let (room, whose) = (&self.0, (caller.project, caller.mode));
         loop {
@@ -173,13 +178,15 @@ impl Jobs {
             let looked = sought.is_some();
             let (known, seen) = room.tools.store.first_look(whose, hash, (sought, room.now())).await?;
             if let Some(known) = known {
+                ask.sighting.known();
                 return Ok(Arrived::Known(self.known(caller, known, idempotency).await?));
             }
             let key = (caller.project, caller.mode, idempotency.key_hash.clone());
             match room.arrivals.begin(key) {
                 Ok(arrival) => return Ok(Arrived::First(arrival, looked.then_some(seen))),
                 Err(first) => {
-                    timeout(urgency.left(), first.over()).await.map_err(|_| still_waits())?;
+                    ask.sighting.known();
+                    timeout(ask.urgency.left(), first.over()).await.map_err(|_| still_waits())?;
                 }
             }
         }

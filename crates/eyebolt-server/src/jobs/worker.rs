@@ -11,7 +11,7 @@ use tokio::{
 };
 
 use super::{Jobs, Room, Stop, retention::Reached};
-use crate::admission::TICK;
+use crate::{admission::TICK, clients};
 
 /// How often pending jobs are looked for that nobody here was told of: those of other processes, and those whose time
 /// comes.
@@ -55,6 +55,7 @@ impl Jobs {
         room.spawn(Arc::clone(room).hear());
         room.spawn(Arc::clone(room).keep_leases());
         room.spawn(Arc::clone(room).sweep());
+        room.spawn(Arc::clone(room).write_clients_down());
         Ok(())
     }
 }
@@ -172,6 +173,16 @@ impl Room {
                 Err(error) => tracing::warn!(%error, "dead workers could not be looked for"),
             }
             self.flush_replays().await;
+        }
+    }
+
+    /// How clients behave, every few seconds.
+    async fn write_clients_down(self: Arc<Self>) {
+        loop {
+            tokio::select! {
+                () = sleep(clients::FLUSH) => self.tools.clients.flush().await,
+                () = self.halting.cancelled() => return,
+            }
         }
     }
 

@@ -6,7 +6,7 @@ use crate::quotas::whole_seconds;
 
 /// The problem types that are registered for limits (draft-ietf-httpapi-ratelimit-headers).
 pub(super) const REDUCED: &str = "https://iana.org/assignments/http-problem-types#temporary-reduced-capacity";
-const ABNORMAL: &str = "https://iana.org/assignments/http-problem-types#abnormal-usage-detected";
+pub(super) const ABNORMAL: &str = "https://iana.org/assignments/http-problem-types#abnormal-usage-detected";
 
 /// What the server's own limit is called among `violated-policies`: no header tells it, since it is nobody's.
 pub(super) const CAPACITY: &str = "capacity";

@@ -9,6 +9,7 @@ mod held;
 mod limit;
 mod notices;
 mod redis;
+mod refusals;
 mod settings;
 mod sharing;
 
@@ -23,10 +24,7 @@ use eyebolt_types::{Clock, Counting, LimitScope, Policy};
 use jiff::{SignedDuration, Timestamp};
 use thiserror::Error;
 
-pub use self::{
-    notices::{Refused, Warning},
-    settings::{HeaderFields, QuotaSettings},
-};
+pub(crate) use self::refusals::Refusals;
 use self::{
     counters::{Cost, Counted, Memory, Over, decisions, standing},
     held::Seen,
@@ -34,6 +32,10 @@ use self::{
     notices::Notices,
     redis::Redis,
     sharing::{Manners, Sharing},
+};
+pub use self::{
+    notices::{Refused, Warning},
+    settings::{HeaderFields, QuotaSettings},
 };
 
 /// A limit of the project or its key is used up.
@@ -167,6 +169,7 @@ struct Inner {
     counters: Place,
     seen: Seen,
     notices: Notices,
+    refused: refusals::Counted,
     clock: Clock,
 }
 
@@ -195,7 +198,8 @@ impl Quotas {
         };
         let (seen, notices) = (Seen::default(), Notices::default());
         let settings = RwLock::new(Arc::new(settings));
-        Ok(Self(Arc::new(Inner { settings, counters, seen, notices, clock })))
+        let refused = refusals::Counted::default();
+        Ok(Self(Arc::new(Inner { settings, counters, seen, notices, refused, clock })))
     }
 
     /// Other settings are in force from now on. Where the counters are is found only by a new start: then a sentence that
@@ -247,7 +251,9 @@ impl Quotas {
         }
         let over = if settings.shadow { Over::TakeLeft } else { Over::Refuse };
         let counted = self.count(&costs, over).await;
-        told.set(standing(&costs, &counted, over).map(|(cost, left)| stands(cost, left, &settings)).collect());
+        told.set(
+            standing(&costs, &counted, over).map(|(cost, left)| stands(cost, left, &settings)).collect(),
+        );
         let refused = decisions(&costs, &counted).filter(|(_, decision)| !decision.admitted);
         let Some(exceeded) = refused.map(exceeded).max_by_key(lasts) else {
             return Ok(Taken { quotas: self.clone(), costs });
@@ -266,9 +272,15 @@ impl Quotas {
     fn refuse(&self, caller: &Principal, mut exceeded: Exceeded, shadow: bool) -> Option<Exceeded> {
         let resets_in = exceeded.retry_in.and_then(|wait| SignedDuration::try_from(wait).ok());
         exceeded.resets_at = resets_in.and_then(|wait| self.0.clock.now().checked_add(wait).ok());
+        self.0.refused.add(exceeded.policy, shadow);
         let (policy, scope) = (exceeded.policy.name(), exceeded.scope.name());
         tracing::info!(project = %caller.project, key = %caller.key, policy, scope, shadow, "over the limit");
         (!shadow).then_some(exceeded)
+    }
+
+    /// How often somebody was over a limit.
+    pub(crate) fn refusals(&self) -> Refusals {
+        self.0.refused.read()
     }
 
     /// The limits under which a job of this caller is accepted.
@@ -300,20 +312,29 @@ impl Quotas {
     ///
     /// # Errors
     /// Where the database would refuse it, as far as it is known.
-    pub(crate) fn arrive(&self, caller: &Principal, units: u64, wait: Duration) -> Result<Option<Arriving>, Exceeded> {
+    pub(crate) fn arrive(
+        &self,
+        caller: &Principal,
+        units: u64,
+        wait: Duration,
+    ) -> Result<Option<Arriving>, Exceeded> {
         let settings = self.settings();
-        let held = limits(&settings, caller).filter(|limit| !matches!(limit.policy.counting(), Counting::Rate(_)));
+        let held =
+            limits(&settings, caller).filter(|limit| !matches!(limit.policy.counting(), Counting::Rate(_)));
         let mut found = false;
         for Limit { scope, policy, value: limit } in held {
             found = true;
             let seen = self.0.seen.of(caller, scope).unwrap_or_default();
             let (taken, needed) = match policy {
-                Policy::ConcurrentJobs => (seen.jobs.map(|jobs| jobs + self.0.seen.arriving(caller, scope)), 1),
+                Policy::ConcurrentJobs => {
+                    (seen.jobs.map(|jobs| jobs + self.0.seen.arriving(caller, scope)), 1)
+                }
                 _ => (seen.units, units),
             };
             let taken = taken.unwrap_or(0);
             if taken.saturating_add(needed) > limit
-                && let Some(exceeded) = self.over(caller, Overrun { scope, policy, limit, taken, needed }, wait)
+                && let Some(exceeded) =
+                    self.over(caller, Overrun { scope, policy, limit, taken, needed }, wait)
             {
                 return Err(exceeded);
             }

@@ -11,9 +11,10 @@ use std::{
 use bytes::Bytes;
 use eyebolt_engine::{EngineError, ImageError};
 use eyebolt_server::{
-    Access, Analyzer, ApiError, App, Declared, HttpSettings, Place, Quotas, Server,
+    Access, Analyzer, ApiError, App, Clients, Declared, HttpSettings, Place, Quotas, Server,
     access::{AccessSettings, Keys},
     analysis::{Attempt, Capabilities, Checked, ConfidenceGuide, ModelInfo, Remarks, StepEnd},
+    clients::RunawaySettings,
     http::Stopped,
     jobs::{IdempotencySettings, JobSettings, Jobs, Rules, Tools},
     place::StorageSettings,
@@ -21,8 +22,8 @@ use eyebolt_server::{
 };
 use eyebolt_store::{ApiSecret, Audit, Balance, DataLock, NewKey, Store};
 use eyebolt_types::{
-    AnalyzeRequest, BoundingBox, Clock, ErrorCode, Feature, ImageFormat, ImageLimits, Input, Limits, Mode, Problem,
-    Results, Scope,
+    AnalyzeRequest, BoundingBox, Clock, ErrorCode, Feature, ImageFormat, ImageLimits, Input, Limits, Mode,
+    Problem, Results, Scope,
     id::{ImageId, KeyId, ProjectId},
     result::{ConfidenceBand, Object, Objects},
 };
@@ -56,6 +57,7 @@ pub(crate) struct Setup {
     pub(crate) access: AccessSettings,
     pub(crate) rules: Rules,
     pub(crate) quotas: QuotaSettings,
+    pub(crate) runaway: RunawaySettings,
     /// The data folder of an app that was stopped.
     pub(crate) folder: Option<TempDir>,
     /// Where the rows are; none: in the data folder.
@@ -81,6 +83,7 @@ impl Default for Setup {
             access: AccessSettings::default(),
             rules,
             quotas: QuotaSettings::default(),
+            runaway: RunawaySettings::default(),
             folder: None,
             schema: None,
             clock: None,
@@ -243,8 +246,10 @@ impl TestApp {
         let blobs = place.blobs().expect("a folder of blobs");
         let store = place.store.clone();
         let quotas = Quotas::open(setup.quotas, clock.clock()).await.expect("counters");
+        let clients = Clients::new(setup.runaway, store.clone(), clock.clock());
         let told = if setup.steady { clock.clock().made_steady(None) } else { clock.clock() };
-        let tools = Tools { store, blobs, quotas: quotas.clone(), analyzer: analyzer.clone(), clock: told };
+        let tools =
+            Tools { store, blobs, quotas: quotas.clone(), clients, analyzer: analyzer.clone(), clock: told };
         let jobs = Jobs::new(tools, setup.rules, (&place.instance().expect("a name"), 2));
         jobs.start().await.expect("a store");
         let settings = HttpSettings { listen: SocketAddr::from(([127, 0, 0, 1], 0)), ..setup.http };

@@ -9,8 +9,9 @@
 mod acceptance;
 mod answered;
 mod blobs;
-mod caps;
 mod canceling;
+mod caps;
+mod clients;
 mod closing;
 mod content;
 mod ledger;

@@ -37,6 +37,8 @@ error_sets! {
     LookUpErrors = EDGE, JSON_ONLY, [Code::RouteNotFound];
     PageErrors = EDGE, [Code::RouteNotFound];
     AdminErrors = EDGE, JSON_ONLY, OPERATOR;
+    AdminListErrors = EDGE, JSON_ONLY, OPERATOR, STORE, [Code::InvalidParameter];
+    MetricsErrors = EDGE, OPERATOR, [Code::RouteNotFound];
     AdminCreateErrors = EDGE, JSON_ONLY, OPERATOR, DOCUMENT, [Code::ProjectExists];
     AdminProjectErrors = EDGE, JSON_ONLY, OPERATOR, DOCUMENT, [Code::ProjectNotFound];
     AdminReadErrors = EDGE, JSON_ONLY, OPERATOR, [Code::ProjectNotFound];
