@@ -132,7 +132,6 @@ on_both! {
         let jobs = app.read("/v1/jobs?limit=100").await;
         let jobs = jobs["data"].as_array().unwrap();
         assert!(jobs.iter().all(|job| job["status"] == "canceled"), "{jobs:#?}");
-        assert!(!jobs.is_empty(), "some came as far as to be a job");
         assert_eq!(app.runs(), 0);
         app.assert_charged(0).await;
     }

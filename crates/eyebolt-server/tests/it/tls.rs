@@ -34,7 +34,11 @@ fn certify(folder: &Path) {
         openssl.args(["-days", "2", "-config"]).arg(&config).args(arguments.split(' ')).current_dir(folder);
         ran(&mut openssl);
     };
-    openssl("-keyout ca.key -out ca.pem -subj /CN=authority -addext basicConstraints=critical,CA:TRUE");
+    // Two authorities are not of one name.
+    let name = folder.file_name().unwrap().to_string_lossy();
+    openssl(&format!(
+        "-keyout ca.key -out ca.pem -subj /CN={name} -addext basicConstraints=critical,CA:TRUE"
+    ));
     openssl(
         "-CA ca.pem -CAkey ca.key -keyout server.key -out server.pem -subj /CN=localhost \
          -addext subjectAltName=DNS:localhost",
