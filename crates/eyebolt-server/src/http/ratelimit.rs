@@ -55,7 +55,7 @@ impl Whose {
 
     /// Who it turned out to be.
     pub(super) fn get(&self) -> Option<&Principal> {
-        self.0.get()
+        self.principal.get()
     }
 }
 

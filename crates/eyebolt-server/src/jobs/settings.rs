@@ -243,7 +243,7 @@ mod tests {
 
     #[test]
     fn nothing_is_kept_for_less_than_it_is_promised_to_be_of_use() {
-        let (keys, days) = (IdempotencySettings::default(), |days| Duration::from_hours(24 * days));
+        let (keys, days) = (IdempotencySettings::default(), |days: u64| Duration::from_hours(24 * days));
         let said = |retention, image_retention| {
             let jobs = JobSettings { retention, image_retention, ..JobSettings::default() };
             [jobs.check(Duration::from_mins(1)), keys.check(&jobs)].concat()

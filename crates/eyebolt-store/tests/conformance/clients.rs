@@ -4,7 +4,7 @@ use eyebolt_store::{
     ClientCounts, ClientNotes, ClientRunaway, ClientTally, MOST_AGENTS, NewKey, OTHER_AGENT, Store,
 };
 use eyebolt_types::{
-    Mode, Scope,
+    Limits, Mode, Scope,
     id::{KeyId, ProjectId, RunawayId},
 };
 
@@ -21,6 +21,7 @@ async fn key_of(store: &Store, project: ProjectId, name: &str) -> KeyId {
         hash: format!("{project}{name}").into_bytes(),
         hint: "1234".to_owned(),
         expires_at: None,
+        limits: Limits::default(),
     };
     store.create_key(key, at(0)).await.unwrap()
 }

@@ -11,7 +11,9 @@ use eyebolt_types::{
 
 use crate::{
     place::{Place, at, on_both, project},
-    sample::{accept, accepted, claim, closing, ended, image, job, large_image, lease, running, stored},
+    sample::{
+        accept, accepted, again, claim, closing, ended, image, job, large_image, lease, running, stored,
+    },
 };
 
 /// Long after keys (1000) and retries (500) are over, with the time that their readers have.
@@ -73,7 +75,7 @@ on_both! {
         assert_eq!((store.job(whose, id).await, store.document(id).await), (Ok(None), Ok(None)));
         assert_eq!((store.answer(id).await, jobs_of(store, owner).await), (Ok(None), vec![]));
         let named = (owner, Mode::Live, id);
-        assert_eq!(store.retry(named, at(LATER + 1), at(LATER)).await, Ok(Retry::Missing));
+        assert_eq!(store.retry(named, again(LATER + 1), at(LATER)).await, Ok(Retry::Missing));
         assert_eq!(store.cancel(named, lease("w", LATER), at(LATER)).await, Ok(Cancellation::Missing));
         let key = ContentKey { project: owner, mode: Mode::Live, operation: [1; 32], job: JobId::new() };
         let sought = Sought { bytes: Some([5; 32]), ..Sought::default() };
