@@ -111,7 +111,7 @@ fn waits_double_and_a_minute_of_silence_takes_all_back() {
     // It waits as it is told, and then begins again at once.
     while waits.len() < 9 {
         if let Some(wait) = simulated.send(CALLER, (Some(1), Some(1)), Ending::FinalError) {
-            waits.push((wait.as_millis() + 999) / 1000);
+            waits.push(wait.as_millis().div_ceil(1000));
             simulated.wait(wait);
         }
     }
