@@ -67,7 +67,9 @@ async fn main() {
         assert_eq!(quotas.shared(), Some(true), "a Redis server at {url}");
         for callers in [1, 16] {
             let [half, most] = through_redis(&quotas, callers).await;
-            println!("| through Redis, {name}, {callers} at once: p50 | {half:.0} µs |\n| the same: p99 | {most:.0} µs |");
+            println!(
+                "| through Redis, {name}, {callers} at once: p50 | {half:.0} µs |\n| the same: p99 | {most:.0} µs |"
+            );
         }
         assert_eq!(quotas.shared(), Some(true), "every decision was shared");
     }

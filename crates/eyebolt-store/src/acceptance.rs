@@ -10,7 +10,8 @@ use eyebolt_types::{
 use jiff::Timestamp;
 
 use crate::{
-    Caps, Closing, Known, Overrun, Store, StoreError, StoredStep, accepting::Accepting, closing::Ending, database::drive,
+    Caps, Closing, Known, Overrun, Store, StoreError, StoredStep, accepting::Accepting, closing::Ending,
+    database::drive,
 };
 
 /// A job to be accepted.

@@ -71,7 +71,15 @@ impl Accepting {
 
     fn capped(&self) -> Option<Capped> {
         let NewJob { id, project, key, mode, ref steps, caps, .. } = self.job;
-        caps.map(|caps| Capped { job: id, project, key, mode, units: steps.len() as u64, caps, now: self.now })
+        caps.map(|caps| Capped {
+            job: id,
+            project,
+            key,
+            mode,
+            units: steps.len() as u64,
+            caps,
+            now: self.now,
+        })
     }
 
     /// Nothing of it stays, its key included.

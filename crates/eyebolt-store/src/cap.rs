@@ -196,7 +196,10 @@ impl Capped {
     }
 
     /// What would be crossed, and what takes back what was taken all the same.
-    pub(crate) fn judge(&self, answers: &[Vec<Row>]) -> Result<Result<(), (Overrun, Vec<Statement>)>, StoreError> {
+    pub(crate) fn judge(
+        &self,
+        answers: &[Vec<Row>],
+    ) -> Result<Result<(), (Overrun, Vec<Statement>)>, StoreError> {
         let (mut rest, mut over, mut back) = (answers, None, vec![self.unclaim()]);
         for (scope, policy, limit) in self.asked() {
             let (needed, count) = match policy {
@@ -288,7 +291,8 @@ impl Store {
             .read(move |transaction| {
                 let mut of = |scope, cap: Cap| -> Result<Held, StoreError> {
                     let holder = holder(scope, project, Some(key));
-                    let whose = || vec![holder.as_str().into(), project.to_string().into(), mode.name().into()];
+                    let whose =
+                        || vec![holder.as_str().into(), project.to_string().into(), mode.name().into()];
                     let mut number = |sql, parameters: Vec<Value>| {
                         let row = transaction.query_one(sql, &parameters)?;
                         row.map_or(Ok(0), |row| row.integer(0)).map(|found| found.max(0).unsigned_abs())

@@ -55,8 +55,7 @@ pub struct Again {
     pub deadline: Timestamp,
 }
 
-const STATE: &str =
-    "SELECT status, retryable_until, key_id FROM jobs WHERE id = $1 AND project_id = $2 AND mode = $3 FOR UPDATE";
+const STATE: &str = "SELECT status, retryable_until, key_id FROM jobs WHERE id = $1 AND project_id = $2 AND mode = $3 FOR UPDATE";
 const TAKE: &str = concat!(
     "UPDATE jobs SET status = 'processing', lease_owner = $1, lease_until = $2, lease_token = lease_token + 1, \
      cancel_requested_at = $3 WHERE id = $4 AND status = 'pending' RETURNING ",

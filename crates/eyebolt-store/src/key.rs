@@ -4,7 +4,11 @@ use eyebolt_types::{
 };
 use jiff::Timestamp;
 
-use crate::{Store, StoreError, cap, database::{Row, Value}, project, times};
+use crate::{
+    Store, StoreError, cap,
+    database::{Row, Value},
+    project, times,
+};
 
 /// A key to be made.
 #[derive(Debug, Clone)]

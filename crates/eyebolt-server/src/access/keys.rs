@@ -44,7 +44,13 @@ pub struct KeyOrder {
 impl KeyOrder {
     /// A key for everything, without end.
     pub fn new(mode: Mode, name: &str) -> Self {
-        Self { mode, name: name.to_owned(), scopes: Scope::ALL.to_vec(), lasts: None, limits: Limits::default() }
+        Self {
+            mode,
+            name: name.to_owned(),
+            scopes: Scope::ALL.to_vec(),
+            lasts: None,
+            limits: Limits::default(),
+        }
     }
 }
 
@@ -163,7 +169,8 @@ impl Keys {
         }
         let lasts = key.expires_at.map(|expires_at| expires_at.duration_since(key.created_at));
         let expires_at = lasts.map(|lasts| ends(now, lasts, "expires_in")).transpose()?;
-        let order = KeyOrder { mode: key.mode, name: key.name, scopes: key.scopes, lasts, limits: key.limits };
+        let order =
+            KeyOrder { mode: key.mode, name: key.name, scopes: key.scopes, lasts, limits: key.limits };
         let (new, secret) = self.new_key(key.project, order, expires_at)?;
         // A key that ends before the overlap does keeps its end.
         let until = key.expires_at.map_or(until, |expires_at| until.min(expires_at));

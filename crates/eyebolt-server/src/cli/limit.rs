@@ -30,7 +30,9 @@ pub(super) fn limit(text: &str) -> Result<LimitChoice, String> {
 /// The same of a key, which has no plan.
 pub(super) fn limit_of_key(text: &str) -> Result<LimitChoice, String> {
     match limit(text)? {
-        LimitChoice(_, Becomes::AsPlanned) => Err("a key has no plan: it is a whole number or none".to_owned()),
+        LimitChoice(_, Becomes::AsPlanned) => {
+            Err("a key has no plan: it is a whole number or none".to_owned())
+        }
         choice => Ok(choice),
     }
 }

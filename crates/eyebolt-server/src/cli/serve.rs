@@ -64,7 +64,8 @@ pub(super) async fn bind(settings: &Settings, place: &Place) -> anyhow::Result<(
     let app = app(settings, place, runner).await?;
     let (listen, quotas) = (settings.http.listen, app.quotas());
     let server = Server::bind(app).await;
-    let server = server.with_context(|| format!("can't listen at {listen}; --listen names another address"))?;
+    let server =
+        server.with_context(|| format!("can't listen at {listen}; --listen names another address"))?;
     Ok((server, quotas))
 }
 
@@ -80,7 +81,11 @@ fn reload(file: Option<&Path>, variables: impl Iterator<Item = (String, String)>
         Ok(settings) => {
             let plans: Vec<_> = settings.quotas.plans.keys().cloned().collect();
             let late = quotas.reload(settings.quotas);
-            tracing::info!(event = "quotas.reloaded", ?plans, "section quotas of the settings was read again");
+            tracing::info!(
+                event = "quotas.reloaded",
+                ?plans,
+                "section quotas of the settings was read again"
+            );
             if let Some(late) = late {
                 tracing::warn!(late, "a part of it is not in force");
             }
@@ -165,6 +170,10 @@ mod tests {
         fs::remove_file(&file).unwrap();
         reload(Some(&file), std::iter::empty(), &quotas);
         assert_eq!(quotas.settings().plans["standard"], sixty);
-        assert_eq!(read_again("[http]\nmax_connections = 7"), Limits::default(), "what is left out is the default");
+        assert_eq!(
+            read_again("[http]\nmax_connections = 7"),
+            Limits::default(),
+            "what is left out is the default"
+        );
     }
 }

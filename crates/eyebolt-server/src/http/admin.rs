@@ -20,8 +20,8 @@ use super::{
     App,
     caller::Operator,
     openapi::{
-        AdminCreateErrors, AdminErrors, AdminKeyChangeErrors, AdminKeyErrors, AdminProjectErrors, AdminReadErrors,
-        AdminRotateErrors,
+        AdminCreateErrors, AdminErrors, AdminKeyChangeErrors, AdminKeyErrors, AdminProjectErrors,
+        AdminReadErrors, AdminRotateErrors,
     },
 };
 use crate::{

@@ -1,8 +1,5 @@
 use axum::{Extension, Json, extract::State};
-use eyebolt_types::{
-    ErrorCode, ImageLimits, LimitScope, Mode, Policy, Scope,
-    id::KeyId,
-};
+use eyebolt_types::{ErrorCode, ImageLimits, LimitScope, Mode, Policy, Scope, id::KeyId};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
@@ -136,7 +133,8 @@ pub(super) async fn get_limits(
     (peer, whose): (Option<Extension<Peer>>, Option<Extension<Whose>>),
 ) -> Result<Json<LimitReport>, ApiError> {
     let caller = caller.require(Scope::Read)?;
-    let (settings, whose) = (shared.quotas.settings(), whose.map(|Extension(whose)| whose).unwrap_or_default());
+    let (settings, whose) =
+        (shared.quotas.settings(), whose.map(|Extension(whose)| whose).unwrap_or_default());
     let (waiting, wait_seconds) = shared.jobs.admission().standing(caller.project);
     shared.jobs.look(&caller).await?;
     let standing = ratelimit::standing(&shared, &caller, whose.told()).await;

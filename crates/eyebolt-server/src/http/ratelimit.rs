@@ -258,7 +258,12 @@ mod tests {
 
     fn all() -> Vec<Standing> {
         let of_key = |stands| Standing { scope: LimitScope::Key, ..stands };
-        let open = Standing { window: None, next_in: None, full_in: None, ..stands(Policy::ConcurrentJobs, 4, (3, 0)) };
+        let open = Standing {
+            window: None,
+            next_in: None,
+            full_in: None,
+            ..stands(Policy::ConcurrentJobs, 4, (3, 0))
+        };
         vec![
             stands(Policy::RequestsPerMinute, 600, (599, 100)),
             stands(Policy::MegapixelsPerMinute, 50, (0, 60_000)),

@@ -58,11 +58,7 @@ pub(super) struct Away(pub(super) String);
 /// Counters, one for each name.
 pub(super) trait Counters: Send + Sync + 'static {
     /// Takes all costs, or as `over` says; what each counter said before, in their order.
-    fn take(
-        &self,
-        costs: &[Cost],
-        over: Over,
-    ) -> impl Future<Output = Result<Vec<Counted>, Away>> + Send;
+    fn take(&self, costs: &[Cost], over: Over) -> impl Future<Output = Result<Vec<Counted>, Away>> + Send;
 
     /// Gives back what was taken and not used.
     fn give_back(&self, costs: &[Cost]) -> impl Future<Output = Result<(), Away>> + Send;
@@ -73,7 +69,10 @@ pub(super) fn decisions<'a>(
     costs: &'a [Cost],
     counted: &'a [Counted],
 ) -> impl Iterator<Item = (&'a Cost, Decision)> {
-    costs.iter().zip(counted).map(|(cost, counted)| (cost, counted.quota.decide(cost.units, counted.backlog).0))
+    costs
+        .iter()
+        .zip(counted)
+        .map(|(cost, counted)| (cost, counted.quota.decide(cost.units, counted.backlog).0))
 }
 
 /// How each limit stands after that.

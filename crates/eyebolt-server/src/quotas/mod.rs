@@ -23,10 +23,6 @@ use eyebolt_types::{Clock, Counting, LimitScope, Policy};
 use jiff::{SignedDuration, Timestamp};
 use thiserror::Error;
 
-pub use self::{
-    notices::{Refused, Warning},
-    settings::{HeaderFields, QuotaSettings},
-};
 use self::{
     counters::{Cost, Counted, Memory, Over, decisions, standing},
     held::Seen,
@@ -34,6 +30,10 @@ use self::{
     notices::Notices,
     redis::Redis,
     sharing::{Manners, Sharing},
+};
+pub use self::{
+    notices::{Refused, Warning},
+    settings::{HeaderFields, QuotaSettings},
 };
 
 /// A limit of the project or its key is used up.
@@ -247,7 +247,9 @@ impl Quotas {
         }
         let over = if settings.shadow { Over::TakeLeft } else { Over::Refuse };
         let counted = self.count(&costs, over).await;
-        told.set(standing(&costs, &counted, over).map(|(cost, left)| stands(cost, left, &settings)).collect());
+        told.set(
+            standing(&costs, &counted, over).map(|(cost, left)| stands(cost, left, &settings)).collect(),
+        );
         let refused = decisions(&costs, &counted).filter(|(_, decision)| !decision.admitted);
         let Some(exceeded) = refused.map(exceeded).max_by_key(lasts) else {
             return Ok(Taken { quotas: self.clone(), costs });
@@ -300,20 +302,29 @@ impl Quotas {
     ///
     /// # Errors
     /// Where the database would refuse it, as far as it is known.
-    pub(crate) fn arrive(&self, caller: &Principal, units: u64, wait: Duration) -> Result<Option<Arriving>, Exceeded> {
+    pub(crate) fn arrive(
+        &self,
+        caller: &Principal,
+        units: u64,
+        wait: Duration,
+    ) -> Result<Option<Arriving>, Exceeded> {
         let settings = self.settings();
-        let held = limits(&settings, caller).filter(|limit| !matches!(limit.policy.counting(), Counting::Rate(_)));
+        let held =
+            limits(&settings, caller).filter(|limit| !matches!(limit.policy.counting(), Counting::Rate(_)));
         let mut found = false;
         for Limit { scope, policy, value: limit } in held {
             found = true;
             let seen = self.0.seen.of(caller, scope).unwrap_or_default();
             let (taken, needed) = match policy {
-                Policy::ConcurrentJobs => (seen.jobs.map(|jobs| jobs + self.0.seen.arriving(caller, scope)), 1),
+                Policy::ConcurrentJobs => {
+                    (seen.jobs.map(|jobs| jobs + self.0.seen.arriving(caller, scope)), 1)
+                }
                 _ => (seen.units, units),
             };
             let taken = taken.unwrap_or(0);
             if taken.saturating_add(needed) > limit
-                && let Some(exceeded) = self.over(caller, Overrun { scope, policy, limit, taken, needed }, wait)
+                && let Some(exceeded) =
+                    self.over(caller, Overrun { scope, policy, limit, taken, needed }, wait)
             {
                 return Err(exceeded);
             }

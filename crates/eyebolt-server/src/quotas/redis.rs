@@ -43,7 +43,8 @@ impl Redis {
         call.arg(what);
         for Cost { name, quota, units } in costs {
             let unit = quota.interval().unwrap_or(1);
-            let cost = if fits(*quota, *units) { (unit * u128::from(*units)).to_string() } else { "-1".to_owned() };
+            let cost =
+                if fits(*quota, *units) { (unit * u128::from(*units)).to_string() } else { "-1".to_owned() };
             call.key(self.key(name)).arg(unit.to_string()).arg(cost).arg(quota.tolerance().to_string());
         }
         let answer: Vec<u64> = call.invoke_async(&mut connection).await?;
@@ -120,7 +121,8 @@ mod tests {
 
     /// Keys of its own on the Redis server for tests.
     async fn redis() -> Redis {
-        let url = std::env::var("EYEBOLT_TEST_REDIS_URL").unwrap_or_else(|_| "redis://127.0.0.1:6379".to_owned());
+        let url =
+            std::env::var("EYEBOLT_TEST_REDIS_URL").unwrap_or_else(|_| "redis://127.0.0.1:6379".to_owned());
         let redis = Redis::new(&url, &format!("test-{}", RequestId::new())).expect("an address");
         redis.connect().await.expect("a Redis server for tests: scripts/test-redis starts one");
         redis
@@ -189,7 +191,12 @@ mod tests {
     #[tokio::test]
     async fn a_counter_vanishes_by_itself_and_one_that_makes_no_sense_is_none() {
         let redis = redis().await;
-        let name = Name { project: ProjectId::new(), key: None, mode: Mode::Live, policy: Policy::RequestsPerMinute };
+        let name = Name {
+            project: ProjectId::new(),
+            key: None,
+            mode: Mode::Live,
+            policy: Policy::RequestsPerMinute,
+        };
         let cost = Cost { name, quota: Quota::new(10, Duration::from_mins(1)), units: 5 };
         let mut raw = redis.connection.lock().unwrap().clone().unwrap();
         let () = redis::cmd("SET").arg(redis.key(&name)).arg("nonsense").query_async(&mut raw).await.unwrap();

@@ -111,7 +111,8 @@ impl QuotaSettings {
         let known = ["redis://", "rediss://"].iter().any(|scheme| url.starts_with(scheme));
         // What is wrong with it is not said: it may hold a password.
         if !url.is_empty() && !(known && Redis::new(url, "").is_ok()) {
-            found.push("quotas.counters_url is no address such as redis://HOST:6379 or rediss://…".to_owned());
+            found
+                .push("quotas.counters_url is no address such as redis://HOST:6379 or rediss://…".to_owned());
         }
         let plain = |c: char| c.is_ascii_alphanumeric() || "_-.:".contains(c);
         let prefix = &self.counters_prefix;
@@ -180,7 +181,10 @@ mod tests {
             let settings: QuotaSettings = toml::from_str(text).unwrap();
             let found = settings.check().join("; ");
             assert!(found.contains(named) && found.is_empty() == named.is_empty(), "{text}: {found}");
-            assert!(!found.contains("sesame") && !format!("{settings:?}").contains("sesame"), "{text}: {found}");
+            assert!(
+                !found.contains("sesame") && !format!("{settings:?}").contains("sesame"),
+                "{text}: {found}"
+            );
         }
     }
 }

@@ -98,7 +98,12 @@ impl<S: Remote> Sharing<S> {
     /// Looks for the shared counters until they are there; the first look ends before this does.
     pub(super) async fn seek(self: &Arc<Self>) {
         if let Err(Away(reason)) = self.look().await {
-            tracing::warn!(event = "counters.away", reason, share = self.manners.share, "the shared counters can't be reached: this server counts by itself, with its share of each limit");
+            tracing::warn!(
+                event = "counters.away",
+                reason,
+                share = self.manners.share,
+                "the shared counters can't be reached: this server counts by itself, with its share of each limit"
+            );
             tokio::spawn(look_again(Arc::downgrade(self)));
         }
     }
@@ -108,7 +113,12 @@ impl<S: Remote> Sharing<S> {
         if !self.away.swap(true, Ordering::AcqRel) {
             // What is used of the whole is used of the share.
             self.local.rescale(1.0 / self.manners.share);
-            tracing::warn!(event = "counters.away", reason, share = self.manners.share, "the shared counters are away: this server counts by itself, with its share of each limit");
+            tracing::warn!(
+                event = "counters.away",
+                reason,
+                share = self.manners.share,
+                "the shared counters are away: this server counts by itself, with its share of each limit"
+            );
             tokio::spawn(look_again(Arc::downgrade(self)));
         }
         self.take_of_share(costs, over)
@@ -170,10 +180,7 @@ fn share(cost: &Cost, share: f64) -> Quota {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::{
-        Mutex,
-        atomic::AtomicUsize,
-    };
+    use std::sync::{Mutex, atomic::AtomicUsize};
 
     use eyebolt_types::{Mode, Policy, id::ProjectId};
     use jiff::Timestamp;
@@ -231,7 +238,8 @@ mod tests {
 
     async fn sharing() -> Arc<Sharing<Line>> {
         let clock = Clock::fixed(Timestamp::UNIX_EPOCH);
-        let (counters, does, asked) = (Memory::new(clock.clone()), Mutex::new(Does::Answer), AtomicUsize::new(0));
+        let (counters, does, asked) =
+            (Memory::new(clock.clone()), Mutex::new(Does::Answer), AtomicUsize::new(0));
         let sharing = Sharing::new(Line { counters, does, asked }, MANNERS, clock);
         sharing.seek().await;
         sharing
@@ -327,7 +335,8 @@ mod tests {
     #[tokio::test]
     async fn counters_that_are_not_there_at_the_start_are_found_later() {
         let clock = Clock::fixed(Timestamp::UNIX_EPOCH);
-        let (counters, does, asked) = (Memory::new(clock.clone()), Mutex::new(Does::Fail), AtomicUsize::new(0));
+        let (counters, does, asked) =
+            (Memory::new(clock.clone()), Mutex::new(Does::Fail), AtomicUsize::new(0));
         let sharing = Sharing::new(Line { counters, does, asked }, MANNERS, clock);
         sharing.seek().await;
         assert_eq!(let_in(&sharing, 100).await, 25);

@@ -21,8 +21,8 @@ use eyebolt_server::{
 };
 use eyebolt_store::{ApiSecret, Audit, Balance, DataLock, NewKey, Store};
 use eyebolt_types::{
-    AnalyzeRequest, BoundingBox, Clock, ErrorCode, Feature, ImageFormat, ImageLimits, Input, Limits, Mode, Problem,
-    Results, Scope,
+    AnalyzeRequest, BoundingBox, Clock, ErrorCode, Feature, ImageFormat, ImageLimits, Input, Limits, Mode,
+    Problem, Results, Scope,
     id::{ImageId, KeyId, ProjectId},
     result::{ConfidenceBand, Object, Objects},
 };
@@ -232,7 +232,8 @@ impl TestApp {
         let blobs = place.blobs().expect("a folder of blobs");
         let store = place.store.clone();
         let quotas = Quotas::open(setup.quotas, clock.clock()).await.expect("counters");
-        let tools = Tools { store, blobs, quotas: quotas.clone(), analyzer: analyzer.clone(), clock: clock.clock() };
+        let tools =
+            Tools { store, blobs, quotas: quotas.clone(), analyzer: analyzer.clone(), clock: clock.clock() };
         let jobs = Jobs::new(tools, setup.rules, (&place.instance().expect("a name"), 2));
         jobs.start().await.expect("a store");
         let settings = HttpSettings { listen: SocketAddr::from(([127, 0, 0, 1], 0)), ..setup.http };

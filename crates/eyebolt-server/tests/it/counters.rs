@@ -63,7 +63,11 @@ async fn shared(settings: QuotaSettings, clock: Clock) -> Quotas {
 }
 
 async fn take(quotas: &Quotas, caller: &Principal, wanted: &[(Policy, u64)]) -> Result<(), ApiError> {
-    quotas.take(caller, wanted, &Told::default()).await.map(eyebolt_server::quotas::Taken::spend).map_err(ApiError::from)
+    quotas
+        .take(caller, wanted, &Told::default())
+        .await
+        .map(eyebolt_server::quotas::Taken::spend)
+        .map_err(ApiError::from)
 }
 
 /// How many of so many requests are let in.
@@ -75,7 +79,8 @@ async fn let_in(quotas: &Quotas, caller: &Principal, tries: usize) -> u64 {
     count
 }
 
-const ASKED: [(Policy, u64); 3] = [(Policy::UnitsPerMinute, 60), (Policy::MegapixelsPerMinute, 60_000), (Policy::BytesPerDay, 86_400)];
+const ASKED: [(Policy, u64); 3] =
+    [(Policy::UnitsPerMinute, 60), (Policy::MegapixelsPerMinute, 60_000), (Policy::BytesPerDay, 86_400)];
 
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(64))]
@@ -134,10 +139,7 @@ async fn servers_with_one_redis_share_a_limit() {
     let settings = on_redis(&test_redis(), &[(Policy::RequestsPerMinute, 1000)]);
     let caller = caller();
     let began = Instant::now();
-    let servers = [
-        shared(settings.clone(), Clock::system()).await,
-        shared(settings, Clock::system()).await,
-    ];
+    let servers = [shared(settings.clone(), Clock::system()).await, shared(settings, Clock::system()).await];
     let run = |quotas: &Quotas| {
         let (quotas, caller) = (quotas.clone(), caller.clone());
         tokio::spawn(async move { let_in(&quotas, &caller, 1000).await })
@@ -178,7 +180,8 @@ struct OwnRedis {
 
 impl OwnRedis {
     fn start(port: Option<u16>) -> Self {
-        let free = || TcpListener::bind("127.0.0.1:0").expect("a port").local_addr().expect("an address").port();
+        let free =
+            || TcpListener::bind("127.0.0.1:0").expect("a port").local_addr().expect("an address").port();
         let port = port.unwrap_or_else(free);
         let process = Command::new("redis-server")
             .args(["--bind", "127.0.0.1", "--port", &port.to_string(), "--save", "", "--appendonly", "no"])
@@ -214,7 +217,8 @@ async fn until_shared(quotas: &Quotas) {
 async fn redis_that_dies_and_comes_back_refuses_nobody_and_opens_nothing() {
     let redis = OwnRedis::start(None);
     let port = redis.port;
-    let settings = QuotaSettings { fallback_share: 0.25, ..on_redis(&redis.url(), &[(Policy::RequestsPerMinute, 100)]) };
+    let settings =
+        QuotaSettings { fallback_share: 0.25, ..on_redis(&redis.url(), &[(Policy::RequestsPerMinute, 100)]) };
     // The time stands still: nothing leaks out on this side.
     let quotas = Quotas::open(settings, TestClock::new().clock()).await.expect("an address");
     until_shared(&quotas).await;
@@ -249,7 +253,8 @@ async fn counters_do_not_overflow() {
         let caller = caller();
         for _ in 0..3 {
             assert!(take(&quotas, &caller, &ASKED).await.is_ok());
-            let refused = take(&quotas, &caller, &[(Policy::BytesPerDay, u64::MAX)]).await.expect_err("too much");
+            let refused =
+                take(&quotas, &caller, &[(Policy::BytesPerDay, u64::MAX)]).await.expect_err("too much");
             assert_eq!(refused.problem().retry_after, None, "it never fits");
         }
         assert!(take(&quotas, &caller, &[(Policy::UnitsPerMinute, MAX_LIMIT - 1_000_000)]).await.is_ok());

@@ -23,7 +23,10 @@ fn assert_refused(answer: &Answer, (code, policy, scope): (&str, Policy, &str)) 
     let problem = answer.json();
     assert_eq!((answer.status, answer.code()), (429, code), "{problem}");
     assert_eq!(problem["violated-policies"], json!([policy.name()]));
-    assert_eq!((&problem["params"]["limit_name"], &problem["params"]["scope"]), (&json!(policy.name()), &json!(scope)));
+    assert_eq!(
+        (&problem["params"]["limit_name"], &problem["params"]["scope"]),
+        (&json!(policy.name()), &json!(scope))
+    );
 }
 
 on_both! {
@@ -75,7 +78,7 @@ on_both! {
             .iter()
             .map(|answer| (answer.status, answer.header("ratelimit").map(str::to_owned)))
             .collect();
-        let seconds = 2_494_555; // From 2026-01-02T03:04:05Z to the first of February.
+        let seconds = 2_580_955; // From 2026-01-02T03:04:05Z to the first of February.
         let left = |left| (200, Some(format!(r#""units_per_month";r={left};t={seconds}"#)));
         assert_eq!(told, [left(1), left(0)]);
         let third = app.analyze(b"cat", &[key("3")]).await;
@@ -122,7 +125,9 @@ async fn in_shadow_mode_nobody_is_refused_and_everything_is_told() {
 #[tokio::test]
 async fn a_key_has_limits_of_its_own_at_once_and_the_projects_count_too() {
     let app = TestApp::set_up(limited(Setup::default(), &[(Policy::RequestsPerMinute, 3)])).await;
-    let other = app.keys.create(app.project, eyebolt_server::access::KeyOrder::new(eyebolt_types::Mode::Live, "other"));
+    let other = app
+        .keys
+        .create(app.project, eyebolt_server::access::KeyOrder::new(eyebolt_types::Mode::Live, "other"));
     let other = crate::wire::bearer(other.await.expect("a key").secret.reveal());
     let other = (other.0, other.1.as_str());
     app.keys.limit(app.key, Limits([(Policy::RequestsPerMinute, 1)].into())).await.expect("the key");
@@ -140,7 +145,11 @@ async fn a_key_has_limits_of_its_own_at_once_and_the_projects_count_too() {
     assert_refused(&refused, ("quota_exceeded", Policy::RequestsPerMinute, "key"));
     assert_eq!(refused.header("retry-after"), Some("60"));
     for n in ["3", "4"] {
-        assert_eq!(app.analyze(b"cat", &[key(n), other]).await.status, 200, "what is refused costs the project nothing");
+        assert_eq!(
+            app.analyze(b"cat", &[key(n), other]).await.status,
+            200,
+            "what is refused costs the project nothing"
+        );
     }
     let refused = app.analyze(b"cat", &[key("5"), other]).await;
     assert_refused(&refused, ("quota_exceeded", Policy::RequestsPerMinute, "project"));
@@ -154,11 +163,20 @@ async fn a_key_has_limits_of_its_own_at_once_and_the_projects_count_too() {
 #[tokio::test]
 async fn jobs_of_a_key_are_limited_beside_those_of_its_project() {
     let app = TestApp::start().await;
-    app.keys.limit(app.key, Limits([(Policy::ConcurrentJobs, 1), (Policy::UnitsPerMonth, 1)].into())).await.expect("the key");
+    app.keys
+        .limit(app.key, Limits([(Policy::ConcurrentJobs, 1), (Policy::UnitsPerMonth, 1)].into()))
+        .await
+        .expect("the key");
     app.clock.advance(SignedDuration::from_secs(2));
     let job = app.analyze(b"wait", &[key("1"), LATER]).await.job();
-    assert_refused(&app.analyze(b"cat", &[key("2")]).await, ("quota_exceeded", Policy::ConcurrentJobs, "key"));
+    assert_refused(
+        &app.analyze(b"cat", &[key("2")]).await,
+        ("quota_exceeded", Policy::ConcurrentJobs, "key"),
+    );
     app.release();
     app.end_of(&job).await;
-    assert_refused(&app.analyze(b"cat", &[key("2")]).await, ("quota_exhausted", Policy::UnitsPerMonth, "key"));
+    assert_refused(
+        &app.analyze(b"cat", &[key("2")]).await,
+        ("quota_exhausted", Policy::UnitsPerMonth, "key"),
+    );
 }

@@ -9,7 +9,7 @@ use eyebolt_types::{JobStatus, Mode};
 
 use crate::{
     place::{Place, at, on_both, project},
-    sample::{again, accept, claim, closing, ended, job},
+    sample::{accept, again, claim, closing, ended, job},
 };
 
 /// SHA-256 of `abc`.

@@ -1,8 +1,8 @@
 //! Limits that are decided as a job is accepted.
 
 use eyebolt_store::{
-    Acceptance, Again, Cap, Caps, Charging, Closing, Held, KeyHasher, NewJob, NewKey, Overrun, ProjectChange, Retry,
-    Store,
+    Acceptance, Again, Cap, Caps, Charging, Closing, Held, KeyHasher, NewJob, NewKey, Overrun, ProjectChange,
+    Retry, Store,
 };
 use eyebolt_types::{
     Change, JobStatus, LimitOverrides, LimitScope, Limits, Mode, Policy, Scope,

@@ -9,8 +9,8 @@
 mod acceptance;
 mod answered;
 mod blobs;
-mod caps;
 mod canceling;
+mod caps;
 mod closing;
 mod content;
 mod ledger;

@@ -6,7 +6,7 @@ use eyebolt_types::{
 
 use crate::{
     place::{Place, at, on_both, project},
-    sample::{again, accepted, claim, closing, ended, found, half_failed, lease, running, stored},
+    sample::{accepted, again, claim, closing, ended, found, half_failed, lease, running, stored},
 };
 
 fn whose(project: ProjectId, id: JobId) -> (ProjectId, Mode, JobId) {

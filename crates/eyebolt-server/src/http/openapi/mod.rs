@@ -22,10 +22,10 @@ use utoipa::{
 
 pub(super) use self::{
     errors::{
-        AdminCreateErrors, AdminErrors, AdminKeyChangeErrors, AdminKeyErrors, AdminProjectErrors, AdminReadErrors,
-        AdminRotateErrors, AliveErrors, AnalyzeErrors, CancelErrors, JobErrors, JobListErrors, KeyErrors,
-        LimitErrors, LookUpErrors, ModelErrors, PageErrors, ReadErrors, ReadyErrors, RetryErrors,
-        UsageErrors,
+        AdminCreateErrors, AdminErrors, AdminKeyChangeErrors, AdminKeyErrors, AdminProjectErrors,
+        AdminReadErrors, AdminRotateErrors, AliveErrors, AnalyzeErrors, CancelErrors, JobErrors,
+        JobListErrors, KeyErrors, LimitErrors, LookUpErrors, ModelErrors, PageErrors, ReadErrors,
+        ReadyErrors, RetryErrors, UsageErrors,
     },
     fields::SimpleFields,
     headers::RetryHeaders,
