@@ -55,9 +55,8 @@ pub(super) struct Arriving {
     pub(super) ask: Ask,
     pub(super) idempotency: Option<Idempotency>,
     taken: Taken,
-    /// Among the project's jobs at once, until it is one.
-    _place: Option<quotas::Arriving>,
-    _arrival: Option<Arrival>,
+    /// A twin waits for it; and it counts among the project's jobs at once, until it is one.
+    _on_its_way: (Option<Arrival>, Option<quotas::Arriving>),
 }
 
 /// What is known of a key.
@@ -116,9 +115,16 @@ impl Jobs {
         let taken = room.take(caller, (&submission, &checked), &ask.told).await?;
         let frozen = submission.request.clone().with_models(&checked.snapshots);
         let caller = caller.clone();
-        let (_place, _arrival) = (place, arrival);
-        let arriving =
-            Arriving { caller, submission, checked, frozen, ask, idempotency, taken, _place, _arrival };
+        let arriving = Arriving {
+            caller,
+            submission,
+            checked,
+            frozen,
+            ask,
+            idempotency,
+            taken,
+            _on_its_way: (arrival, place),
+        };
         let jobs = self.clone();
         if arriving.idempotency.is_none() {
             // Whoever hangs up while it waits has gone.
