@@ -179,10 +179,13 @@ fn run_again(
     Ok(())
 }
 
+/// Of a job: where it stands, until when it can be run again, whose key asked.
+type State = (JobStatus, Option<Timestamp>, Option<KeyId>);
+
 fn state(
     transaction: &mut dyn Transaction,
     (project, mode, id): (ProjectId, Mode, JobId),
-) -> Result<Option<(JobStatus, Option<Timestamp>, Option<KeyId>)>, StoreError> {
+) -> Result<Option<State>, StoreError> {
     let key = [id.to_string().into(), project.to_string().into(), mode.name().into()];
     let row = transaction.query_one(STATE, &key)?;
     let state = |row: crate::database::Row| {

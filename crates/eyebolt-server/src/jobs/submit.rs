@@ -64,9 +64,8 @@ pub(super) struct Arriving {
     /// The job that had the same file, or that there is none; `None`: nobody has looked.
     pub(super) looked: Option<Option<Seen>>,
     taken: Taken,
-    /// Among the project's jobs at once, until it is one.
-    _place: Option<quotas::Arriving>,
-    _arrival: Option<Arrival>,
+    /// A twin waits for it; and it counts among the project's jobs at once, until it is one.
+    _on_its_way: (Option<Arrival>, Option<quotas::Arriving>),
 }
 
 /// A file that was written for an image.
@@ -148,8 +147,7 @@ impl Jobs {
             idempotency,
             looked,
             taken,
-            _place: place,
-            _arrival: arrival,
+            _on_its_way: (arrival, place),
         };
         let jobs = self.clone();
         if arriving.idempotency.is_none() {

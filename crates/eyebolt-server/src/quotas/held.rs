@@ -17,6 +17,8 @@ use super::limit::Limit;
 
 /// A project's key in a mode.
 type Whose = (ProjectId, KeyId, Mode);
+/// A project (no key) or a key, in a mode.
+type Holder = (ProjectId, Option<KeyId>, Mode);
 /// Whose counts are to be trusted: a project's (no key) or a key's, in a month.
 type Counted = (ProjectId, Option<KeyId>, Mode, Timestamp);
 
@@ -30,8 +32,8 @@ const MOST: usize = 16 << 10;
 #[derive(Debug, Default)]
 pub(super) struct Seen {
     held: Mutex<HashMap<Whose, (Timestamp, Held, Held)>>,
-    /// Requests that are to become jobs, by project (no key) and key.
-    arriving: Mutex<HashMap<(ProjectId, Option<KeyId>, Mode), u64>>,
+    /// Requests that are to become jobs.
+    arriving: Mutex<HashMap<Holder, u64>>,
     counted: Mutex<HashSet<Counted>>,
 }
 

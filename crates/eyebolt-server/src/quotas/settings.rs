@@ -108,9 +108,9 @@ impl QuotaSettings {
     fn check_counters(&self) -> Vec<String> {
         let mut found = Vec::new();
         let url = self.counters_url.reveal();
-        let known = ["redis://", "rediss://"].iter().any(|scheme| url.starts_with(scheme));
+        let address = |scheme| url.starts_with(scheme) && Redis::new(url, "").is_ok();
         // What is wrong with it is not said: it may hold a password.
-        if !url.is_empty() && !(known && Redis::new(url, "").is_ok()) {
+        if !(url.is_empty() || address("redis://") || address("rediss://")) {
             found
                 .push("quotas.counters_url is no address such as redis://HOST:6379 or rediss://…".to_owned());
         }

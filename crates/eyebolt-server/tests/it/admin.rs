@@ -3,6 +3,7 @@
 use eyebolt_server::{HttpSettings, access::AccessSettings};
 use eyebolt_types::Mode;
 use insta::assert_json_snapshot;
+use jiff::SignedDuration;
 use serde_json::{Map, Value, json};
 
 use crate::{
@@ -159,4 +160,33 @@ async fn without_the_token_there_is_no_admin_api() {
     let blocked = ask(&app, lines[0], &Value::Null).await;
     assert_eq!((blocked.status, blocked.code()), (429, "too_many_failed_attempts"), "guessing is slow");
     assert_json_snapshot!(answers);
+}
+
+#[tokio::test]
+async fn a_key_gets_limits_of_its_own_and_hands_them_on() {
+    let app = start().await;
+    let made = ask(&app, "POST /admin/v1/projects", &json!({"name": "shop"})).await.json();
+    let (id, secret) = (made["key"]["id"].as_str().unwrap(), made["key"]["secret"].as_str().unwrap());
+    let key = |rest: &str| format!("PATCH /admin/v1/keys/{id}{rest}");
+    assert_eq!(analyze(&app, secret).await, 200);
+    let limited = ask(&app, &key(""), &json!({"limits": {"requests_per_minute": 0}})).await;
+    assert_eq!((limited.status, &limited.json()["limits"]), (200, &json!({"requests_per_minute": 0})));
+    app.clock.advance(SignedDuration::from_secs(2));
+    assert_eq!(analyze(&app, secret).await, 429);
+    assert_eq!(ask(&app, &key(""), &json!({})).await.json()["limits"], json!({"requests_per_minute": 0}));
+    let rotated = ask(&app, &format!("POST /admin/v1/keys/{id}:rotate"), &json!({})).await.json();
+    assert_eq!(rotated["limits"], json!({"requests_per_minute": 0}));
+    assert_eq!(ask(&app, &key(""), &json!({"limits": {}})).await.json()["limits"], json!({}));
+    app.clock.advance(SignedDuration::from_secs(2));
+    assert_eq!(analyze(&app, secret).await, 200);
+    for (wrong, status) in [
+        (json!({"limits": {"requests_per_hour": 1}}), 400),
+        (json!({"limits": {"requests_per_minute": -1}}), 400),
+        (json!({"limits": {"bytes_per_day": u64::MAX}}), 400),
+        (json!({"limit": {}}), 400),
+    ] {
+        assert_eq!(ask(&app, &key(""), &wrong).await.status, status, "{wrong}");
+    }
+    let unknown = ask(&app, "PATCH /admin/v1/keys/nonsense", &json!({"limits": {}})).await;
+    assert_eq!((unknown.status, unknown.code()), (404, "key_not_found"));
 }

@@ -71,6 +71,7 @@ on_both! {
     }
 
     async fn a_month_is_used_up_until_the_next_one(setup: Setup) {
+        let access = setup.access.clone();
         let mut app = TestApp::set_up(limited(setup, &[(Policy::UnitsPerMonth, 2)])).await;
         let dark = app.analyze(b"dark", &[key("dark")]).await;
         assert_eq!(dark.status, 422, "it is no good, and costs nothing");
@@ -78,7 +79,7 @@ on_both! {
             .iter()
             .map(|answer| (answer.status, answer.header("ratelimit").map(str::to_owned)))
             .collect();
-        let seconds = 2_494_555; // From 2026-01-02T03:04:05Z to the first of February.
+        let seconds = 2_580_955; // From 2026-01-02T03:04:05Z to the first of February.
         let left = |left| (200, Some(format!(r#""units_per_month";r={left};t={seconds}"#)));
         assert_eq!(told, [left(1), left(0)]);
         let third = app.analyze(b"cat", &[key("3")]).await;
@@ -88,8 +89,8 @@ on_both! {
         assert_eq!(app.analyze(b"cat", &[key("2")]).await.status, 200, "a replay is free");
         app.runs();
 
-        let schema = limited(Setup::default(), &[(Policy::UnitsPerMonth, 2)]);
-        let app = app.stop_and_restart(schema).await;
+        let setup = limited(Setup { access, ..Setup::default() }, &[(Policy::UnitsPerMonth, 2)]);
+        let app = app.stop_and_restart(setup).await;
         let still = app.analyze(b"cat", &[key("3")]).await;
         assert_refused(&still, ("quota_exhausted", Policy::UnitsPerMonth, "project"));
         app.clock.advance(SignedDuration::from_secs(seconds));
