@@ -52,16 +52,24 @@ pub(super) struct Arriving {
     pub(super) frozen: AnalyzeRequest,
     pub(super) ask: Ask,
     pub(super) idempotency: Option<Idempotency>,
-    /// The job that had the same file, or that there is none; `None`: nobody has looked.
-    pub(super) looked: Option<Option<Seen>>,
+    pub(super) looked: Looked,
     taken: Taken,
     _arrival: Option<Arrival>,
 }
 
+/// What is known of a file by its bytes.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Looked {
+    /// Nobody has looked.
+    NotYet,
+    /// The oldest job that had it, where there is one.
+    Yes(Option<Seen>),
+}
+
 /// What is known of a key.
 enum Arrived {
-    /// Nothing: it is new. What is known of the file, where that was asked too.
-    First(Arrival, Option<Option<Seen>>),
+    /// Nothing: it is new. And what is known of the file.
+    First(Arrival, Looked),
     /// What it stands for.
     Known(Submitted),
 }
@@ -102,7 +110,7 @@ impl Jobs {
             fingerprint: idempotency::fingerprint(ask.route, &submission.request, &submission.sha256),
         });
         let (arrival, looked) = match &idempotency {
-            None => (None, None),
+            None => (None, Looked::NotYet),
             Some(idempotency) => match self.arrive(caller, idempotency, (&submission, ask.urgency)).await? {
                 Arrived::First(arrival, looked) => (Some(arrival), looked),
                 Arrived::Known(submitted) => return Ok(submitted),
@@ -147,14 +155,19 @@ impl Jobs {
         let (room, whose) = (&self.0, (caller.project, caller.mode));
         loop {
             let (hash, sought) = (idempotency.key_hash.clone(), room.first_sought(caller, submission));
-            let looked = sought.is_some();
+            let looks = sought.is_some();
             let (known, seen) = room.tools.store.first_look(whose, hash, (sought, room.now())).await?;
             if let Some(known) = known {
                 return Ok(Arrived::Known(self.known(caller, known, idempotency).await?));
             }
             let key = (caller.project, caller.mode, idempotency.key_hash.clone());
             match room.arrivals.begin(key) {
-                Ok(arrival) => return Ok(Arrived::First(arrival, looked.then_some(seen))),
+                Ok(arrival) => {
+                    return Ok(Arrived::First(
+                        arrival,
+                        if looks { Looked::Yes(seen) } else { Looked::NotYet },
+                    ));
+                }
                 Err(first) => {
                     timeout(urgency.left(), first.over()).await.map_err(|_| still_waits())?;
                 }
