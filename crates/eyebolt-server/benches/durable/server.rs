@@ -49,6 +49,8 @@ impl Server {
             .env("EYEBOLT_DATA_DIR", self.folder.join("data"))
             .env("EYEBOLT_TORTURE_EFFECTS", self.folder.join("effects.jsonl"))
             .env("EYEBOLT_LOG_FILTER", "warn")
+            // Nothing is computed while jobs are accepted: no more is promised than is done by their deadline.
+            .env("EYEBOLT_JOBS_DEADLINE", "24h")
             .stdin(Stdio::null());
         if let Some(url) = &self.database_url {
             command.env("EYEBOLT_DATABASE_URL", url);

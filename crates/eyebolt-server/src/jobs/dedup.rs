@@ -7,7 +7,10 @@ use eyebolt_store::{
 use eyebolt_types::{Dedup, DedupPolicy, DedupStatus, id::JobId};
 use jiff::Timestamp;
 
-use super::{Room, document, signed, submit::Arriving};
+use super::{
+    Room, document, signed,
+    submit::{Arriving, Looked},
+};
 use crate::{
     ApiError,
     analysis::{Remarks, Submission},
@@ -52,8 +55,8 @@ impl Room {
             return Ok(found(DedupStatus::Reused, seen));
         }
         let seen = match looked {
-            Some(seen) => *seen,
-            None => self.find((key, Search::Flag), sought).await?,
+            Looked::Yes(seen) => *seen,
+            Looked::NotYet => self.find((key, Search::Flag), sought).await?,
         };
         let unique = Dedup { status: DedupStatus::Unique, ..Dedup::none() };
         Ok(seen.map_or(unique, |seen| found(DedupStatus::Duplicate, seen)))

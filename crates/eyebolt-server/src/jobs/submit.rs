@@ -61,8 +61,7 @@ pub(super) struct Arriving {
     pub(super) degraded: Option<Degraded>,
     pub(super) ask: Ask,
     pub(super) idempotency: Option<Idempotency>,
-    /// The job that had the same file, or that there is none; `None`: nobody has looked.
-    pub(super) looked: Option<Option<Seen>>,
+    pub(super) looked: Looked,
     taken: Taken,
     /// A twin waits for it; and it counts among the project's jobs at once, until it is one.
     _on_its_way: (Option<Arrival>, Option<quotas::Arriving>),
@@ -74,10 +73,19 @@ struct WrittenFile {
     name: String,
 }
 
+/// What is known of a file by its bytes.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Looked {
+    /// Nobody has looked.
+    NotYet,
+    /// The oldest job that had it, where there is one.
+    Yes(Option<Seen>),
+}
+
 /// What is known of a key.
 enum Arrived {
-    /// Nothing: it is new. What is known of the file, where that was asked too.
-    First(Arrival, Option<Option<Seen>>),
+    /// Nothing: it is new. And what is known of the file.
+    First(Arrival, Looked),
     /// What it stands for.
     Known(Submitted),
 }
@@ -125,7 +133,7 @@ impl Jobs {
             body: ask.body.clone(),
         });
         let (arrival, looked) = match &idempotency {
-            None => (None, None),
+            None => (None, Looked::NotYet),
             Some(idempotency) => match self.arrive(caller, idempotency, (&submission, &ask)).await? {
                 Arrived::First(arrival, looked) => (Some(arrival), looked),
                 Arrived::Known(submitted) => return Ok(submitted),
@@ -173,7 +181,7 @@ impl Jobs {
         let (room, whose) = (&self.0, (caller.project, caller.mode));
         loop {
             let (hash, sought) = (idempotency.key_hash.clone(), room.first_sought(caller, submission));
-            let looked = sought.is_some();
+            let looks = sought.is_some();
             let (known, seen) = room.tools.store.first_look(whose, hash, (sought, room.now())).await?;
             if let Some(known) = known {
                 ask.sighting.known();
@@ -181,7 +189,12 @@ impl Jobs {
             }
             let key = (caller.project, caller.mode, idempotency.key_hash.clone());
             match room.arrivals.begin(key) {
-                Ok(arrival) => return Ok(Arrived::First(arrival, looked.then_some(seen))),
+                Ok(arrival) => {
+                    return Ok(Arrived::First(
+                        arrival,
+                        if looks { Looked::Yes(seen) } else { Looked::NotYet },
+                    ));
+                }
                 Err(first) => {
                     ask.sighting.known();
                     timeout(ask.urgency.left(), first.over()).await.map_err(|_| still_waits())?;

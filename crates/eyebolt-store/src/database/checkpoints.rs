@@ -97,8 +97,8 @@ fn advance(handle: &Handle) -> i64 {
     let moved = handle.query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |row| {
         Ok((row.get::<_, i64>(1)?, row.get::<_, i64>(2)?))
     });
-    match moved.and_then(|(log, moved)| Ok((log - moved).max(0))) {
-        Ok(left) => left,
+    match moved {
+        Ok((log, moved)) => (log - moved).max(0),
         Err(error) => {
             // The log keeps everything; it is tried again after the next thousands of pages.
             tracing::warn!(%error, "the log could not be moved into the database");
