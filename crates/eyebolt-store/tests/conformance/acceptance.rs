@@ -46,12 +46,12 @@ on_both! {
         let mine = running(store, project, "mine").await;
         let job = stored(store, project, mine.0).await;
         assert_eq!((job.status, job.started_at), (JobStatus::Processing, Some(at(1))));
-        assert_eq!(claim(&store, lease("other", 20), 10, at(2)).await, Ok(vec![]));
+        assert_eq!(claim(store, lease("other", 20), 10, at(2)).await, Ok(vec![]));
         assert_eq!(store.next_claim().await, Ok(None));
         assert_eq!(store.heartbeat(vec![mine], at(20)).await, Ok(vec![Heartbeat::Held]), "under token 1");
 
         assert_eq!(store.reap(None, lease("other", 60), at(21)).await.unwrap().given_back, 1);
-        let heir = claim(&store, lease("other", 60), 10, at(21)).await.unwrap().remove(0);
+        let heir = claim(store, lease("other", 60), 10, at(21)).await.unwrap().remove(0);
         assert_eq!((heir.job.id, heir.token, heir.job.crashes), (mine.0, 2, 1));
         assert_eq!(heir.job.started_at, Some(at(1)), "when work first began");
     }
@@ -80,7 +80,7 @@ on_both! {
         let project = project(store).await.id;
         accept(store, NewJob { image: image(8), ..job(project, "small") }).await;
         accept(store, NewJob { image: large_image(9), ..job(project, "large") }).await;
-        let leased = claim(&store, lease("w", 20), 10, at(2)).await.unwrap();
+        let leased = claim(store, lease("w", 20), 10, at(2)).await.unwrap();
         let images: Vec<_> =
             leased.iter().map(|leased| (&leased.sha256[..], leased.content.as_deref())).collect();
         assert_eq!(images, [(&[8; 32][..], Some(&[8; 3][..])), (&[9; 32][..], None)]);

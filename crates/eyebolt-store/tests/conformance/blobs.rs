@@ -70,7 +70,7 @@ async fn old_orphans_are_swept_and_all_else_is_kept() {
     let document = document_blob(id, &hex::decode(ABC).unwrap());
     let end = Closing { document: Document::Blob(document.clone()), ..closing(JobStatus::Succeeded) };
     store.retry((project, Mode::Live, id), again(900), at(4)).await.unwrap();
-    claim(&store, crate::sample::lease("w", 60), 10, at(5)).await.unwrap();
+    claim(store, crate::sample::lease("w", 60), 10, at(5)).await.unwrap();
     store.close((id, 2), end, at(6)).await.unwrap().unwrap();
 
     let live = (project, Mode::Live);

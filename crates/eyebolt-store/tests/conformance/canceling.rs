@@ -16,7 +16,7 @@ on_both! {
         assert_eq!((mine.job.id, mine.token, mine.job.status), (id, 1, JobStatus::Processing));
         assert!(mine.job.cancel_requested);
         assert_eq!((mine.job.steps.len(), mine.job.started_at), (2, None), "no work began");
-        assert_eq!(claim(&store, lease("w", 20), 10, at(2)).await, Ok(vec![]), "no worker gets it");
+        assert_eq!(claim(store, lease("w", 20), 10, at(2)).await, Ok(vec![]), "no worker gets it");
         let again = store.cancel((project, Mode::Live, id), lease("d", 20), at(3)).await;
         assert_eq!(again, Ok(Cancellation::Requested), "nor another canceler");
 
@@ -31,7 +31,7 @@ on_both! {
         let id = accepted(store, project, "k").await;
         store.cancel((project, Mode::Live, id), lease("c", 20), at(2)).await.unwrap();
         assert_eq!(store.reap(None, lease("r", 99), at(21)).await.unwrap().given_back, 1);
-        let heir = claim(&store, lease("w", 60), 10, at(21)).await.unwrap().remove(0);
+        let heir = claim(store, lease("w", 60), 10, at(21)).await.unwrap().remove(0);
         assert!(heir.job.cancel_requested, "and the wish is not forgotten");
         let beat = store.heartbeat(vec![(id, heir.token)], at(60)).await;
         assert_eq!(beat, Ok(vec![Heartbeat::CancelRequested]));
@@ -79,7 +79,7 @@ on_both! {
         }
         let unknown = store.cancel((acme, Mode::Live, JobId::new()), lease("c", 20), at(2)).await;
         assert_eq!(unknown, Ok(Cancellation::Missing));
-        assert_eq!(claim(&store, lease("w", 20), 10, at(2)).await.unwrap()[0].job.id, waits);
+        assert_eq!(claim(store, lease("w", 20), 10, at(2)).await.unwrap()[0].job.id, waits);
     }
 
     // Matrix row 46, a job that runs: whoever holds the lease ends it twice at once, as done and as canceled.
@@ -110,7 +110,7 @@ on_both! {
         for round in 0..20 {
             let id = accepted(store, project, &round.to_string()).await;
             let (claimed, canceled) = tokio::join!(
-                claim(&store, lease("w", 20), 1, at(2)),
+                claim(store, lease("w", 20), 1, at(2)),
                 other.cancel((project, Mode::Live, id), lease("c", 20), at(2)),
             );
             let (claimed, canceled) = (claimed.unwrap(), canceled.unwrap());

@@ -123,7 +123,7 @@ on_both! {
         assert_eq!(store.close(late, other.clone(), at(22)).await, Ok(Err(Fenced)), "it waits");
         assert_eq!(whole(store, project, late.0).await, waiting);
 
-        let heir = claim(&store, lease("heir", 60), 10, at(23)).await.unwrap().remove(0);
+        let heir = claim(store, lease("heir", 60), 10, at(23)).await.unwrap().remove(0);
         let leased = whole(store, project, late.0).await;
         assert_eq!(store.close(late, other.clone(), at(24)).await, Ok(Err(Fenced)), "it is another's");
         assert_eq!(whole(store, project, late.0).await, leased);

@@ -30,13 +30,13 @@ on_both! {
         let store = &place.store;
         let project = project(store).await.id;
         let id = accepted(store, project, "k").await;
-        claim(&store, lease("host_1/boot-1", 1000), 10, at(2)).await.unwrap();
+        claim(store, lease("host_1/boot-1", 1000), 10, at(2)).await.unwrap();
         let take = async |prefix| reap_of(store, prefix, lease("r", 99), 3).await.given_back;
         for another in ["host_2/", "hostA1/", "HOST_1/", "host%", "boot-1", "ost_1/", "host_1/boot-1/"] {
             assert_eq!(take(another).await, 0, "{another} is another's");
         }
         assert_eq!(take("host_1/").await, 1);
-        assert_eq!(claim(&store, lease("host_1/boot-2", 1000), 10, at(3)).await.unwrap()[0].job.id, id);
+        assert_eq!(claim(store, lease("host_1/boot-2", 1000), 10, at(3)).await.unwrap()[0].job.id, id);
     }
 
     // A prefix is not a pattern.
@@ -58,7 +58,7 @@ on_both! {
         let id = accepted(store, project, "poison").await;
         for crash in 1..=3 {
             let now = crash * 100;
-            let leased = claim(&store, lease("w", now + 10), 10, at(now)).await.unwrap().remove(0);
+            let leased = claim(store, lease("w", now + 10), 10, at(now)).await.unwrap().remove(0);
             assert_eq!((leased.job.id, leased.token), (id, crash), "crash {crash}");
             if crash == 1 {
                 store.finish_step((id, leased.token), found(0, "things")).await.unwrap().unwrap();
@@ -72,7 +72,7 @@ on_both! {
                 assert_eq!(mine.job.steps[0].result.as_deref(), Some(&b"things"[..]));
             }
         }
-        assert_eq!(claim(&store, lease("w", 900), 10, at(800)).await, Ok(vec![]), "never again");
+        assert_eq!(claim(store, lease("w", 900), 10, at(800)).await, Ok(vec![]), "never again");
         assert_eq!(store.close((id, 3), closing(JobStatus::Succeeded), at(320)).await, Ok(Err(Fenced)));
         let end = Closing { steps: vec![], retryable_until: None, ..closing(JobStatus::Failed) };
         store.close((id, 4), end, at(320)).await.unwrap().unwrap();
@@ -84,10 +84,10 @@ on_both! {
         let project = project(store).await.id;
         let id = accepted(store, project, "poison").await;
         for now in [100, 200] {
-            claim(&store, lease("w", now + 10), 10, at(now)).await.unwrap();
+            claim(store, lease("w", now + 10), 10, at(now)).await.unwrap();
             store.reap(None, lease("r", now + 60), at(now + 11)).await.unwrap();
         }
-        claim(&store, lease("w", 310), 10, at(300)).await.unwrap();
+        claim(store, lease("w", 310), 10, at(300)).await.unwrap();
         let first = store.reap(None, lease("me/1", 360), at(311)).await.unwrap().yours.remove(0);
         let mine = reap_of(store, "me/", lease("me/1", 360), 312).await;
         assert_eq!((mine.given_back, mine.yours.len()), (0, 0), "my own lease holds");
@@ -109,7 +109,7 @@ on_both! {
         assert_eq!((reaped.given_back, reaped.yours.len()), (0, 1));
         let mine = &reaped.yours[0];
         assert_eq!((mine.job.id, mine.token, mine.job.crashes), (id, 1, 0), "nobody died");
-        let next = claim(&store, lease("w", 700), 10, at(601)).await.unwrap();
+        let next = claim(store, lease("w", 700), 10, at(601)).await.unwrap();
         assert_eq!(next.iter().map(|leased| leased.job.id).collect::<Vec<_>>(), [in_time.id]);
         store.close((id, 1), closing(JobStatus::Expired), at(602)).await.unwrap().unwrap();
         assert_eq!(stored(store, project, id).await.status, JobStatus::Expired);

@@ -35,7 +35,7 @@ on_both! {
         assert_eq!((record.expires_at, record.answer, record.retryable_until), (None, None, None));
         assert_eq!(store.next_claim().await, Ok(Some(at(10))));
 
-        let lease = claim(&store, lease("w", 60), 10, at(11)).await.unwrap().remove(0);
+        let lease = claim(store, lease("w", 60), 10, at(11)).await.unwrap().remove(0);
         assert_eq!(lease.token, 2);
         assert_eq!(store.close((id, 1), half_failed(), at(12)).await, Ok(Err(Fenced)), "its round is over");
         let end = Closing { steps: vec![found(1, "words")], ..closing(JobStatus::Succeeded) };
@@ -52,7 +52,7 @@ on_both! {
         for round in 2..=4 {
             assert_eq!(store.retry(whose(project, id), again(900), at(10)).await, Ok(Retry::Pending));
             assert_eq!(store.balance(project, Mode::Live).await, Ok(Balance { reserved: 2, used: 0 }));
-            let lease = claim(&store, lease("w", 60), 10, at(11)).await.unwrap().remove(0);
+            let lease = claim(store, lease("w", 60), 10, at(11)).await.unwrap().remove(0);
             assert_eq!((lease.job.round, lease.token), (round, i64::from(round)));
             store.close((id, lease.token), closing(JobStatus::Failed), at(12)).await.unwrap().unwrap();
             assert_eq!(store.balance(project, Mode::Live).await, Ok(Balance::default()));
@@ -74,7 +74,7 @@ on_both! {
             assert_eq!((one, two), (Ok(Retry::Pending), Ok(Retry::Pending)));
             assert_eq!(stored(store, project, id).await.round, 2);
             assert_eq!(store.balance(project, Mode::Live).await.unwrap().reserved, 1, "once");
-            let leased = claim(&store, lease("w", 60), 10, at(11)).await.unwrap();
+            let leased = claim(store, lease("w", 60), 10, at(11)).await.unwrap();
             assert_eq!(leased.iter().map(|leased| leased.job.id).collect::<Vec<_>>(), [id]);
             assert_eq!(store.retry(whose(project, id), again(999), at(12)).await, Ok(Retry::Pending), "it runs");
             assert_eq!(stored(store, project, id).await.deadline, at(900), "and is left alone");
@@ -130,7 +130,7 @@ on_both! {
         let id = running(store, project, "k").await.0;
         store.cancel(whose(project, id), lease("c", 20), at(2)).await.unwrap();
         store.reap(None, lease("r", 99), at(21)).await.unwrap();
-        let leased = claim(&store, lease("w", 60), 10, at(22)).await.unwrap().remove(0);
+        let leased = claim(store, lease("w", 60), 10, at(22)).await.unwrap().remove(0);
         assert_eq!((leased.job.crashes, leased.job.cancel_requested), (1, true));
         store.close((id, 2), closing(JobStatus::Failed), at(23)).await.unwrap().unwrap();
         store.retry(whose(project, id), again(900), at(30)).await.unwrap();

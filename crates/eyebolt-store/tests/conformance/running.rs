@@ -16,13 +16,13 @@ on_both! {
         }
         let mut leased = Vec::new();
         for _ in 0..3 {
-            leased.extend(claim(&store, lease("w", 20), 10, at(2)).await.unwrap());
+            leased.extend(claim(store, lease("w", 20), 10, at(2)).await.unwrap());
         }
         assert_eq!(leased.iter().map(|leased| leased.job.id).collect::<Vec<_>>(), all);
         let first = &leased[0];
         assert_eq!((first.token, first.job.status), (1, JobStatus::Processing));
         assert_eq!(first.job.started_at, Some(at(2)));
-        assert_eq!(claim(&store, lease("w", 20), 10, at(2)).await, Ok(vec![]));
+        assert_eq!(claim(store, lease("w", 20), 10, at(2)).await, Ok(vec![]));
     }
 
     async fn a_hundred_jobs_go_to_eight_workers_once_each(place: &Place) {
@@ -59,14 +59,14 @@ on_both! {
         let store = &place.store;
         let project = project(store).await.id;
         let id = accepted(store, project, "k").await;
-        let zombie = claim(&store, lease("zombie", 12), 10, at(2)).await.unwrap().remove(0);
+        let zombie = claim(store, lease("zombie", 12), 10, at(2)).await.unwrap().remove(0);
         assert_eq!(store.heartbeat(vec![(id, zombie.token)], at(13)).await, Ok(vec![Heartbeat::Held]));
         store.finish_step((id, zombie.token), found(0, "kept")).await.unwrap().unwrap();
 
         assert_eq!(store.reap(None, lease("r", 99), at(13)).await.unwrap().given_back, 0, "still leased");
         assert_eq!(store.reap(None, lease("r", 99), at(14)).await.unwrap().given_back, 1);
         assert_eq!(store.finish_step((id, zombie.token), found(1, "late")).await, Ok(Err(Fenced)));
-        let heir = claim(&store, lease("heir", 30), 10, at(14)).await.unwrap().remove(0);
+        let heir = claim(store, lease("heir", 30), 10, at(14)).await.unwrap().remove(0);
         assert!(heir.token > zombie.token);
         let kept = &heir.job.steps[0];
         assert_eq!((kept.status, kept.result.as_deref()), (StepStatus::Succeeded, Some(&b"kept"[..])));
@@ -124,10 +124,10 @@ on_both! {
         assert_eq!(job.steps[1].status, StepStatus::Succeeded);
 
         assert_eq!(store.next_claim().await, Ok(Some(at(50))));
-        assert_eq!(claim(&store, lease("w", 90), 10, at(49)).await, Ok(vec![]), "its time has not come");
+        assert_eq!(claim(store, lease("w", 90), 10, at(49)).await, Ok(vec![]), "its time has not come");
         assert_eq!(store.release(lost, vec![], at(10)).await, Ok(Err(Fenced)), "once");
         assert_eq!(store.next_claim().await, Ok(Some(at(50))));
-        let again = claim(&store, lease("w", 90), 10, at(50)).await.unwrap().remove(0);
+        let again = claim(store, lease("w", 90), 10, at(50)).await.unwrap().remove(0);
         assert_eq!((again.token, again.job.started_at), (2, Some(at(1))));
         assert_eq!(store.next_claim().await, Ok(None));
 
@@ -146,7 +146,7 @@ on_both! {
         store.release(later, vec![], at(80)).await.unwrap().unwrap();
         store.release(sooner, vec![], at(70)).await.unwrap().unwrap();
         assert_eq!(store.next_claim().await, Ok(Some(at(70))));
-        let claimed = claim(&store, lease("w", 90), 1, at(80)).await.unwrap();
+        let claimed = claim(store, lease("w", 90), 1, at(80)).await.unwrap();
         assert_eq!(claimed[0].job.id, sooner.0, "whose time came first");
         assert_eq!(store.next_claim().await, Ok(Some(at(80))));
     }
