@@ -1,5 +1,7 @@
 //! The same key again: with the same request, and with another one.
 
+use std::path::PathBuf;
+
 use eyebolt_server::access::KeyOrder;
 use eyebolt_types::Mode;
 use jiff::SignedDuration;
@@ -242,13 +244,21 @@ async fn a_poor_key_used_again_the_next_day_is_refused() {
     app.assert_charged(1).await;
 }
 
+/// The file that holds the answer of a job.
+fn document(app: &TestApp, job: &str) -> PathBuf {
+    let folders = std::fs::read_dir(app.folder.path().join("blobs/documents")).unwrap();
+    let files = folders.flat_map(|folder| std::fs::read_dir(folder.unwrap().path()).unwrap());
+    let mut paths = files.map(|file| file.unwrap().path());
+    paths.find(|path| path.file_name().unwrap().to_str().unwrap().starts_with(job)).expect("a file of the job")
+}
+
 // Matrix row 31.
 #[tokio::test]
 async fn a_large_answer_is_kept_beside_the_rows_and_replayed() {
     let mut app = TestApp::start().await;
     let first = app.analyze(b"huge", &[key("k")]).await;
     assert!(first.body.len() > 256 << 10, "{} bytes", first.body.len());
-    assert!(app.folder.path().join("blobs/documents").join(first.job()).is_dir());
+    assert!(document(&app, &first.job()).is_file());
     assert_replayed(&app.analyze(b"huge", &[key("k")]).await, &first);
     let read = app.ask(&format!("GET /v1/jobs/{}", first.job()), &[], b"").await;
     assert!(read.body == first.body, "the job is read as it was answered");
@@ -260,8 +270,7 @@ async fn a_large_answer_is_kept_beside_the_rows_and_replayed() {
 async fn a_stored_answer_that_is_damaged_or_lost_is_never_made_anew() {
     let mut app = TestApp::start().await;
     let first = app.analyze(b"huge", &[key("k")]).await;
-    let folder = app.folder.path().join("blobs/documents").join(first.job());
-    let blob = std::fs::read_dir(folder).unwrap().next().unwrap().unwrap().path();
+    let blob = document(&app, &first.job());
     let mut damaged = first.body.clone();
     damaged[1000] ^= 1;
     std::fs::write(&blob, damaged).unwrap();

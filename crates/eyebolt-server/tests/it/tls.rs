@@ -71,8 +71,11 @@ impl Cluster {
         let rules = "local all all trust\nhostssl all all 127.0.0.1/32 trust\n";
         fs::write(cluster.path("data/pg_hba.conf"), rules).unwrap();
         let path = |name| cluster.path(name).display().to_string();
+        // What the command line says could not be altered later.
+        let own = fs::read_to_string(cluster.path("data/postgresql.conf")).unwrap();
+        fs::write(cluster.path("data/postgresql.conf"), own + "ssl = on\n").unwrap();
         let settings = format!(
-            "-c listen_addresses=127.0.0.1 -c port={port} -c unix_socket_directories={} -c ssl=on -c ssl_cert_file={} \
+            "-c listen_addresses=127.0.0.1 -c port={port} -c unix_socket_directories={} -c ssl_cert_file={} \
              -c ssl_key_file={}",
             path(""),
             path("server.pem"),
