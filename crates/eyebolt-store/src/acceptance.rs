@@ -136,7 +136,9 @@ impl Store {
         closing: Closing,
         now: Timestamp,
     ) -> Result<Acceptance, StoreError> {
-        self.database
+        let project = job.project;
+        let accepted = self
+            .database
             .write(move |transaction| {
                 let accepted = drive(transaction, &mut Accepting::new(job.clone(), now))?;
                 if let Acceptance::Accepted(_) = accepted {
@@ -144,6 +146,10 @@ impl Store {
                 }
                 Ok(accepted)
             })
-            .await
+            .await?;
+        if let Acceptance::Accepted(_) = accepted {
+            self.tell_event(project);
+        }
+        Ok(accepted)
     }
 }

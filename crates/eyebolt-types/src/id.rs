@@ -90,6 +90,17 @@ ids! {
     ImageId = "img";
     /// Names one request, in answers and in the log.
     RequestId = "req";
+    /// Names one webhook endpoint.
+    EndpointId = "ep";
+    /// Names one event: what it is made of is the same after a crash, so it is too.
+    EventId = "evt";
+}
+
+impl EventId {
+    /// The id of these bytes: a part of a digest.
+    pub const fn of(bytes: [u8; 16]) -> Self {
+        Self(Uuid::from_bytes(bytes))
+    }
 }
 
 /// The text is not an id of the wanted kind.

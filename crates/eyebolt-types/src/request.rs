@@ -23,6 +23,11 @@ pub struct AnalyzeRequest {
     /// Run it although the image was seen before. Only a new idempotency key starts a new run.
     #[serde(default)]
     pub reprocess: bool,
+    /// Where the job's end is told, beside the project's webhook endpoints: an address as theirs. Messages are signed with the
+    /// project's own secret (`POST /v1/webhook-secret:rotate`).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(max_length = 2048)]
+    pub webhook_url: Option<String>,
     /// Settings of single features.
     #[serde(default)]
     pub parameters: Parameters,

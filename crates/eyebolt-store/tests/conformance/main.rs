@@ -12,6 +12,8 @@ mod blobs;
 mod canceling;
 mod closing;
 mod content;
+mod deliveries;
+mod events;
 mod ledger;
 mod listing;
 mod place;
