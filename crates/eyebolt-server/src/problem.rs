@@ -6,6 +6,7 @@
 mod access;
 mod capacity;
 mod quota;
+mod telling;
 
 use std::{fmt, time::Duration};
 

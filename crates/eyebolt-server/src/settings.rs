@@ -17,9 +17,12 @@ use crate::{
     HttpSettings,
     access::AccessSettings,
     admission::AdmissionSettings,
+    events::EventSettings,
     jobs::{DedupSettings, IdempotencySettings, JobSettings},
+    outbound::OutboundSettings,
     place::StorageSettings,
     quotas::QuotaSettings,
+    webhooks::WebhookSettings,
 };
 
 /// Everything that an operator can set.
@@ -44,6 +47,12 @@ pub struct Settings {
     pub quotas: QuotaSettings,
     /// How the machine is shared.
     pub admission: AdmissionSettings,
+    /// What is told, and for how long it can be told again.
+    pub events: EventSettings,
+    /// How receivers are told.
+    pub webhooks: WebhookSettings,
+    /// What this server calls.
+    pub outbound: OutboundSettings,
     /// What an image may be.
     pub limits: ImageLimits,
     /// Threads and memory.
@@ -254,6 +263,9 @@ impl Settings {
         found.extend(self.jobs.check(self.http.request_timeout));
         found.extend(self.idempotency.check(&self.jobs));
         found.extend(self.dedup.check());
+        found.extend(self.events.check());
+        found.extend(self.webhooks.check());
+        found.extend(self.outbound.check());
         found.extend(self.engine.check());
         let picture = self.limits.max_pixels.saturating_mul(3);
         if self.engine.memory_bytes < picture {
@@ -289,7 +301,7 @@ fn value(text: &str, is_text: bool) -> Value {
     }
     let typed = format!("value = {text}").parse::<Table>().ok().and_then(|mut table| table.remove("value"));
     match typed {
-        Some(typed @ (Value::Integer(_) | Value::Float(_) | Value::Boolean(_))) => typed,
+        Some(typed @ (Value::Integer(_) | Value::Float(_) | Value::Boolean(_) | Value::Array(_))) => typed,
         _ => Value::String(text.to_owned()),
     }
 }

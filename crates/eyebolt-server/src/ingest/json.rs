@@ -29,6 +29,8 @@ pub(crate) struct Document<'a> {
     quality_gate: Option<QualityGate>,
     /// Run it although the image was seen before.
     reprocess: Option<bool>,
+    /// Where the job's end is told, beside the project's webhook endpoints.
+    webhook_url: Option<String>,
     /// Settings of single features.
     parameters: Option<Parameters>,
 }
@@ -39,6 +41,7 @@ impl Document<'_> {
             || self.detail.is_some()
             || self.quality_gate.is_some()
             || self.reprocess.is_some()
+            || self.webhook_url.is_some()
             || self.parameters.is_some();
         if !said {
             return Settings::Unsaid;
@@ -48,6 +51,7 @@ impl Document<'_> {
             detail: self.detail.unwrap_or_default(),
             quality_gate: self.quality_gate.unwrap_or_default(),
             reprocess: self.reprocess.unwrap_or_default(),
+            webhook_url: self.webhook_url.take(),
             parameters: self.parameters.take().unwrap_or_default(),
         };
         Settings::Document(Box::new(request), "the JSON body")

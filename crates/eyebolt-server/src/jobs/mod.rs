@@ -38,7 +38,7 @@ pub(crate) use self::{
     waiting::{Ended, Waiter},
 };
 use crate::{
-    Analyzer, ApiError, Quotas,
+    Analyzer, ApiError, Quotas, Webhooks,
     admission::{Admission, AdmissionSettings},
 };
 
@@ -57,6 +57,8 @@ pub struct Tools {
     pub quotas: Quotas,
     /// What answers.
     pub analyzer: Analyzer,
+    /// Who is told.
+    pub webhooks: Webhooks,
     /// What tells the time.
     pub clock: Clock,
 }

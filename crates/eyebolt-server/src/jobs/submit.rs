@@ -107,6 +107,9 @@ impl Jobs {
             },
         };
         let checked = room.tools.analyzer.check(&submission).await?;
+        if let Some(url) = &submission.request.webhook_url {
+            room.tools.webhooks.admit(caller, url).await?;
+        }
         let taken = room.take(caller, (&submission, &checked))?;
         let frozen = submission.request.clone().with_models(&checked.snapshots);
         let caller = caller.clone();
