@@ -98,7 +98,8 @@ pub(crate) fn fingerprint(route: &str, request: &AnalyzeRequest, sha256: &[u8; 3
 /// What a request asks of any image, by the snapshots that answer: two jobs of one operation on one image have the same
 /// results.
 pub(crate) fn operation(frozen: &AnalyzeRequest) -> [u8; 32] {
-    let asked = AnalyzeRequest { reprocess: false, degrade: Degrade::Never, ..frozen.clone() };
+    let asked =
+        AnalyzeRequest { reprocess: false, degrade: Degrade::Never, webhook_url: None, ..frozen.clone() };
     let digest = digest(&SHA256, &serde_json::to_vec(&asked).expect("a request is plain data"));
     digest.as_ref().try_into().expect("SHA-256 has 32 bytes")
 }
@@ -154,6 +155,9 @@ mod tests {
         other.parameters.objects.min_confidence = Some(0.5);
         assert_ne!(fingerprint("/v1/analyze", &other, &[0; 32]), first);
         assert_ne!(fingerprint("/v1/analyze", &asked, &[1; 32]), first);
+        let told = AnalyzeRequest { webhook_url: Some("https://a.example/".to_owned()), ..asked.clone() };
+        assert_ne!(fingerprint("/v1/analyze", &told, &[0; 32]), first);
+        assert_eq!(operation(&told), operation(&asked), "who is told changes no result");
         assert_ne!(fingerprint("/v1/batches", &asked, &[0; 32]), first);
     }
 

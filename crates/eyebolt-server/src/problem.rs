@@ -7,6 +7,7 @@ mod access;
 mod capacity;
 mod quota;
 mod runaway;
+mod telling;
 
 use std::{fmt, time::Duration};
 

@@ -18,9 +18,12 @@ use crate::{
     access::AccessSettings,
     admission::AdmissionSettings,
     clients::RunawaySettings,
+    events::EventSettings,
     jobs::{DedupSettings, IdempotencySettings, JobSettings},
+    outbound::OutboundSettings,
     place::StorageSettings,
     quotas::QuotaSettings,
+    webhooks::WebhookSettings,
 };
 
 /// Everything that an operator can set.
@@ -47,6 +50,12 @@ pub struct Settings {
     pub admission: AdmissionSettings,
     /// What is done about clients that run away.
     pub runaway: RunawaySettings,
+    /// What is told, and for how long it can be told again.
+    pub events: EventSettings,
+    /// How receivers are told.
+    pub webhooks: WebhookSettings,
+    /// What this server calls.
+    pub outbound: OutboundSettings,
     /// What an image may be.
     pub limits: ImageLimits,
     /// Threads and memory.
@@ -259,6 +268,9 @@ impl Settings {
         found.extend(self.jobs.check(self.http.request_timeout));
         found.extend(self.idempotency.check(&self.jobs));
         found.extend(self.dedup.check());
+        found.extend(self.events.check());
+        found.extend(self.webhooks.check());
+        found.extend(self.outbound.check());
         found.extend(self.engine.check());
         let picture = self.limits.max_pixels.saturating_mul(3);
         if self.engine.memory_bytes < picture {
@@ -294,7 +306,7 @@ fn value(text: &str, is_text: bool) -> Value {
     }
     let typed = format!("value = {text}").parse::<Table>().ok().and_then(|mut table| table.remove("value"));
     match typed {
-        Some(typed @ (Value::Integer(_) | Value::Float(_) | Value::Boolean(_))) => typed,
+        Some(typed @ (Value::Integer(_) | Value::Float(_) | Value::Boolean(_) | Value::Array(_))) => typed,
         _ => Value::String(text.to_owned()),
     }
 }

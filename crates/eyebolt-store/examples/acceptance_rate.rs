@@ -4,12 +4,12 @@
 use std::time::{Duration, Instant};
 
 use eyebolt_store::{
-    Acceptance, Answer, Charging, Closing, Document, Idempotency, Lease, Location, NewImage, NewJob, NewStep,
-    StepOutcome, Store,
+    Acceptance, Answer, Charging, Closing, Document, Idempotency, Lease, Location, NewEvent, NewImage,
+    NewJob, NewStep, StepOutcome, Store, StoredJob,
 };
 use eyebolt_types::{
-    Class, Clock, Feature, JobStatus, Mode,
-    id::{ImageId, JobId, ProjectId, StepId},
+    Class, Clock, EventType, Feature, JobStatus, Mode,
+    id::{EventId, ImageId, JobId, ProjectId, StepId},
 };
 use jiff::SignedDuration;
 
@@ -107,18 +107,26 @@ async fn close(store: &Store, clock: &Clock) -> u64 {
             return closed;
         }
         for leased in leased {
-            let done = store.close((leased.job.id, leased.token), succeeded(clock), clock.now()).await;
+            let done =
+                store.close((leased.job.id, leased.token), succeeded(clock, &leased.job), clock.now()).await;
             done.expect("the database answers").expect("the lease holds");
             closed += 1;
         }
     }
 }
 
-fn succeeded(clock: &Clock) -> Closing {
+fn succeeded(clock: &Clock, job: &StoredJob) -> Closing {
     let now = clock.now();
     let result = Ok(vec![b'x'; 100]);
     let step =
         StepOutcome { position: 0, model: None, result, last: true, started_at: now, finished_at: now };
+    let event = NewEvent {
+        id: EventId::of(*job.id.to_string().as_bytes().last_chunk().expect("an id is longer")),
+        kind: EventType::JobSucceeded,
+        version: job.round,
+        data: "x".repeat(450),
+        told_at: None,
+    };
     Closing {
         status: JobStatus::Succeeded,
         error: None,
@@ -129,5 +137,6 @@ fn succeeded(clock: &Clock) -> Closing {
         retryable_until: None,
         charge: Charging::Steps,
         content: None,
+        event,
     }
 }

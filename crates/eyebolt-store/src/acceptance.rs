@@ -145,7 +145,9 @@ impl Store {
         closing: Closing,
         now: Timestamp,
     ) -> Result<Acceptance, StoreError> {
-        self.database
+        let project = job.project;
+        let accepted = self
+            .database
             .write(move |transaction| {
                 let accepted = drive(transaction, &mut Accepting::new(job.clone(), now))?;
                 if let Acceptance::Accepted(_) = accepted {
@@ -153,6 +155,10 @@ impl Store {
                 }
                 Ok(accepted)
             })
-            .await
+            .await?;
+        if let Acceptance::Accepted(_) = accepted {
+            self.tell_event(project);
+        }
+        Ok(accepted)
     }
 }

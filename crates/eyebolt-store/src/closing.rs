@@ -1,13 +1,16 @@
 //! Ending a job: its state, its price, its document and the answer to retries, at once or not at all.
 
-use eyebolt_types::{JobStatus, id::JobId};
+use eyebolt_types::{
+    JobStatus,
+    id::{JobId, ProjectId},
+};
 use jiff::Timestamp;
 
 use crate::{
-    Document, Fenced, NearEntry, StepOutcome, Store, StoreError, cap,
+    Document, Fenced, NearEntry, NewEvent, StepOutcome, Store, StoreError, cap,
     content::{self, Entering},
     database::{Pace, Round, Rounds, Row, Statement},
-    ledger,
+    event, ledger,
     run::write_step,
     times,
 };
@@ -33,6 +36,8 @@ pub struct Closing {
     pub charge: Charging,
     /// What its image is known by when it comes again: pixels, and what near pictures share.
     pub content: Option<([u8; 32], NearEntry)>,
+    /// What is told of its end.
+    pub event: NewEvent,
 }
 
 /// What an ended job costs.
@@ -58,12 +63,12 @@ pub struct Answer {
 #[cfg(not(feature = "torture"))]
 const CLOSE: &str = "UPDATE jobs SET status = $1, error = $2, finished_at = $3, lease_owner = NULL, \
                      lease_until = NULL, document = $4, document_digest = $5, answer_status = $6, answer_body = $7, \
-                     retryable_until = $8 WHERE id = $9 AND lease_token = $10 AND status = 'processing' RETURNING id";
+                     retryable_until = $8 WHERE id = $9 AND lease_token = $10 AND status = 'processing' RETURNING project_id";
 #[cfg(feature = "torture")]
 const CLOSE: &str = "UPDATE jobs SET status = $1, error = $2, finished_at = $3, lease_owner = NULL, \
                      lease_until = NULL, document = $4, document_digest = $5, answer_status = $6, answer_body = $7, \
                      retryable_until = $8 WHERE id = $9 \
-                     AND ((lease_token = $10 AND status = 'processing') OR CAST($11 AS BIGINT) = 1) RETURNING id";
+                     AND ((lease_token = $10 AND status = 'processing') OR CAST($11 AS BIGINT) = 1) RETURNING project_id";
 /// Results that are in the document need no second place.
 const DROP_RESULTS: &str = "UPDATE steps SET result = NULL WHERE job_id = $1 AND result IS NOT NULL";
 const CANCEL_STEPS: &str = "UPDATE steps SET status = 'canceled', finished_at = CAST($2 AS BIGINT) \
@@ -85,7 +90,8 @@ impl Store {
         now: Timestamp,
     ) -> Result<Result<(), Fenced>, StoreError> {
         assert!(closing.status.is_terminal(), "a job ends in a terminal state");
-        self.database.write_rounds(Ending::new(lease, closing, now)).await
+        let closed = self.database.write_rounds(Ending::new(lease, closing, now)).await?;
+        Ok(closed.map(|project| self.tell_event(project)))
     }
 }
 
@@ -95,6 +101,8 @@ pub(crate) struct Ending {
     closing: Closing,
     now: Timestamp,
     asked: Asked,
+    /// Whose job it is, once it is closed.
+    project: Option<ProjectId>,
 }
 
 /// What the last round was.
@@ -108,7 +116,7 @@ enum Asked {
 
 impl Ending {
     pub(crate) fn new(lease: (JobId, i64), closing: Closing, now: Timestamp) -> Self {
-        Self { lease, closing, now, asked: Asked::Job }
+        Self { lease, closing, now, asked: Asked::Job, project: None }
     }
 
     fn rest(&self) -> Vec<Statement> {
@@ -130,6 +138,7 @@ impl Ending {
                 rest.push(cap::released(job));
             }
         }
+        rest.extend(event::write(&closing.event, job, now));
         // The last one: its row says where the bands belong.
         let content = closing.content.as_ref();
         rest.extend(content.map(|(pixels, near)| content::remember_pixels(job, pixels, Some(near))));
@@ -137,19 +146,23 @@ impl Ending {
     }
 
     /// Where there is a near picture to be known by, it is entered into its bands.
-    fn enter(&mut self, remembered: Option<&Row>) -> Result<Round<Result<(), Fenced>>, StoreError> {
+    fn enter(&mut self, remembered: Option<&Row>) -> Result<Round<Result<ProjectId, Fenced>>, StoreError> {
         let (Some((_, near)), Some(row)) = (&self.closing.content, remembered) else {
-            return Ok(Round::Done(Ok(())));
+            return Ok(Round::Done(self.done()));
         };
         let mut entering = Entering::new(self.lease.0, (&row.text(0)?, &row.text(1)?), &near.bands);
         let next = entering.next(&[]);
         self.asked = Asked::Bands(entering);
-        Ok(next.map_or(Round::Done(Ok(())), Round::Ask))
+        Ok(next.map_or(Round::Done(self.done()), Round::Ask))
+    }
+
+    fn done(&self) -> Result<ProjectId, Fenced> {
+        self.project.ok_or(Fenced)
     }
 }
 
 impl Rounds for Ending {
-    type Done = Result<(), Fenced>;
+    type Done = Result<ProjectId, Fenced>;
 
     fn begin(&mut self, pace: Pace) -> Vec<Statement> {
         let mut statements = vec![close(self.lease, &self.closing, self.now)];
@@ -163,17 +176,21 @@ impl Rounds for Ending {
     }
 
     fn next(&mut self, answers: Vec<Vec<Row>>) -> Result<Round<Self::Done>, StoreError> {
+        if matches!(self.asked, Asked::Job | Asked::All) {
+            let closed = answers.first().and_then(|rows| rows.first());
+            self.project = closed.map(|row| row.parsed(0)).transpose()?;
+        }
         match &mut self.asked {
-            Asked::Job if answers.iter().all(Vec::is_empty) => Ok(Round::Done(Err(Fenced))),
+            Asked::Job if self.project.is_none() => Ok(Round::Done(Err(Fenced))),
             Asked::Job => {
                 self.asked = Asked::Rest;
                 Ok(Round::Ask(self.rest()))
             }
-            Asked::All if answers.first().is_none_or(Vec::is_empty) => Ok(Round::Slower),
+            Asked::All if self.project.is_none() => Ok(Round::Slower),
             Asked::Rest | Asked::All => self.enter(answers.last().and_then(|rows| rows.first())),
             Asked::Bands(entering) => {
                 let next = entering.next(&answers);
-                Ok(next.map_or(Round::Done(Ok(())), Round::Ask))
+                Ok(next.map_or_else(|| Round::Done(self.done()), Round::Ask))
             }
         }
     }

@@ -16,7 +16,10 @@ mod control;
 mod database;
 #[cfg(feature = "torture")]
 mod defect;
+mod delivery;
+mod endpoint;
 mod error;
+mod event;
 mod image;
 mod job;
 mod key;
@@ -49,7 +52,14 @@ pub use content::{ContentKey, NearEntry, NearSought, Search, Seen, Sought};
 pub use control::{Again, Cancellation, Retry};
 use database::Database;
 pub use database::Location;
+pub use delivery::{
+    DeliveryAttempt, DeliveryFilter, DeliveryState, DueDelivery, LeasedEndpoint, Settlement, StoredDelivery,
+};
+pub use endpoint::{
+    Creation, Endpoint, EndpointChange, EndpointKind, EndpointState, NewEndpoint, SealedSecret, SecretOwner,
+};
 pub use error::StoreError;
+pub use event::{Horizon, NewEvent, StoredEvent, ToldAt};
 pub use image::{MAX_INLINE, MAX_INLINE_DOCUMENT, document_blob, image_blob};
 pub use job::{Document, JobFilter, StoredJob, StoredStep};
 pub use key::{KeyInfo, NewKey, Principal, Shown};

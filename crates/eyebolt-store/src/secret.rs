@@ -103,6 +103,15 @@ impl KeyHasher {
         hmac::sign(&self.0, secret.text.as_bytes()).as_ref().to_vec()
     }
 
+    /// A key for another purpose, from the same secret bytes.
+    ///
+    /// # Panics
+    /// Never: HMAC-SHA-256 has 32 bytes.
+    pub fn derive(&self, purpose: &str) -> [u8; 32] {
+        let derived = hmac::sign(&self.0, format!("key for {purpose}").as_bytes());
+        derived.as_ref().try_into().expect("HMAC-SHA-256 has 32 bytes")
+    }
+
     /// What tells this hasher from one with other secret bytes, and tells nothing else: see
     /// [`crate::Store::knows_hasher`]. No API key begins like its text, so it is the hash of none.
     pub fn check(&self) -> Vec<u8> {

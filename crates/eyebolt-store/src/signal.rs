@@ -3,7 +3,10 @@
 
 use std::{fmt, str::FromStr};
 
-use eyebolt_types::{UnknownName, id::JobId};
+use eyebolt_types::{
+    UnknownName,
+    id::{JobId, ProjectId},
+};
 use tokio::sync::broadcast;
 
 use crate::Store;
@@ -17,6 +20,8 @@ pub enum Signal {
     Cancel(JobId),
     /// This job has ended.
     Ended(JobId),
+    /// There is a new event of this project: heard by [`Store::news`].
+    Event(ProjectId),
 }
 
 impl fmt::Display for Signal {
@@ -25,6 +30,7 @@ impl fmt::Display for Signal {
             Self::Pending => f.write_str("pending"),
             Self::Cancel(job) => write!(f, "cancel:{job}"),
             Self::Ended(job) => write!(f, "ended:{job}"),
+            Self::Event(project) => write!(f, "event:{project}"),
         }
     }
 }
@@ -37,6 +43,7 @@ impl FromStr for Signal {
         match word.split_once(':') {
             Some(("cancel", id)) => Ok(Self::Cancel(job(id)?)),
             Some(("ended", id)) => Ok(Self::Ended(job(id)?)),
+            Some(("event", id)) => Ok(Self::Event(id.parse().map_err(|_| UnknownName)?)),
             None if word == "pending" => Ok(Self::Pending),
             _ => Err(UnknownName),
         }
@@ -63,7 +70,8 @@ mod tests {
     #[test]
     fn signals_are_read_as_they_are_written() {
         let job = JobId::new();
-        for signal in [Signal::Pending, Signal::Cancel(job), Signal::Ended(job)] {
+        let event = Signal::Event(ProjectId::new());
+        for signal in [Signal::Pending, Signal::Cancel(job), Signal::Ended(job), event] {
             assert_eq!(signal.to_string().parse(), Ok(signal));
         }
         for unknown in ["", "ended", "ended:", "ended:job_1", "pending:x", "paused"] {

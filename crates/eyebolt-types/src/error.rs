@@ -223,6 +223,24 @@ catalogue! {
     WorkerDied "worker_died" 422 Image never "The image ended the worker three times"
         "Encode the image again; report it with the job's id, since no image should be able to do this.";
 
+    // Being told.
+    TooManyStreams "too_many_streams" 429 Client retry "Too many streams of events are open"
+        "Close streams that nobody reads, and open one for the project instead of one for each job.";
+    EventsExpired "events_expired" 410 Client never "Events after this one are no longer kept"
+        "Read what the jobs became by GET /v1/jobs, and open the stream without Last-Event-ID.";
+    WebhookEndpointNotFound "webhook_endpoint_not_found" 404 Client never "There is no such webhook endpoint"
+        "GET /v1/webhook-endpoints lists the endpoints of the key's project and mode.";
+    WebhookEndpointExists "webhook_endpoint_exists" 409 Client never "There is a webhook endpoint of this address already"
+        "Use the endpoint that params.webhook_endpoint names; if its secret was lost, rotate it.";
+    WebhookEndpointOff "webhook_endpoint_off" 409 Client never "The webhook endpoint is switched off"
+        "Switch it on by PATCH with enabled: true, then try again.";
+    WebhookLimit "webhook_limit" 409 Client never "The project has as many of these as it may"
+        "Remove an endpoint that is no longer needed, or wait until an old secret has ended.";
+    WebhookUrlRefused "webhook_url_refused" 422 Client never "Messages can't be sent to this address"
+        "Name an https address of a host on the internet; the operator can allow others (outbound.allow).";
+    DeliveryNotFound "delivery_not_found" 404 Client never "There is no such delivery"
+        "GET /v1/webhook-endpoints/{id}/deliveries lists what was and is to be delivered.";
+
     // The server.
     StorageUnavailable "storage_unavailable" 503 Server retry "The database can't be reached"
         "Send the same request again after retry_after seconds; nothing was done, or the key will tell.";

@@ -92,6 +92,17 @@ ids! {
     RequestId = "req";
     /// Names one time in which a client ran away.
     RunawayId = "run";
+    /// Names one webhook endpoint.
+    EndpointId = "ep";
+    /// Names one event: what it is made of is the same after a crash, so it is too.
+    EventId = "evt";
+}
+
+impl EventId {
+    /// The id of these bytes: a part of a digest.
+    pub const fn of(bytes: [u8; 16]) -> Self {
+        Self(Uuid::from_bytes(bytes))
+    }
 }
 
 /// The text is not an id of the wanted kind.

@@ -27,6 +27,11 @@ pub struct AnalyzeRequest {
     // Left out where nothing is allowed: fingerprints stay what they were.
     #[serde(default, skip_serializing_if = "Degrade::is_never")]
     pub degrade: Degrade,
+    /// Where the job's end is told, beside the project's webhook endpoints: an address as theirs. Messages are signed with the
+    /// project's own secret (`POST /v1/webhook-secret:rotate`).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(max_length = 2048)]
+    pub webhook_url: Option<String>,
     /// Settings of single features.
     #[serde(default)]
     pub parameters: Parameters,

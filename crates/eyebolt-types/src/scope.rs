@@ -17,11 +17,13 @@ pub enum Scope {
     Erase,
     /// Manage the project's own keys and settings.
     Admin,
+    /// Manage webhook endpoints, read what was delivered, and send it again.
+    Webhooks,
 }
 
 impl Scope {
     /// All of them.
-    pub const ALL: [Self; 4] = [Self::Analyze, Self::Read, Self::Erase, Self::Admin];
+    pub const ALL: [Self; 5] = [Self::Analyze, Self::Read, Self::Erase, Self::Admin, Self::Webhooks];
 
     /// The name in answers and rows.
     pub fn name(self) -> &'static str {
@@ -30,6 +32,7 @@ impl Scope {
             Self::Read => "read",
             Self::Erase => "erase",
             Self::Admin => "admin",
+            Self::Webhooks => "webhooks",
         }
     }
 

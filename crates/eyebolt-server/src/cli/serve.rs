@@ -10,9 +10,10 @@ use eyebolt_types::Clock;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::{
-    Access, Analyzer, Clients, Jobs, Place, Quotas, Runner, Settings,
-    http::{App, Server, Stopped},
+    Access, Analyzer, Clients, Events, Jobs, Outbound, Place, Quotas, Runner, Settings, Webhooks,
+    http::{App, Rooms, Server, Stopped},
     jobs::{Rules, Tools},
+    outbound::Resolver,
 };
 
 /// Of `eyebolt serve`.
@@ -103,21 +104,27 @@ pub(super) async fn app(settings: &Settings, place: &Place, runner: Runner) -> a
     let analyzer = runner.analyzer();
     #[cfg(feature = "torture")]
     let analyzer = crate::torture::analyzer(&clock).unwrap_or(analyzer);
-    let jobs = jobs(settings, place, (analyzer.clone(), clock), threads).await?;
+    let outbound = Outbound::new(&settings.outbound, Resolver::system());
+    let instance = place.instance()?;
+    let webhooks = Webhooks::new((place, &instance), outbound, settings.webhooks.clone(), clock.clone());
+    let jobs = jobs(settings, place, (analyzer.clone(), webhooks.clone(), clock.clone()), threads).await?;
     jobs.start().await?;
-    Ok(App::new(analyzer, (access, jobs), settings.http.clone()))
+    webhooks.start().await?;
+    let events = Events::new(place.store.clone(), settings.events.clone(), clock);
+    events.start();
+    Ok(App::new(analyzer, Rooms { access, jobs, events, webhooks }, settings.http.clone()))
 }
 
 async fn jobs(
     settings: &Settings,
     place: &Place,
-    (analyzer, clock): (Analyzer, Clock),
+    (analyzer, webhooks, clock): (Analyzer, Webhooks, Clock),
     threads: usize,
 ) -> anyhow::Result<Jobs> {
     let quotas = Quotas::open(settings.quotas.clone(), clock.clone()).await?;
     let (store, blobs) = (place.store.clone(), place.blobs()?);
     let clients = Clients::new(settings.runaway.clone(), store.clone(), clock.clone());
-    let tools = Tools { store, blobs, quotas, clients, analyzer, clock };
+    let tools = Tools { store, blobs, quotas, clients, analyzer, webhooks, clock };
     let rules = Rules {
         jobs: settings.jobs.clone(),
         idempotency: settings.idempotency.clone(),

@@ -11,14 +11,15 @@ use eyebolt_types::{
     Change, DedupPolicy, ErrorCode, LimitOverrides, Limits, Mode, Scope,
     id::{KeyId, ProjectId},
 };
-use http::{HeaderValue, StatusCode, header};
+use http::StatusCode;
 use jiff::SignedDuration;
-use serde::{Deserialize, de::DeserializeOwned};
+use serde::Deserialize;
 use utoipa::ToSchema;
 
 use super::{
     App,
     caller::Operator,
+    json,
     openapi::{
         AdminCreateErrors, AdminErrors, AdminKeyChangeErrors, AdminKeyErrors, AdminProjectErrors,
         AdminReadErrors, AdminRotateErrors,
@@ -29,11 +30,7 @@ use crate::{
     access::{
         CreatedProject, IssuedView, KeyError, KeyList, KeyOrder, KeyView, ProjectList, ProjectView, period,
     },
-    ingest,
 };
-
-/// Bodies of the admin API, bytes.
-const MAX_BODY: usize = 64 << 10;
 
 /// How long an old key works on where nothing else is said.
 const OVERLAP: SignedDuration = SignedDuration::from_hours(24);
@@ -126,10 +123,10 @@ pub(super) async fn create_project(
     State(App(shared)): State<App>,
     body: Body,
 ) -> Result<Response, ApiError> {
-    let wanted: ProjectRequest = read(body).await?;
+    let wanted: ProjectRequest = json::read(body).await?;
     let mode = wanted.mode.unwrap_or(Mode::Live);
     let (project, key) = shared.access.keys().create_project(&wanted.name, mode).await?;
-    Ok(secret(StatusCode::CREATED, CreatedProject { project: project.into(), key: key.into() }))
+    Ok(json::secret(StatusCode::CREATED, CreatedProject { project: project.into(), key: key.into() }))
 }
 
 /// What is this project?
@@ -161,7 +158,7 @@ pub(super) async fn update_project(
     id: Named,
     body: Body,
 ) -> Result<Json<ProjectView>, ApiError> {
-    let (wanted, keys): (ProjectChangeRequest, _) = (read(body).await?, shared.access.keys());
+    let (wanted, keys): (ProjectChangeRequest, _) = (json::read(body).await?, shared.access.keys());
     let project = keys.project_by_id(project_named(id)?).await?;
     if let Change::To(Some(plan)) = &wanted.plan {
         shared.quotas.settings().check_plan(plan).map_err(|detail| ApiError::wrong_field("plan", detail))?;
@@ -203,7 +200,7 @@ pub(super) async fn create_key(
     id: Named,
     body: Body,
 ) -> Result<Response, ApiError> {
-    let wanted: KeyRequest = read(body).await?;
+    let wanted: KeyRequest = json::read(body).await?;
     let keys = shared.access.keys();
     let project = keys.project_by_id(project_named(id)?).await?;
     let mode = wanted.mode.unwrap_or(Mode::Live);
@@ -211,7 +208,7 @@ pub(super) async fn create_key(
     order.lasts = wanted.expires_in.map(|text| period("expires_in", &text)).transpose()?;
     order.scopes = wanted.scopes.unwrap_or(order.scopes);
     order.limits = wanted.limits.unwrap_or_default();
-    Ok(secret(StatusCode::CREATED, IssuedView::from(keys.create(project.id, order).await?)))
+    Ok(json::secret(StatusCode::CREATED, IssuedView::from(keys.create(project.id, order).await?)))
 }
 
 /// Change this key
@@ -229,7 +226,7 @@ pub(super) async fn update_key(
     id: Named,
     body: Body,
 ) -> Result<Json<KeyView>, ApiError> {
-    let (wanted, keys): (KeyChangeRequest, _) = (read(body).await?, shared.access.keys());
+    let (wanted, keys): (KeyChangeRequest, _) = (json::read(body).await?, shared.access.keys());
     // What is no id names no key.
     let id = id.ok().and_then(|Path(id)| id.parse().ok()).ok_or(KeyError::NoKey)?;
     let key = match wanted.limits {
@@ -250,10 +247,10 @@ pub(super) async fn update_key(
     responses((status = 201, description = "The new key with its secret.", body = IssuedView), AdminRotateErrors)
 )]
 pub(super) async fn rotate_key(app: App, id: KeyId, body: Body) -> Result<Response, ApiError> {
-    let wanted: RotateRequest = read(body).await?;
+    let wanted: RotateRequest = json::read(body).await?;
     let overlap = wanted.overlap.map_or(Ok(OVERLAP), |text| period("overlap", &text))?;
     let issued = app.0.access.keys().rotate(id, overlap).await?;
-    Ok(secret(StatusCode::CREATED, IssuedView::from(issued)))
+    Ok(json::secret(StatusCode::CREATED, IssuedView::from(issued)))
 }
 
 /// End this key
@@ -290,20 +287,4 @@ pub(super) async fn act_on_key(
 fn project_named(id: Named) -> Result<ProjectId, ApiError> {
     // What is no id names no project.
     id.ok().and_then(|Path(id)| id.parse().ok()).ok_or_else(|| KeyError::NoProject.into())
-}
-
-/// Reads a JSON body. None at all is an empty object.
-async fn read<T: DeserializeOwned>(body: Body) -> Result<T, ApiError> {
-    let text = axum::body::to_bytes(body, MAX_BODY).await.map_err(|_| {
-        let detail = format!("The body broke off or has more than {MAX_BODY} bytes.");
-        ApiError::new(ErrorCode::InvalidRequest, detail).closing()
-    })?;
-    let text = if text.is_empty() { &b"{}"[..] } else { &text };
-    Ok(ingest::of_json(text)?)
-}
-
-/// An answer that holds a secret: no cache may keep it.
-fn secret(status: StatusCode, answer: impl serde::Serialize) -> Response {
-    let no_store = [(header::CACHE_CONTROL, HeaderValue::from_static("no-store"))];
-    (status, no_store, Json(answer)).into_response()
 }

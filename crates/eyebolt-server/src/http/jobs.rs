@@ -288,7 +288,7 @@ fn page(query: ListQuery) -> Result<Page, ApiError> {
 }
 
 /// The library's message quotes what the client wrote; the names it may write are ours.
-fn in_query(_: &QueryRejection) -> ApiError {
+pub(super) fn in_query(_: &QueryRejection) -> ApiError {
     ApiError::wrong_field("query", "has a name that is not known, or a value that can't be read".to_owned())
 }
 

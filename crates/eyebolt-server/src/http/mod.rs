@@ -9,8 +9,10 @@ mod capacity;
 mod clients;
 mod debug;
 mod errors;
+mod events;
 mod health;
 mod jobs;
+mod json;
 mod keys;
 mod layers;
 mod limits;
@@ -24,6 +26,7 @@ mod router;
 mod serve;
 mod stream;
 mod usage;
+mod webhooks;
 mod witness;
 
 use std::sync::Arc;
@@ -41,7 +44,7 @@ pub use self::{
     serve::{Server, Stopped},
     usage::{RowKind, UsageReport, UsageRow},
 };
-use crate::{Access, Analyzer, HttpSettings, Jobs, Quotas, ingest::Ingest};
+use crate::{Access, Analyzer, Events, HttpSettings, Jobs, Quotas, Webhooks, ingest::Ingest};
 
 /// What every handler can reach. Cheap to clone; every clone is the same server.
 #[derive(Debug, Clone)]
@@ -53,6 +56,8 @@ struct Shared {
     access: Access,
     jobs: Jobs,
     quotas: Quotas,
+    events: Events,
+    webhooks: Webhooks,
     ingest: Ingest,
     readiness: Readiness,
     settings: Arc<HttpSettings>,
@@ -60,9 +65,23 @@ struct Shared {
     halt: CancellationToken,
 }
 
+/// The rooms behind the edge; those that work by themselves must have been started.
+#[derive(Debug)]
+pub struct Rooms {
+    /// Who asks.
+    pub access: Access,
+    /// What is done.
+    pub jobs: Jobs,
+    /// What is streamed.
+    pub events: Events,
+    /// What is sent.
+    pub webhooks: Webhooks,
+}
+
 impl App {
-    /// A server of these rooms. `jobs` must have been started.
-    pub fn new(analyzer: Analyzer, (access, jobs): (Access, Jobs), settings: HttpSettings) -> Self {
+    /// A server of these rooms.
+    pub fn new(analyzer: Analyzer, rooms: Rooms, settings: HttpSettings) -> Self {
+        let Rooms { access, jobs, events, webhooks } = rooms;
         let settings = Arc::new(settings);
         let max_file_bytes = analyzer.capabilities().limits.max_file_bytes;
         Self(Arc::new(Shared {
@@ -73,6 +92,8 @@ impl App {
             access,
             quotas: jobs.quotas().clone(),
             jobs,
+            events,
+            webhooks,
             settings,
         }))
     }

@@ -93,6 +93,14 @@ pages! {
     ModelUnavailable "model_unavailable";
     FeatureUnavailable "feature_unavailable";
     ModelFailed "model_failed";
+    TooManyStreams "too_many_streams";
+    EventsExpired "events_expired";
+    WebhookEndpointNotFound "webhook_endpoint_not_found";
+    WebhookEndpointExists "webhook_endpoint_exists";
+    WebhookEndpointOff "webhook_endpoint_off";
+    WebhookLimit "webhook_limit";
+    WebhookUrlRefused "webhook_url_refused";
+    DeliveryNotFound "delivery_not_found";
     Internal "internal";
 }
 

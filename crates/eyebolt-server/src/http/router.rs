@@ -10,8 +10,8 @@ use http::{Method, StatusCode};
 use utoipa_axum::{router::OpenApiRouter, routes};
 
 use super::{
-    App, admin, analyze, capacity, clients, debug, errors, health, jobs, keys, layers, limits, metrics,
-    models, openapi, usage,
+    App, admin, analyze, capacity, clients, debug, errors, events, health, jobs, keys, layers, limits,
+    metrics, models, openapi, usage, webhooks,
 };
 use crate::ApiError;
 
@@ -24,6 +24,16 @@ pub(super) fn described() -> OpenApiRouter<App> {
         .routes(routes!(jobs::list_steps))
         // `:cancel` and `:retry`; described in `openapi`.
         .route("/v1/jobs/{id}", post(jobs::act))
+        .routes(routes!(events::stream_job_events))
+        .routes(routes!(events::stream_events))
+        .routes(routes!(webhooks::list_endpoints, webhooks::create_endpoint))
+        .routes(routes!(webhooks::get_endpoint, webhooks::update_endpoint, webhooks::delete_endpoint))
+        // `:rotate-secret`, `:test` and `:replay`; described in `openapi`.
+        .route("/v1/webhook-endpoints/{id}", post(webhooks::act_on_endpoint))
+        .routes(routes!(webhooks::list_deliveries))
+        // `:replay`; described in `openapi`.
+        .route("/v1/webhook-endpoints/{id}/deliveries/{event}", post(webhooks::replay_delivery))
+        .routes(routes!(webhooks::rotate_default_secret))
         .routes(routes!(keys::get_key))
         .routes(routes!(usage::get_usage))
         .routes(routes!(limits::get_limits))

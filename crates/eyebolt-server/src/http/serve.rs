@@ -86,8 +86,10 @@ impl Server {
         }
         drop(self.listener);
         connections.patience.stopping.cancel();
-        let jobs = &self.app.0.jobs;
+        let (jobs, webhooks) = (&self.app.0.jobs, &self.app.0.webhooks);
         jobs.stop();
+        // A stream would hold its connection for as long as it may.
+        self.app.0.events.stop();
         // Fused, since it may end before the jobs do.
         let drained = graceful.shutdown().fuse();
         tokio::pin!(drained);
@@ -97,10 +99,12 @@ impl Server {
         };
         if timeout(settings.drain_timeout, finished).await.is_ok() {
             jobs.halt().await;
+            webhooks.halt().await;
             return Stopped::Drained;
         }
         // Jobs are durable: whoever waits for one learns where to find it later.
         jobs.halt().await;
+        webhooks.halt().await;
         if !drained.is_terminated() {
             _ = timeout(FAREWELL, &mut drained).await;
         }

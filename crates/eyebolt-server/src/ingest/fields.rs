@@ -20,12 +20,13 @@ pub(crate) enum Kind {
 }
 
 /// Every simple field; a dotted one is a parameter of a feature. Held to the schema of `AnalyzeRequest` by a test.
-pub(crate) const FIELDS: [(&str, Kind); 27] = [
+pub(crate) const FIELDS: [(&str, Kind); 28] = [
     ("features", Kind::List),
     ("detail", Kind::Text),
     ("quality_gate", Kind::Text),
     ("reprocess", Kind::Flag),
     ("degrade", Kind::Text),
+    ("webhook_url", Kind::Text),
     ("objects.model", Kind::Text),
     ("objects.min_confidence", Kind::Number),
     ("objects.max_results", Kind::Number),

@@ -31,6 +31,8 @@ pub(crate) struct Document<'a> {
     reprocess: Option<bool>,
     /// Whether the image may be looked at less closely than asked while the machine is busy. The job says so.
     degrade: Option<Degrade>,
+    /// Where the job's end is told, beside the project's webhook endpoints.
+    webhook_url: Option<String>,
     /// Settings of single features.
     parameters: Option<Parameters>,
 }
@@ -42,6 +44,7 @@ impl Document<'_> {
             || self.quality_gate.is_some()
             || self.reprocess.is_some()
             || self.degrade.is_some()
+            || self.webhook_url.is_some()
             || self.parameters.is_some();
         if !said {
             return Settings::Unsaid;
@@ -52,6 +55,7 @@ impl Document<'_> {
             quality_gate: self.quality_gate.unwrap_or_default(),
             reprocess: self.reprocess.unwrap_or_default(),
             degrade: self.degrade.unwrap_or_default(),
+            webhook_url: self.webhook_url.take(),
             parameters: self.parameters.take().unwrap_or_default(),
         };
         Settings::Document(Box::new(request), "the JSON body")

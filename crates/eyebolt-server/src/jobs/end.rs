@@ -2,10 +2,12 @@
 
 use bytes::Bytes;
 use eyebolt_store::{
-    Answer, Closing, Document, LeasedJob, MAX_INLINE_DOCUMENT, Signal, StepOutcome, StoredJob, document_blob,
+    Answer, Closing, Document, LeasedJob, MAX_INLINE_DOCUMENT, NewEvent, Signal, StepOutcome, StoredJob,
+    document_blob,
 };
 use eyebolt_types::{
-    Dedup, DedupStatus, ErrorCode, Job, JobStatus, Problem, Results, Step, StepStatus, id::JobId,
+    AnalyzeRequest, Dedup, DedupStatus, ErrorCode, EventData, EventType, Job, JobEvent, JobStatus, Problem,
+    Results, Step, StepStatus, id::JobId,
 };
 use jiff::Timestamp;
 
@@ -18,6 +20,7 @@ use super::{
 use crate::{
     ApiError,
     analysis::{Remarks, StepEnd},
+    events, webhooks,
 };
 
 /// How a job ends.
@@ -102,6 +105,7 @@ impl Room {
             retryable_until,
             charge,
             content,
+            event: event(job, &whole, now),
         };
         crate::failpoint::hit("before_close");
         let lease = (job.id, leased.token);
@@ -174,6 +178,16 @@ pub(super) fn answer(job: &Job) -> (Ended, Answer) {
             (Ended { status: problem.status, body, code: Some(problem.code), dedup }, kept)
         }
     }
+}
+
+/// What is told of a job's end.
+pub(super) fn event(job: &StoredJob, ended: &Job, now: Timestamp) -> NewEvent {
+    let kind = EventType::of_end(ended.status).expect("a job ends in a terminal state");
+    let data = EventData::Job(Box::new(JobEvent::of(ended, job.round, &job.request_id)));
+    let made = events::made((kind, &job.id.to_string(), job.round), data, now);
+    let asked: Option<AnalyzeRequest> = document::read(&job.request).ok();
+    let told_at = asked.and_then(|asked| webhooks::told_at(&asked.webhook_url?));
+    NewEvent { told_at, ..made }
 }
 
 fn bytes_of(value: &impl serde::Serialize) -> Bytes {

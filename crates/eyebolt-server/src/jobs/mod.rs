@@ -39,7 +39,7 @@ pub(crate) use self::{
     waiting::{Ended, Waiter},
 };
 use crate::{
-    Analyzer, ApiError, Clients, Quotas,
+    Analyzer, ApiError, Clients, Quotas, Webhooks,
     admission::{Admission, AdmissionSettings},
     metrics::Metrics,
 };
@@ -61,6 +61,8 @@ pub struct Tools {
     pub clients: Clients,
     /// What answers.
     pub analyzer: Analyzer,
+    /// Who is told.
+    pub webhooks: Webhooks,
     /// What tells the time.
     pub clock: Clock,
 }

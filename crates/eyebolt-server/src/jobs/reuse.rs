@@ -68,6 +68,7 @@ impl Room {
             retryable_until: None,
             charge: Charging::Duplicate,
             content: None,
+            event: end::event(&stored, &whole, now),
         };
         let accepted = self.tools.store.accept_answered(job.clone(), closing, now).await;
         if let Ok(Acceptance::Accepted(_)) = accepted {

@@ -140,6 +140,9 @@ impl Jobs {
             },
         };
         let checked = room.tools.analyzer.check(&submission).await?;
+        if let Some(url) = &submission.request.webhook_url {
+            room.tools.webhooks.admit(caller, url).await?;
+        }
         let units = checked.snapshots.len() as u64;
         let place = room.tools.quotas.arrive(caller, units, room.until_an_end(caller))?;
         let taken = room.take(caller, (&submission, &checked), &ask.told).await?;

@@ -138,7 +138,8 @@ impl Room {
                         tracing::debug!(%error, "the next heartbeat tells that a job is to be canceled");
                     }
                 }
-                Ok(Signal::Cancel(_)) => {}
+                // Of events others tell by themselves.
+                Ok(Signal::Cancel(_) | Signal::Event(_)) => {}
                 Err(RecvError::Closed) => return,
             }
         }

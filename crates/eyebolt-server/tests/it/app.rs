@@ -11,14 +11,18 @@ use std::{
 use bytes::Bytes;
 use eyebolt_engine::{EngineError, ImageError};
 use eyebolt_server::{
-    Access, Analyzer, ApiError, App, Clients, Declared, HttpSettings, Place, Quotas, Server,
+    Access, Analyzer, ApiError, App, Clients, Declared, Events, HttpSettings, Outbound, Place, Quotas, Server,
+    Webhooks,
     access::{AccessSettings, Keys},
     analysis::{Attempt, Capabilities, Checked, ConfidenceGuide, ModelInfo, Remarks, StepEnd},
     clients::RunawaySettings,
-    http::Stopped,
+    events::EventSettings,
+    http::{Rooms, Stopped},
     jobs::{IdempotencySettings, JobSettings, Jobs, Rules, Tools},
+    outbound::{OutboundSettings, Resolver},
     place::StorageSettings,
     quotas::QuotaSettings,
+    webhooks::WebhookSettings,
 };
 use eyebolt_store::{ApiSecret, Audit, Balance, DataLock, NewKey, Store};
 use eyebolt_types::{
@@ -58,6 +62,10 @@ pub(crate) struct Setup {
     pub(crate) rules: Rules,
     pub(crate) quotas: QuotaSettings,
     pub(crate) runaway: RunawaySettings,
+    pub(crate) events: EventSettings,
+    pub(crate) webhooks: WebhookSettings,
+    /// What turns the names of receivers into addresses.
+    pub(crate) resolver: Resolver,
     /// The data folder of an app that was stopped.
     pub(crate) folder: Option<TempDir>,
     /// Where the rows are; none: in the data folder.
@@ -84,6 +92,9 @@ impl Default for Setup {
             rules,
             quotas: QuotaSettings::default(),
             runaway: RunawaySettings::default(),
+            events: EventSettings::default(),
+            webhooks: WebhookSettings::default(),
+            resolver: Resolver::system(),
             folder: None,
             schema: None,
             clock: None,
@@ -120,6 +131,8 @@ pub(crate) struct TestApp {
     pub(crate) folder: TempDir,
     pub(crate) jobs: Jobs,
     pub(crate) quotas: Quotas,
+    pub(crate) events: Events,
+    webhooks: Webhooks,
     lock: DataLock,
     schema: Option<Arc<Schema>>,
     /// One item when an analysis begins (true), and one when it ends or is dropped (false).
@@ -248,13 +261,28 @@ impl TestApp {
         let quotas = Quotas::open(setup.quotas, clock.clock()).await.expect("counters");
         let clients = Clients::new(setup.runaway, store.clone(), clock.clock());
         let told = if setup.steady { clock.clock().made_steady(None) } else { clock.clock() };
-        let tools =
-            Tools { store, blobs, quotas: quotas.clone(), clients, analyzer: analyzer.clone(), clock: told };
-        let jobs = Jobs::new(tools, setup.rules, (&place.instance().expect("a name"), 2));
+        // Receivers under test are on this machine.
+        let allowed = OutboundSettings { allow: vec!["127.0.0.0/8".to_owned()] };
+        let outbound = Outbound::new(&allowed, setup.resolver);
+        let instance = place.instance().expect("a name");
+        let webhooks = Webhooks::new((&place, &instance), outbound, setup.webhooks, clock.clock());
+        let tools = Tools {
+            store,
+            blobs,
+            quotas: quotas.clone(),
+            clients,
+            analyzer: analyzer.clone(),
+            webhooks: webhooks.clone(),
+            clock: told,
+        };
+        let jobs = Jobs::new(tools, setup.rules, (&instance, 2));
         jobs.start().await.expect("a store");
+        webhooks.start().await.expect("a store");
+        let events = Events::new(place.store.clone(), setup.events, clock.clock());
         let settings = HttpSettings { listen: SocketAddr::from(([127, 0, 0, 1], 0)), ..setup.http };
         let access = Access::new(&place, clock.clock(), &setup.access);
-        let app = App::new(analyzer, (access, jobs.clone()), settings);
+        let rooms = Rooms { access, jobs: jobs.clone(), events: events.clone(), webhooks: webhooks.clone() };
+        let app = App::new(analyzer, rooms, settings);
         let server = Server::bind(app).await.expect("a free port");
         let address = server.local_addr().expect("an address");
         let (stop, stopped) = oneshot::channel();
@@ -269,6 +297,8 @@ impl TestApp {
             folder,
             jobs,
             quotas,
+            events,
+            webhooks,
             lock,
             schema: setup.schema,
             running,
@@ -342,6 +372,8 @@ impl TestApp {
     pub(crate) async fn crash_and_restart(self, setup: Setup) -> Self {
         self.server.abort();
         self.jobs.abandon();
+        self.webhooks.abandon();
+        self.events.stop();
         self.again(setup).await
     }
 

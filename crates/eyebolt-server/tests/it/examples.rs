@@ -2,7 +2,7 @@
 
 use std::{path::Path, process::Command};
 
-use eyebolt_server::jobs::IdempotencySettings;
+use eyebolt_server::{jobs::IdempotencySettings, outbound::Resolver};
 
 use crate::app::{KEY, MAX_FILE_BYTES, Setup, TestApp};
 
@@ -20,6 +20,8 @@ async fn run(page: &str) -> String {
     }
     let mut setup = Setup::default();
     setup.rules.idempotency = IdempotencySettings::default();
+    // The receivers of the examples are nowhere.
+    setup.resolver = Resolver::new(|_, _| async { Ok(Vec::new()) });
     let app = TestApp::set_up(setup).await;
     let folder = tempfile::tempdir().unwrap();
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
@@ -62,4 +64,18 @@ async fn the_examples_of_jobs_do_what_they_say() {
     for expected in ["succeeded", "objects\tsucceeded\t1\tcats@1", "labels\tsucceeded\t1\tcats@1"] {
         assert!(lines.contains(&expected), "{expected} is not in\n{printed}");
     }
+}
+
+#[tokio::test]
+async fn the_examples_of_events_do_what_they_say() {
+    let printed = run("events.md").await;
+    assert!(printed.contains("\nid: 1\nevent: job.succeeded\ndata: {\"id\":\"evt_"), "{printed}");
+}
+
+#[tokio::test]
+async fn the_examples_of_webhooks_do_what_they_say() {
+    let printed = run("webhooks.md").await;
+    let lines: Vec<_> = printed.lines().map(str::trim).collect();
+    assert_eq!((lines[1], lines[2]), ("enabled", "webhook.test"), "{printed}");
+    assert_eq!(lines.iter().filter(|line| **line == "true").count(), 2, "{printed}");
 }

@@ -69,6 +69,24 @@ impl Wire {
         Answer { status: status.parse().expect("a number"), headers, body }
     }
 
+    /// The next piece of a body whose length is told piece by piece; empty at its end.
+    pub(crate) async fn chunk(&mut self) -> Vec<u8> {
+        let end = loop {
+            if let Some(at) = self.unread.windows(2).position(|window| window == b"\r\n") {
+                break at;
+            }
+            assert!(self.more().await, "closed within a chunk's length");
+        };
+        let length = std::str::from_utf8(&self.unread[..end]).ok();
+        let length = length.and_then(|length| usize::from_str_radix(length, 16).ok()).expect("a length");
+        while self.unread.len() < end + 2 + length + 2 {
+            assert!(self.more().await, "closed within a chunk");
+        }
+        let chunk = self.unread[end + 2..end + 2 + length].to_vec();
+        self.unread.drain(..end + 2 + length + 2);
+        chunk
+    }
+
     /// Whether the server has ended the connection, in order and with nothing more to say.
     pub(crate) async fn is_closed(&mut self) -> bool {
         self.unread.is_empty() && !self.more().await

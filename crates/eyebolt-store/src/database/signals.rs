@@ -9,6 +9,7 @@ use std::{
     time::Duration,
 };
 
+use eyebolt_types::id::ProjectId;
 use tokio::{
     io::{AsyncRead, AsyncWrite},
     sync::{broadcast, mpsc, oneshot},
@@ -29,7 +30,7 @@ const REST: Duration = Duration::from_secs(1);
 /// Signals that wait to be sent. More are dropped: whoever misses one looks by himself, later.
 const WAITING: usize = 4096;
 
-/// Signals in a notification. A server takes less than 8000 bytes; a signal and a space have 43 at most.
+/// Signals in a notification. A server takes less than 8000 bytes; a signal and a space have 44 at most.
 const TOGETHER: usize = 150;
 
 /// Signals of this process on their way, and of others as they come.
@@ -37,30 +38,44 @@ const TOGETHER: usize = 150;
 pub(crate) struct Signals {
     telling: Option<mpsc::Sender<Signal>>,
     heard: broadcast::Sender<Signal>,
+    /// Projects with a new event, here or elsewhere.
+    news: broadcast::Sender<ProjectId>,
 }
 
 impl Signals {
     /// For a database that no other process works on.
     pub(super) fn none() -> Self {
-        Self { telling: None, heard: broadcast::channel(1).0 }
+        Self { telling: None, heard: broadcast::channel(1).0, news: broadcast::channel(WAITING).0 }
     }
 
     /// Starts a thread for the connection. It is made in the background, and anew where it breaks.
     pub(super) fn start(config: Config, tls: Option<MakeRustlsConnect>) -> Result<Self, StoreError> {
         let (telling, told) = mpsc::channel(WAITING);
-        let heard = broadcast::channel(WAITING).0;
-        let (runtime, wire) = (runtime()?, Wire { config, tls, told, heard: heard.clone() });
+        let (heard, news) = (broadcast::channel(WAITING).0, broadcast::channel(WAITING).0);
+        let ears = Ears { heard: heard.clone(), news: news.clone(), own: Arc::default() };
+        let (runtime, wire) = (runtime()?, Wire { config, tls, told, ears });
         thread::Builder::new()
             .name("eyebolt-signals".to_owned())
             .spawn(move || runtime.block_on(wire.serve()))
             .expect("the system has threads to spare when the store is opened");
-        Ok(Self { telling: Some(telling), heard })
+        Ok(Self { telling: Some(telling), heard, news })
     }
 
     pub(crate) fn tell(&self, signal: Signal) {
         if let Some(telling) = &self.telling {
             let _ = telling.try_send(signal);
         }
+    }
+
+    /// There is an event of this project: tells everybody, here too.
+    pub(crate) fn tell_event(&self, project: ProjectId) {
+        // Nobody may be listening here.
+        let _ = self.news.send(project);
+        self.tell(Signal::Event(project));
+    }
+
+    pub(crate) fn news(&self) -> broadcast::Receiver<ProjectId> {
+        self.news.subscribe()
     }
 
     pub(crate) fn hear(&self) -> broadcast::Receiver<Signal> {
@@ -72,7 +87,7 @@ struct Wire {
     config: Config,
     tls: Option<MakeRustlsConnect>,
     told: mpsc::Receiver<Signal>,
-    heard: broadcast::Sender<Signal>,
+    ears: Ears,
 }
 
 impl Wire {
@@ -90,7 +105,7 @@ impl Wire {
     async fn session(&mut self) -> Result<(), tokio_postgres::Error> {
         let (broken, breaks) = oneshot::channel();
         let own = Arc::new(OnceLock::new());
-        let ears = Ears { heard: self.heard.clone(), own: Arc::clone(&own) };
+        let ears = Ears { own: Arc::clone(&own), ..self.ears.clone() };
         let client = if let Some(tls) = self.tls.clone() {
             let (client, connection) = self.config.connect(tls).await?;
             tokio::spawn(listen(connection, ears, broken));
@@ -103,7 +118,7 @@ impl Wire {
         let channel = subscribe(&client, &own).await?;
         // What was told before is old by now, and what others told was not heard.
         while self.told.try_recv().is_ok() {}
-        let _ = self.heard.send(Signal::Pending);
+        let _ = self.ears.heard.send(Signal::Pending);
         self.forward(&client, &channel, breaks).await
     }
 
@@ -145,8 +160,10 @@ async fn subscribe(client: &Client, own: &OnceLock<i32>) -> Result<String, tokio
 }
 
 /// Passes on what others tell.
+#[derive(Clone)]
 struct Ears {
     heard: broadcast::Sender<Signal>,
+    news: broadcast::Sender<ProjectId>,
     /// This connection, whose own notifications come back to it.
     own: Arc<OnceLock<i32>>,
 }
@@ -158,7 +175,10 @@ impl Ears {
         }
         for signal in notification.payload().split(' ').filter_map(|word| word.parse().ok()) {
             // Nobody may be listening here.
-            let _ = self.heard.send(signal);
+            match signal {
+                Signal::Event(project) => drop(self.news.send(project)),
+                signal => drop(self.heard.send(signal)),
+            }
         }
     }
 }

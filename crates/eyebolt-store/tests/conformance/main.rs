@@ -14,6 +14,8 @@ mod caps;
 mod clients;
 mod closing;
 mod content;
+mod deliveries;
+mod events;
 mod ledger;
 mod listing;
 mod place;

@@ -3,12 +3,12 @@
 use std::time::Duration;
 
 use eyebolt_store::{
-    Acceptance, Again, Answer, Charging, Closing, Document, Idempotency, Lease, LeasedJob, NewImage, NewJob,
-    NewStep, StepOutcome, Store, StoreError, StoredJob,
+    Acceptance, Again, Answer, Charging, Closing, Document, Idempotency, Lease, LeasedJob, NewEvent, NewImage,
+    NewJob, NewStep, StepOutcome, Store, StoreError, StoredJob,
 };
 use eyebolt_types::{
-    Class, Feature, JobStatus, Mode,
-    id::{ImageId, JobId, KeyId, ProjectId, StepId},
+    Class, EventType, Feature, JobStatus, Mode,
+    id::{EventId, ImageId, JobId, KeyId, ProjectId, StepId},
 };
 
 use jiff::Timestamp;
@@ -143,7 +143,15 @@ pub(crate) fn closing(status: JobStatus) -> Closing {
         retryable_until: failed.then(|| at(500)),
         charge,
         content: None,
+        event: event(status),
     }
+}
+
+/// What is told of an end, by an id that all such ends have.
+pub(crate) fn event(status: JobStatus) -> NewEvent {
+    let kind = EventType::of_end(status).unwrap_or(EventType::JobSucceeded);
+    let id = EventId::of([status as u8; 16]);
+    NewEvent { id, kind, version: 1, data: format!("{{\"type\":\"{kind}\"}}"), told_at: None }
 }
 
 /// A failure of the second step alone: the first one succeeded.

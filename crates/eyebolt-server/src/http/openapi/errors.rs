@@ -45,7 +45,8 @@ error_sets! {
     AdminKeyErrors = EDGE, JSON_ONLY, OPERATOR, [Code::KeyNotFound];
     AdminKeyChangeErrors = EDGE, JSON_ONLY, OPERATOR, DOCUMENT, [Code::KeyNotFound];
     AdminRotateErrors = EDGE, JSON_ONLY, OPERATOR, DOCUMENT, [Code::KeyNotFound, Code::KeyOver];
-    AnalyzeErrors = EDGE, JSON_ONLY, KEY, IDEMPOTENCY, STORE, BUSY, BODY, SETTINGS, IMAGE, MODEL, ENDS;
+    AnalyzeErrors = EDGE, JSON_ONLY, KEY, IDEMPOTENCY, STORE, BUSY, BODY, SETTINGS, IMAGE, MODEL, ENDS,
+        [Code::WebhookUrlRefused, Code::WebhookLimit];
     JobErrors = EDGE, JSON_ONLY, KEY, STORE, [Code::JobNotFound, Code::InvalidParameter, Code::StoredResponseCorrupt];
     JobListErrors = EDGE, JSON_ONLY, KEY, STORE, [Code::InvalidParameter];
     CancelErrors = EDGE, JSON_ONLY, KEY, STORE, [Code::JobNotFound, Code::JobNotCancelable];
@@ -53,6 +54,22 @@ error_sets! {
     KeyErrors = EDGE, JSON_ONLY, KEY, STORE, [Code::IdempotencyKeyInvalid];
     LimitErrors = EDGE, JSON_ONLY, KEY, STORE;
     UsageErrors = EDGE, JSON_ONLY, KEY, STORE, [Code::InvalidParameter];
+    EventErrors = EDGE, JSON_ONLY, KEY, STORE, [Code::InvalidParameter, Code::EventsExpired, Code::TooManyStreams];
+    JobEventErrors = EDGE, JSON_ONLY, KEY, STORE, [Code::InvalidParameter, Code::JobNotFound, Code::TooManyStreams];
+    EndpointListErrors = EDGE, JSON_ONLY, KEY, STORE;
+    EndpointErrors = EDGE, JSON_ONLY, KEY, STORE, [Code::WebhookEndpointNotFound];
+    EndpointCreateErrors = EDGE, JSON_ONLY, KEY, STORE, DOCUMENT,
+        [Code::WebhookUrlRefused, Code::WebhookEndpointExists, Code::WebhookLimit];
+    EndpointChangeErrors = EDGE, JSON_ONLY, KEY, STORE, DOCUMENT,
+        [Code::WebhookUrlRefused, Code::WebhookEndpointExists, Code::WebhookEndpointNotFound];
+    EndpointActErrors = EDGE, JSON_ONLY, KEY, STORE, [Code::WebhookEndpointNotFound, Code::WebhookEndpointOff];
+    EndpointReplayErrors = EDGE, JSON_ONLY, KEY, STORE, DOCUMENT,
+        [Code::WebhookEndpointNotFound, Code::WebhookEndpointOff];
+    RotateErrors = EDGE, JSON_ONLY, KEY, STORE, DOCUMENT, [Code::WebhookEndpointNotFound, Code::WebhookLimit];
+    RotateDefaultErrors = EDGE, JSON_ONLY, KEY, STORE, DOCUMENT, [Code::WebhookLimit];
+    DeliveryListErrors = EDGE, JSON_ONLY, KEY, STORE, [Code::InvalidParameter, Code::WebhookEndpointNotFound];
+    DeliveryErrors = EDGE, JSON_ONLY, KEY, STORE,
+        [Code::WebhookEndpointNotFound, Code::WebhookEndpointOff, Code::DeliveryNotFound];
 }
 
 /// What the layers around every handler refuse.

@@ -41,6 +41,17 @@ impl IntoParams for RetryHeaders {
     }
 }
 
+/// `Last-Event-ID`.
+pub(in crate::http) struct LastEventId;
+
+impl IntoParams for LastEventId {
+    fn into_params(_: impl Fn() -> Option<ParameterIn>) -> Vec<Parameter> {
+        let id = ObjectBuilder::new().schema_type(Type::String).pattern(Some("^[0-9]*$"));
+        let said = "The id of the last event that was received: the stream goes on behind it.";
+        vec![header("Last-Event-ID", id).description(Some(said)).example(Some("42".into())).build()]
+    }
+}
+
 fn header(name: &str, schema: ObjectBuilder) -> ParameterBuilder {
     ParameterBuilder::new()
         .name(name)

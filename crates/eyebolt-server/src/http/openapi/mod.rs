@@ -24,13 +24,15 @@ pub(super) use self::{
     errors::{
         AdminCreateErrors, AdminErrors, AdminKeyChangeErrors, AdminKeyErrors, AdminListErrors,
         AdminProjectErrors, AdminReadErrors, AdminRotateErrors, AliveErrors, AnalyzeErrors, CancelErrors,
-        JobErrors, JobListErrors, KeyErrors, LimitErrors, LookUpErrors, MetricsErrors, ModelErrors,
-        PageErrors, ReadErrors, ReadyErrors, RetryErrors, UsageErrors,
+        DeliveryErrors, DeliveryListErrors, EndpointActErrors, EndpointChangeErrors, EndpointCreateErrors,
+        EndpointErrors, EndpointListErrors, EndpointReplayErrors, EventErrors, JobErrors, JobEventErrors,
+        JobListErrors, KeyErrors, LimitErrors, LookUpErrors, MetricsErrors, ModelErrors, PageErrors, ReadErrors,
+        ReadyErrors, RetryErrors, RotateDefaultErrors, RotateErrors, UsageErrors,
     },
     fields::SimpleFields,
-    headers::RetryHeaders,
+    headers::{LastEventId, RetryHeaders},
 };
-use super::{accept::AcceptsJson, admin, jobs, router};
+use super::{accept::AcceptsJson, admin, jobs, router, webhooks};
 
 #[derive(OpenApi)]
 #[openapi(
@@ -45,13 +47,18 @@ use super::{accept::AcceptsJson, admin, jobs, router};
     tags(
         (name = "analysis", description = "What is in an image."),
         (name = "jobs", description = "Where work stands, what it cost, and what to do about it."),
+        (name = "events", description = "What happens, as it happens."),
+        (name = "webhooks", description = "What happens, sent to you: Standard Webhooks 1.0."),
         (name = "models", description = "What this server can do."),
         (name = "admin", description = "Projects and keys, for the operator."),
         (name = "errors", description = "What can go wrong, and what to do."),
         (name = "operations", description = "For supervisors, load balancers and tools."),
     ),
     // The router knows whole segments of a path alone, so these are not among its routes.
-    paths(admin::update_key, admin::rotate_key, admin::revoke_key, jobs::cancel_job, jobs::retry_job),
+    paths(
+        admin::update_key, admin::rotate_key, admin::revoke_key, jobs::cancel_job, jobs::retry_job,
+        webhooks::rotate_secret, webhooks::test_endpoint, webhooks::replay, webhooks::replay_delivery
+    ),
     components(schemas(Problem)),
 )]
 struct Preamble;
@@ -83,7 +90,7 @@ fn bearer(description: &str) -> SecurityScheme {
 }
 
 fn operations(path: &mut PathItem) -> impl Iterator<Item = &mut Operation> {
-    [&mut path.get, &mut path.post, &mut path.patch].into_iter().filter_map(Option::as_mut)
+    [&mut path.get, &mut path.post, &mut path.patch, &mut path.delete].into_iter().filter_map(Option::as_mut)
 }
 
 fn add_request_id(responses: &mut BTreeMap<String, RefOr<Response>>) {

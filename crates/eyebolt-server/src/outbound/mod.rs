@@ -1,0 +1,436 @@
+//! The room "outbound": the only HTTP client. It resolves a name once and connects to an address that it has checked, so
+//! that a name which changes its address between both leads nowhere else. It follows no redirect, asks no proxy, and
+//! takes a bounded time and answer. Connections are not kept: each is to one checked address, for one request.
+
+mod ranges;
+mod settings;
+
+use std::{
+    fmt, io,
+    net::{IpAddr, SocketAddr},
+    sync::{Arc, LazyLock},
+    time::Duration,
+};
+
+use bytes::Bytes;
+use futures_util::future::BoxFuture;
+use http::{HeaderMap, HeaderValue, Method, Request, header};
+use http_body_util::{BodyExt, Full};
+use hyper::client::conn::http1;
+use hyper_util::rt::TokioIo;
+use rustls::{ClientConfig, RootCertStore, pki_types::ServerName};
+use thiserror::Error;
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    net::TcpStream,
+    time::timeout,
+};
+use tokio_rustls::TlsConnector;
+use tokio_util::task::AbortOnDropHandle;
+use url::{Host, Url};
+
+use self::ranges::Ranges;
+pub use self::settings::OutboundSettings;
+
+/// Addresses of one name that are tried.
+const TRIED: usize = 4;
+
+/// Headers of an answer, bytes.
+const MAX_HEAD: usize = 64 << 10;
+
+/// Characters of an address at most.
+const MAX_URL: usize = 2048;
+
+/// Why nothing was sent, or no answer came.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+#[expect(missing_docs, reason = "the messages say it")]
+pub enum OutboundError {
+    #[error("{0}")]
+    Address(AddressError),
+    #[error("the name {host} has no address: {reason}")]
+    Unresolved { host: String, reason: String },
+    #[error("{host} is at {address}, which is not on the internet (outbound.allow)")]
+    Forbidden { host: String, address: IpAddr },
+    #[error("{host} is not in a network of the operator's, so it must be called with https")]
+    Plain { host: String },
+    #[error("no connection: {reason}")]
+    Connect { reason: String },
+    #[error("no TLS: {reason}")]
+    Tls { reason: String },
+    #[error("no answer within {limit:?}")]
+    Timeout { limit: Duration },
+    #[error("no HTTP answer: {reason}")]
+    Protocol { reason: String },
+}
+
+/// Why an address can't be called, whatever its name leads to.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+#[expect(missing_docs, reason = "the messages say it")]
+pub enum AddressError {
+    #[error("is no URL")]
+    NoUrl,
+    #[error("has {found} characters, more than {limit}")]
+    TooLong { limit: usize, found: usize },
+    #[error("must begin with https://")]
+    Scheme,
+    #[error("must not hold a user name or password")]
+    Credentials,
+    #[error("names {0}, which is not on the internet")]
+    Forbidden(IpAddr),
+}
+
+/// A request to be sent.
+#[derive(Debug, Clone)]
+pub struct Post {
+    /// Where to.
+    pub url: Url,
+    /// What it says of itself.
+    pub headers: HeaderMap,
+    /// What it carries.
+    pub body: Bytes,
+    /// How long everything may take, from the look-up of the name to the last byte of the answer that is read.
+    pub limit: Duration,
+    /// How much of the answer's body is read, bytes.
+    pub most: usize,
+}
+
+/// An answer.
+#[derive(Debug, Clone)]
+pub struct Reply {
+    /// HTTP status.
+    pub status: u16,
+    /// Its headers.
+    pub headers: HeaderMap,
+    /// The first bytes of its body.
+    pub body: Vec<u8>,
+}
+
+type Look = dyn Fn(String, u16) -> BoxFuture<'static, io::Result<Vec<SocketAddr>>> + Send + Sync;
+
+/// What turns a name into addresses.
+#[derive(Clone)]
+pub struct Resolver(Arc<Look>);
+
+impl Resolver {
+    /// One that answers so.
+    pub fn new<F>(look: impl Fn(String, u16) -> F + Send + Sync + 'static) -> Self
+    where
+        F: Future<Output = io::Result<Vec<SocketAddr>>> + Send + 'static,
+    {
+        Self(Arc::new(move |host, port| Box::pin(look(host, port))))
+    }
+
+    /// The system's.
+    pub fn system() -> Self {
+        Self::new(|host, port| async move { Ok(tokio::net::lookup_host((host, port)).await?.collect()) })
+    }
+}
+
+/// The client. Cheap to clone.
+#[derive(Clone)]
+pub struct Outbound {
+    ranges: Arc<Ranges>,
+    plain: bool,
+    resolver: Resolver,
+}
+
+impl fmt::Debug for Outbound {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Outbound")
+    }
+}
+
+impl Outbound {
+    /// A client that calls the internet, and what the settings allow beside it. They must be sound.
+    pub fn new(settings: &OutboundSettings, resolver: Resolver) -> Self {
+        let allowed = settings.ranges();
+        Self { plain: !allowed.is_empty(), ranges: Arc::new(Ranges::allowing(allowed)), resolver }
+    }
+
+    /// Reads an address, and refuses what could never be called.
+    ///
+    /// # Errors
+    /// Where it is no URL of an allowed kind.
+    pub fn address(&self, text: &str) -> Result<Url, AddressError> {
+        if text.len() > MAX_URL {
+            return Err(AddressError::TooLong { limit: MAX_URL, found: text.len() });
+        }
+        let mut url = Url::parse(text).map_err(|_| AddressError::NoUrl)?;
+        if !url.username().is_empty() || url.password().is_some() {
+            return Err(AddressError::Credentials);
+        }
+        // A plain one may lead into the operator's network: that is seen when its name is resolved.
+        match url.scheme() {
+            "https" => {}
+            "http" if self.plain => {}
+            _ => return Err(AddressError::Scheme),
+        }
+        let literal = match url.host() {
+            Some(Host::Ipv4(address)) => Some(IpAddr::from(address)),
+            Some(Host::Ipv6(address)) => Some(address.into()),
+            Some(Host::Domain(_)) => None,
+            None => return Err(AddressError::NoUrl),
+        };
+        if let Some(address) = literal {
+            if !self.ranges.allow(address) {
+                return Err(AddressError::Forbidden(address));
+            }
+            if url.scheme() == "http" && !self.ranges.names(address) {
+                return Err(AddressError::Scheme);
+            }
+        }
+        url.set_fragment(None);
+        Ok(url)
+    }
+
+    /// Sends a request and takes its answer.
+    ///
+    /// # Errors
+    /// Where the address is refused, or no answer came in time. Whether the receiver got the request is unknown then.
+    pub async fn post(&self, post: Post) -> Result<Reply, OutboundError> {
+        let limit = post.limit;
+        timeout(limit, self.exchange(post)).await.map_err(|_| OutboundError::Timeout { limit })?
+    }
+
+    async fn exchange(&self, post: Post) -> Result<Reply, OutboundError> {
+        let url = self.address(post.url.as_str()).map_err(OutboundError::Address)?;
+        let host = url.host_str().unwrap_or_default().to_owned();
+        let stream = connect(&self.checked(&url).await?).await?;
+        if url.scheme() == "http" {
+            return exchange(stream, post).await;
+        }
+        let name = host.trim_start_matches('[').trim_end_matches(']').to_owned();
+        let name = ServerName::try_from(name).map_err(|error| tls_failed(&error))?;
+        let stream = CONNECTOR.connect(name, stream).await.map_err(|error| tls_failed(&error))?;
+        exchange(stream, post).await
+    }
+
+    /// The addresses of a URL that may be called.
+    async fn checked(&self, url: &Url) -> Result<Vec<SocketAddr>, OutboundError> {
+        let host = url.host_str().unwrap_or_default().to_owned();
+        let unresolved = |reason: String| OutboundError::Unresolved { host: host.clone(), reason };
+        let port = url.port_or_known_default().unwrap_or(443);
+        let found = match url.host() {
+            Some(Host::Ipv4(address)) => vec![(address, port).into()],
+            Some(Host::Ipv6(address)) => vec![(address, port).into()],
+            _ => {
+                (self.resolver.0)(host.clone(), port).await.map_err(|error| unresolved(error.to_string()))?
+            }
+        };
+        let allowed: Vec<_> = found.iter().copied().filter(|found| self.ranges.allow(found.ip())).collect();
+        match (allowed.first(), found.first()) {
+            (Some(first), _) if url.scheme() == "http" && !self.ranges.names(first.ip()) => {
+                Err(OutboundError::Plain { host })
+            }
+            (Some(_), _) if url.scheme() == "http" => {
+                Ok(allowed.into_iter().filter(|address| self.ranges.names(address.ip())).collect())
+            }
+            (Some(_), _) => Ok(allowed),
+            (None, Some(address)) => Err(OutboundError::Forbidden { host, address: address.ip() }),
+            (None, None) => Err(unresolved("the answer is empty".to_owned())),
+        }
+    }
+}
+
+/// Certificates that the system trusts. Read once, when the first message is sent.
+static CONNECTOR: LazyLock<TlsConnector> = LazyLock::new(|| {
+    let mut roots = RootCertStore::empty();
+    let found = rustls_native_certs::load_native_certs();
+    for error in &found.errors {
+        tracing::warn!(%error, "certificates of the system could not be read");
+    }
+    roots.add_parsable_certificates(found.certs);
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let config = ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .expect("the provider has the protocol's versions")
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    TlsConnector::from(Arc::new(config))
+});
+
+fn tls_failed(error: &dyn fmt::Display) -> OutboundError {
+    OutboundError::Tls { reason: error.to_string() }
+}
+
+async fn connect(addresses: &[SocketAddr]) -> Result<TcpStream, OutboundError> {
+    let mut last = None;
+    for address in addresses.iter().take(TRIED) {
+        match TcpStream::connect(address).await {
+            Ok(stream) => {
+                // A request is written whole: waiting to fill a segment only delays it.
+                _ = stream.set_nodelay(true);
+                return Ok(stream);
+            }
+            Err(error) => last = Some(error),
+        }
+    }
+    Err(OutboundError::Connect { reason: last.map(|error| error.to_string()).unwrap_or_default() })
+}
+
+async fn exchange(
+    stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    post: Post,
+) -> Result<Reply, OutboundError> {
+    let failed = |error: hyper::Error| OutboundError::Protocol { reason: error.to_string() };
+    let mut http = http1::Builder::new();
+    http.max_buf_size(MAX_HEAD);
+    let (mut sender, connection) = http.handshake(TokioIo::new(stream)).await.map_err(failed)?;
+    // Ends with this request: nothing goes on behind a time-out.
+    let _connection = AbortOnDropHandle::new(tokio::spawn(connection));
+    let most = post.most;
+    let response = sender.send_request(written(post)?).await.map_err(failed)?;
+    let (head, mut body) = response.into_parts();
+    let mut first = Vec::new();
+    // A body that breaks off says no less about the status.
+    while first.len() < most
+        && let Some(Ok(frame)) = body.frame().await
+    {
+        let piece = frame.into_data().unwrap_or_default();
+        first.extend_from_slice(&piece[..piece.len().min(most - first.len())]);
+    }
+    Ok(Reply { status: head.status.as_u16(), headers: head.headers, body: first })
+}
+
+fn written(post: Post) -> Result<Request<Full<Bytes>>, OutboundError> {
+    let invalid = |reason: String| OutboundError::Protocol { reason };
+    let url = &post.url;
+    let target = url.query().map_or_else(|| url.path().to_owned(), |query| format!("{}?{query}", url.path()));
+    let authority = &url[url::Position::BeforeHost..url::Position::AfterPort];
+    let host = HeaderValue::try_from(authority).map_err(|error| invalid(error.to_string()))?;
+    let mut request = Request::new(Full::new(post.body));
+    *request.method_mut() = Method::POST;
+    *request.uri_mut() = target.parse().map_err(|_| invalid("the path can't be sent".to_owned()))?;
+    *request.headers_mut() = post.headers;
+    request.headers_mut().insert(header::HOST, host);
+    request.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+    Ok(request)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use tokio::{
+        io::{AsyncReadExt, AsyncWriteExt},
+        net::TcpListener,
+    };
+
+    use super::*;
+
+    fn client(allow: &[&str], resolver: Resolver) -> Outbound {
+        let allow = allow.iter().map(|range| (*range).to_owned()).collect();
+        Outbound::new(&OutboundSettings { allow }, resolver)
+    }
+
+    fn post(url: &str) -> Post {
+        Post {
+            url: Url::parse(url).unwrap(),
+            headers: HeaderMap::new(),
+            body: Bytes::from_static(b"{}"),
+            limit: Duration::from_secs(20),
+            most: 8,
+        }
+    }
+
+    #[test]
+    fn an_address_is_https_to_a_host_on_the_internet() {
+        let outbound = client(&[], Resolver::system());
+        assert_eq!(
+            outbound.address("https://example.com/a?b=c#d").unwrap().as_str(),
+            "https://example.com/a?b=c"
+        );
+        let cases = [
+            ("http://example.com/", AddressError::Scheme),
+            ("ftp://example.com/", AddressError::Scheme),
+            ("file:///etc/passwd", AddressError::Scheme),
+            ("example.com", AddressError::NoUrl),
+            ("https://", AddressError::NoUrl),
+            ("https://user:pass@example.com/", AddressError::Credentials),
+            ("https://127.0.0.1/", AddressError::Forbidden([127, 0, 0, 1].into())),
+            // Other ways to write it.
+            ("https://2130706433/", AddressError::Forbidden([127, 0, 0, 1].into())),
+            ("https://0x7f.1/", AddressError::Forbidden([127, 0, 0, 1].into())),
+            ("https://0177.0.0.1/", AddressError::Forbidden([127, 0, 0, 1].into())),
+        ];
+        for (text, refused) in cases {
+            assert_eq!(outbound.address(text), Err(refused), "{text}");
+        }
+        assert!(matches!(outbound.address("https://[::ffff:7f00:1]/"), Err(AddressError::Forbidden(_))));
+        let long = format!("https://example.com/{}", "a".repeat(MAX_URL));
+        assert!(matches!(outbound.address(&long), Err(AddressError::TooLong { .. })));
+    }
+
+    #[test]
+    fn plain_http_stays_in_the_operators_network() {
+        let outbound = client(&["10.0.0.0/8"], Resolver::system());
+        assert!(outbound.address("http://10.0.0.1:81/").is_ok());
+        assert_eq!(outbound.address("http://8.8.8.8/"), Err(AddressError::Scheme));
+        assert!(outbound.address("http://intern.example/").is_ok(), "its name tells later");
+    }
+
+    /// Answers the first look-up with one address and all further ones with another.
+    fn flipping(first: SocketAddr, then: SocketAddr) -> (Resolver, Arc<AtomicUsize>) {
+        let looked = Arc::new(AtomicUsize::new(0));
+        let counts = Arc::clone(&looked);
+        let resolver = Resolver::new(move |_, _| {
+            let found = if counts.fetch_add(1, Ordering::SeqCst) == 0 { first } else { then };
+            async move { Ok(vec![found]) }
+        });
+        (resolver, looked)
+    }
+
+    #[tokio::test]
+    async fn a_name_is_resolved_once_and_its_checked_address_is_called() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let near = listener.local_addr().unwrap();
+        let serve = tokio::spawn(async move {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            let mut head = vec![0; 4096];
+            let count = stream.read(&mut head).await.unwrap();
+            stream
+                .write_all(b"HTTP/1.1 302 Found\r\nlocation: http://10.0.0.1/\r\n\r\nmore than eight")
+                .await
+                .unwrap();
+            String::from_utf8_lossy(&head[..count]).into_owned()
+        });
+        let (resolver, looked) = flipping(near, "10.0.0.1:80".parse().unwrap());
+        let outbound = client(&["127.0.0.0/8"], resolver);
+        let reply = outbound.post(post("http://flips.example:99/hook?x=1")).await.unwrap();
+        assert_eq!((reply.status, reply.body.as_slice()), (302, b"more tha".as_slice()), "no redirect");
+        assert_eq!(looked.load(Ordering::SeqCst), 1);
+        let sent = serve.await.unwrap();
+        assert!(sent.starts_with("POST /hook?x=1 HTTP/1.1\r\n"), "{sent}");
+        assert!(sent.contains("host: flips.example:99\r\n"), "{sent}");
+        let second = outbound.post(post("http://flips.example:99/hook")).await;
+        assert!(matches!(second, Err(OutboundError::Forbidden { .. })), "{second:?}");
+    }
+
+    #[tokio::test]
+    async fn a_name_that_leads_inside_is_refused_and_one_that_leads_outside_is_not_called_in_plain() {
+        let inside = Resolver::new(|_, port| async move {
+            Ok(vec![([169, 254, 169, 254], port).into(), ([127, 0, 0, 1], port).into()])
+        });
+        let refused = client(&[], inside).post(post("https://metadata.example/")).await;
+        assert!(matches!(refused, Err(OutboundError::Forbidden { .. })), "{refused:?}");
+        let outside = Resolver::new(|_, port| async move { Ok(vec![([8, 8, 8, 8], port).into()]) });
+        let refused = client(&["127.0.0.0/8"], outside).post(post("http://public.example/")).await;
+        assert!(matches!(refused, Err(OutboundError::Plain { .. })), "{refused:?}");
+        let nowhere = Resolver::new(|_, _| async { Ok(Vec::new()) });
+        let refused = client(&[], nowhere).post(post("https://nowhere.example/")).await;
+        assert!(matches!(refused, Err(OutboundError::Unresolved { .. })), "{refused:?}");
+    }
+
+    #[tokio::test]
+    async fn who_never_answers_is_left() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let outbound = client(&["127.0.0.0/8"], Resolver::system());
+        let limit = Duration::from_millis(20);
+        let hangs = Post { limit, ..post(&format!("http://{address}/")) };
+        assert_eq!(outbound.post(hangs).await.unwrap_err(), OutboundError::Timeout { limit });
+        drop(listener);
+        let closed = outbound.post(post(&format!("http://{address}/"))).await;
+        assert!(matches!(closed, Err(OutboundError::Connect { .. })), "{closed:?}");
+    }
+}

@@ -1,0 +1,444 @@
+//! Sending what is due. An endpoint is leased by one process at a time, which sends all that is due to it: so its limits
+//! hold for all servers together, and a slow receiver holds up nobody but itself.
+
+use std::{collections::HashMap, sync::Arc, time::Duration};
+
+use bytes::Bytes;
+use eyebolt_store::{
+    DeliveryAttempt, DueDelivery, Endpoint, EndpointKind, EndpointState, Lease, LeasedEndpoint, Settlement,
+    StoreError,
+};
+use eyebolt_types::id::{EndpointId, EventId, ProjectId};
+use futures_util::{FutureExt, StreamExt, future::BoxFuture, stream::FuturesUnordered};
+use http::{HeaderMap, HeaderName, HeaderValue, header};
+use jiff::{SignedDuration, Timestamp, fmt::rfc2822};
+use tokio::{
+    sync::broadcast::{Receiver, error::RecvError},
+    time::{Instant, sleep, timeout},
+};
+use url::Url;
+
+use super::{
+    Room, WebhookError, Webhooks,
+    lane::{FRESH, Lane, Offer},
+    schedule::{self, Health, Outcome, Rules},
+    signature::Secret,
+};
+use crate::outbound::{OutboundError, Post, Reply};
+
+/// How often somebody looks for what is due: retries whose time comes, and what nobody told of.
+const POLL: Duration = Duration::from_millis(250);
+
+/// What is told within such a time is looked for together.
+const TOGETHER: Duration = Duration::from_millis(10);
+
+/// After a failure of the store.
+const REST: Duration = Duration::from_millis(500);
+
+/// How long an endpoint stays with a process that gives no sign of life, and when it gives one.
+const LEASE: SignedDuration = SignedDuration::from_secs(60);
+const KEPT_EVERY: Duration = Duration::from_secs(15);
+
+/// Endpoints that one process sends to at once.
+const ENDPOINTS: usize = 64;
+
+/// Deliveries that are looked at, of the backlog and of what is new.
+const BACKLOG: u32 = 16;
+const NEW: u32 = 64;
+
+/// First bytes of an answer that are kept.
+const ANSWER: usize = 1 << 10;
+
+/// How long a stopping process waits for answers that are under way.
+const FAREWELL: Duration = Duration::from_secs(2);
+
+const ID: HeaderName = HeaderName::from_static("webhook-id");
+const TIMESTAMP: HeaderName = HeaderName::from_static("webhook-timestamp");
+const SIGNATURE: HeaderName = HeaderName::from_static("webhook-signature");
+
+impl Webhooks {
+    /// Takes back what an earlier run of this process left behind, and begins to send.
+    ///
+    /// # Errors
+    /// Where the database fails.
+    pub async fn start(&self) -> Result<(), StoreError> {
+        let room = &self.0;
+        room.store.take_back_endpoints(&room.instance).await?;
+        room.spawn(Arc::clone(room).dispatch());
+        Ok(())
+    }
+
+    /// Begins nothing more, and waits for what is under way, within bounds.
+    pub async fn halt(&self) {
+        self.0.halting.cancel();
+        self.0.tasks.close();
+        _ = timeout(FAREWELL * 2, self.0.tasks.wait()).await;
+        self.0.abandoned.cancel();
+    }
+
+    /// Drops everything where it stands, as a crash does: leases stay.
+    pub fn abandon(&self) {
+        self.0.abandoned.cancel();
+    }
+}
+
+/// What comes of a step of a lane.
+enum Done {
+    Sent(Box<(DueDelivery, DeliveryAttempt, Outcome)>),
+    Settled(EventId, bool),
+}
+
+/// One endpoint while this process sends to it.
+struct Pump {
+    room: Arc<Room>,
+    endpoint: Endpoint,
+    token: i64,
+    lane: Lane,
+    health: Health,
+    kept_at: Instant,
+    /// Somebody else has the lease: what is read here is being sent there.
+    lost: bool,
+    under_way: FuturesUnordered<BoxFuture<'static, Done>>,
+}
+
+impl Room {
+    fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
+        let abandoned = self.abandoned.clone();
+        self.tasks.spawn(async move {
+            tokio::select! {
+                () = task => {}
+                () = abandoned.cancelled() => {}
+            }
+        });
+    }
+
+    fn lease(&self) -> Lease {
+        Lease { owner: self.owner.clone(), until: self.now() + LEASE }
+    }
+
+    async fn dispatch(self: Arc<Self>) {
+        let mut news = self.store.news();
+        let mut pumps: FuturesUnordered<BoxFuture<'static, EndpointId>> = FuturesUnordered::new();
+        loop {
+            tokio::select! {
+                biased;
+                () = self.halting.cancelled() => break,
+                Some(_) = pumps.next() => continue,
+                _ = news.recv() => sleep(TOGETHER).await,
+                () = sleep(POLL) => {}
+            }
+            // All that was told so far is looked for at once.
+            news = news.resubscribe();
+            let room = ENDPOINTS.saturating_sub(pumps.len());
+            if room == 0 {
+                continue;
+            }
+            match self.store.claim_endpoints(self.lease(), room as u32, self.now()).await {
+                Ok(leased) => {
+                    pumps.extend(leased.into_iter().map(|leased| Arc::clone(&self).pump(leased).boxed()));
+                }
+                Err(error) => {
+                    tracing::warn!(%error, "webhook endpoints could not be looked for");
+                    sleep(REST).await;
+                }
+            }
+        }
+        while pumps.next().await.is_some() {}
+    }
+
+    async fn pump(self: Arc<Self>, leased: LeasedEndpoint) -> EndpointId {
+        let (id, token) = (leased.endpoint.id, leased.token);
+        let pumped = Pump::new(&self, leased).run().await;
+        let released = match pumped {
+            Ok(()) => self.store.release_endpoint((id, token)).await,
+            Err(error) => {
+                tracing::warn!(endpoint = %id, %error, "deliveries are interrupted");
+                sleep(REST).await;
+                self.store.release_endpoint((id, token)).await
+            }
+        };
+        if let Err(error) = released {
+            tracing::debug!(endpoint = %id, %error, "a lease runs out by itself");
+        }
+        id
+    }
+}
+
+impl Pump {
+    fn new(room: &Arc<Room>, LeasedEndpoint { endpoint, token }: LeasedEndpoint) -> Self {
+        let settings = &room.settings;
+        Self {
+            lane: Lane::new(settings.concurrency, settings.backlog_per_second),
+            health: health(&endpoint),
+            kept_at: Instant::now(),
+            lost: false,
+            under_way: FuturesUnordered::new(),
+            room: Arc::clone(room),
+            endpoint,
+            token,
+        }
+    }
+
+    /// Sends until nothing is due any more, the lease is lost or the process stops.
+    async fn run(mut self) -> Result<(), WebhookError> {
+        let mut news = self.room.store.news();
+        loop {
+            if self.lost {
+                return Ok(());
+            }
+            let Some(due) = self.due().await? else { return Ok(()) };
+            self.begin(&due).await?;
+            let left = due.iter().any(|delivery| !self.lane.has(delivery.event));
+            if self.under_way.is_empty() && !left {
+                return Ok(());
+            }
+            if self.throttled() && self.under_way.is_empty() {
+                return Ok(());
+            }
+            let (pause, project) = (self.pause(), self.endpoint.project);
+            tokio::select! {
+                Some(done) = self.under_way.next() => self.take(done),
+                () = told(&mut news, project) => sleep(TOGETHER).await,
+                () = sleep(pause) => {}
+                () = self.room.halting.cancelled() => return self.finish().await,
+            }
+        }
+    }
+
+    fn throttled(&self) -> bool {
+        self.health.throttled_until.is_some_and(|until| until > self.room.now())
+    }
+
+    /// What is due; `None` where the lease is lost, or the endpoint gone or off.
+    async fn due(&mut self) -> Result<Option<Vec<DueDelivery>>, WebhookError> {
+        let (store, now, id) = (&self.room.store, self.room.now(), self.endpoint.id);
+        if self.kept_at.elapsed() >= KEPT_EVERY {
+            self.kept_at = Instant::now();
+            if store.keep_endpoint((id, self.token), now + LEASE).await?.is_none() {
+                return Ok(None);
+            }
+        }
+        // It may have been changed, switched off or removed meanwhile.
+        let whose = (self.endpoint.project, self.endpoint.mode);
+        match store.endpoint(whose, id).await? {
+            Some(endpoint) if endpoint.state == EndpointState::Enabled => self.endpoint = endpoint,
+            _ => return Ok(None),
+        }
+        let mut due = store.due_deliveries(id, (None, now), BACKLOG).await?;
+        if due.len() as u32 == BACKLOG {
+            due.extend(store.due_deliveries(id, (Some(now - FRESH), now), NEW).await?);
+        }
+        Ok(Some(due))
+    }
+
+    /// Begins as many as may be.
+    async fn begin(&mut self, due: &[DueDelivery]) -> Result<(), WebhookError> {
+        let now = self.room.now();
+        let by_event: HashMap<_, _> = due.iter().map(|one| (one.event, one)).collect();
+        let offer = |one: &DueDelivery| Offer {
+            event: one.event,
+            attempts: one.attempts,
+            due_at: one.due_at,
+            recorded_at: one.recorded_at,
+        };
+        // What is both old and new stands there twice, and is begun once.
+        let offers: Vec<_> = due.iter().map(offer).collect();
+        let mut secrets = None;
+        while let Some(event) = self.lane.begin(&offers, self.health.throttled_until, now) {
+            let secrets = match &secrets {
+                Some(known) => Arc::clone(known),
+                None => Arc::clone(secrets.insert(Arc::new(self.room.secrets(&self.endpoint).await?))),
+            };
+            let delivery = by_event[&event].clone();
+            let url = delivery.url.clone().unwrap_or_else(|| self.endpoint.url.clone());
+            let room = Arc::clone(&self.room);
+            self.under_way.push(
+                async move {
+                    let (attempt, outcome) = room.send(url, (&delivery, &secrets)).await;
+                    Done::Sent(Box::new((delivery, attempt, outcome)))
+                }
+                .boxed(),
+            );
+        }
+        Ok(())
+    }
+
+    /// Takes what came of a step.
+    fn take(&mut self, done: Done) {
+        let (delivery, attempt, outcome) = match done {
+            Done::Sent(sent) => *sent,
+            Done::Settled(event, held) => {
+                self.lost |= !held;
+                return self.lane.end(event);
+            }
+        };
+        crate::failpoint::hit("before_delivery_settled");
+        let settings = &self.room.settings;
+        let disable_after = SignedDuration::try_from(settings.disable_after).unwrap_or(SignedDuration::MAX);
+        let own = self.endpoint.kind == EndpointKind::Own;
+        let rules = Rules { disable_after: own.then_some(disable_after) };
+        let (now, was) = (self.room.now(), self.health.state);
+        let chance = crate::chance::roll();
+        let verdict = schedule::judge(outcome, (delivery.attempts, self.health), rules, (now, chance));
+        self.health = verdict.health;
+        if self.health.state != was {
+            // The alert: what the operator's log watch looks for.
+            tracing::error!(
+                endpoint = %self.endpoint.id, project = %self.endpoint.project, state = self.health.state.name(),
+                "webhook endpoint disabled"
+            );
+        }
+        let endpoint = Endpoint {
+            state: self.health.state,
+            disabled_at: self.health.disabled_at,
+            failing_since: self.health.failing_since,
+            throttled_until: self.health.throttled_until,
+            ..self.endpoint.clone()
+        };
+        let event = delivery.event;
+        tracing::debug!(
+            endpoint = %endpoint.id, %event, status = attempt.status, error = attempt.error,
+            "a webhook was {}", verdict.state.name()
+        );
+        let (state, next_at) = (verdict.state, verdict.next_at);
+        let settled = Settlement { event, attempt, state, next_at, endpoint };
+        let (room, lease) = (Arc::clone(&self.room), (self.endpoint.id, self.token));
+        self.under_way.push(async move { Done::Settled(event, room.settle(lease, settled).await) }.boxed());
+    }
+
+    fn pause(&self) -> Duration {
+        let pause = Duration::try_from(self.lane.pause(self.room.now())).unwrap_or_default();
+        if pause.is_zero() { POLL } else { pause.min(POLL) }
+    }
+
+    /// Waits for what is under way, and begins nothing more.
+    async fn finish(mut self) -> Result<(), WebhookError> {
+        let rest = async {
+            while let Some(done) = self.under_way.next().await {
+                self.take(done);
+            }
+        };
+        // What takes longer is sent again by whoever comes after, with the same id.
+        _ = timeout(FAREWELL, rest).await;
+        Ok(())
+    }
+}
+
+impl Room {
+    /// One attempt.
+    async fn send(
+        &self,
+        url: String,
+        (delivery, secrets): (&DueDelivery, &[Secret]),
+    ) -> (DeliveryAttempt, Outcome) {
+        let (started_at, began) = (self.now(), Instant::now());
+        let blank = DeliveryAttempt {
+            url: url.clone(),
+            started_at,
+            took: Duration::ZERO,
+            status: None,
+            error: None,
+            answer: Vec::new(),
+        };
+        let Some(data) = &delivery.data else {
+            let error = Some("the event is no longer kept".to_owned());
+            return (DeliveryAttempt { error, ..blank }, Outcome::Forgotten);
+        };
+        let replied = match self.outbound.address(&url) {
+            Ok(url) => self.outbound.post(self.message(url, (delivery.event, data), secrets)).await,
+            Err(error) => Err(OutboundError::Address(error)),
+        };
+        let blank = DeliveryAttempt { took: began.elapsed(), ..blank };
+        match replied {
+            Ok(reply) => {
+                let outcome =
+                    Outcome::Answer { status: reply.status, retry_after: retry_after(&reply, self.now()) };
+                (DeliveryAttempt { status: Some(reply.status), answer: reply.body, ..blank }, outcome)
+            }
+            Err(error) => (DeliveryAttempt { error: Some(error.to_string()), ..blank }, Outcome::NoAnswer),
+        }
+    }
+
+    fn message(&self, url: Url, (id, data): (EventId, &str), secrets: &[Secret]) -> Post {
+        let timestamp = self.now().as_second();
+        let signatures: Vec<_> = secrets.iter().map(|secret| secret.sign(id, timestamp, data)).collect();
+        let fields = [
+            (ID, id.to_string()),
+            (TIMESTAMP, timestamp.to_string()),
+            (SIGNATURE, signatures.join(" ")),
+            (header::CONTENT_TYPE, "application/json".to_owned()),
+            (header::USER_AGENT, concat!("Eyebolt/", env!("CARGO_PKG_VERSION")).to_owned()),
+        ];
+        let text = |text| HeaderValue::try_from(text).expect("ids, numbers and base64 are visible ASCII");
+        let headers: HeaderMap = fields.into_iter().map(|(name, value)| (name, text(value))).collect();
+        let body = Bytes::copy_from_slice(data.as_bytes());
+        Post { url, headers, body, limit: self.settings.timeout, most: ANSWER }
+    }
+
+    /// Writes down what came of an attempt; whether the lease held. A store that fails is asked again: what is not written
+    /// is sent once more.
+    async fn settle(&self, lease: (EndpointId, i64), settled: Settlement) -> bool {
+        loop {
+            match self.store.settle_delivery(lease, settled.clone(), self.now()).await {
+                Ok(held) => return held,
+                Err(error @ StoreError::Unavailable { .. }) => {
+                    tracing::warn!(endpoint = %lease.0, %error, "a delivery could not be written down");
+                    sleep(REST).await;
+                }
+                Err(error) => {
+                    tracing::error!(endpoint = %lease.0, %error, "a delivery could not be written down");
+                    return false;
+                }
+            }
+        }
+    }
+}
+
+/// How long the receiver wants to be left alone: seconds, or a date (RFC 9110, section 10.2.3).
+fn retry_after(reply: &Reply, now: Timestamp) -> Option<SignedDuration> {
+    let said = reply.headers.get(header::RETRY_AFTER)?.to_str().ok()?.trim();
+    if let Ok(seconds) = said.parse::<u32>() {
+        return Some(SignedDuration::from_secs(i64::from(seconds)));
+    }
+    let until = rfc2822::DateTimeParser::new().parse_timestamp(said).ok()?;
+    Some(until.duration_since(now).max(SignedDuration::ZERO))
+}
+
+/// Resolves where this project has news, or something was missed.
+async fn told(news: &mut Receiver<ProjectId>, project: ProjectId) {
+    loop {
+        match news.recv().await {
+            Ok(one) if one == project => return,
+            Ok(_) => {}
+            Err(RecvError::Lagged(_)) => return,
+            Err(RecvError::Closed) => std::future::pending().await,
+        }
+    }
+}
+
+fn health(endpoint: &Endpoint) -> Health {
+    Health {
+        state: endpoint.state,
+        disabled_at: endpoint.disabled_at,
+        failing_since: endpoint.failing_since,
+        throttled_until: endpoint.throttled_until,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn retry_after_is_a_number_of_seconds_or_a_date() {
+        let now: Timestamp = "2026-01-02T03:04:05Z".parse().unwrap();
+        let read = |said: &str| {
+            let headers = HeaderMap::from_iter([(header::RETRY_AFTER, said.parse().unwrap())]);
+            retry_after(&Reply { status: 503, headers, body: Vec::new() }, now)
+        };
+        assert_eq!(read("120"), Some(SignedDuration::from_secs(120)));
+        assert_eq!(read("Fri, 02 Jan 2026 03:05:05 GMT"), Some(SignedDuration::from_secs(60)));
+        assert_eq!(read("Fri, 02 Jan 2026 03:00:00 GMT"), Some(SignedDuration::ZERO));
+        assert_eq!((read("soon"), read("-5"), read("99999999999999")), (None, None, None));
+    }
+}

@@ -1,0 +1,241 @@
+//! Webhook deliveries: recorded with the fact, leased with the endpoint, written down under its token.
+
+use std::time::Duration;
+
+use eyebolt_store::{
+    Closing, Creation, DeliveryAttempt, DeliveryFilter, DeliveryState, Endpoint, EndpointChange,
+    EndpointKind, EndpointState, LeasedEndpoint, NewEndpoint, NewEvent, SecretOwner, Settlement,
+    StoredDelivery, ToldAt,
+};
+use eyebolt_types::{
+    Change, EventType, JobStatus, Mode,
+    id::{EndpointId, EventId, ProjectId},
+};
+
+use crate::{
+    place::{Place, at, on_both, project},
+    sample::{closing, ended, event, lease},
+};
+
+fn wanted(project: ProjectId, url: &str, events: Option<Vec<EventType>>) -> NewEndpoint {
+    NewEndpoint {
+        id: EndpointId::new(),
+        project,
+        mode: Mode::Live,
+        kind: EndpointKind::Own,
+        url: url.to_owned(),
+        description: String::new(),
+        events,
+        signature: "v1".to_owned(),
+    }
+}
+
+async fn endpoint(place: &Place, project: ProjectId, url: &str) -> Endpoint {
+    made(place, wanted(project, url, None)).await
+}
+
+async fn made(place: &Place, new: NewEndpoint) -> Endpoint {
+    match place.store.create_endpoint(new, (Some(b"sealed".to_vec()), 3), at(0)).await.unwrap() {
+        Creation::Created(endpoint) => *endpoint,
+        other => panic!("{other:?}"),
+    }
+}
+
+/// Ends a job, with an event of its own.
+async fn told(place: &Place, project: ProjectId, number: u8) -> EventId {
+    let id = EventId::of([number; 16]);
+    let closing =
+        Closing { event: NewEvent { id, ..event(JobStatus::Succeeded) }, ..closing(JobStatus::Succeeded) };
+    ended(&place.store, project, (&format!("key-{number}"), closing)).await;
+    id
+}
+
+async fn deliveries(place: &Place, endpoint: EndpointId) -> Vec<StoredDelivery> {
+    let filter = DeliveryFilter { endpoint, state: None, before: None, limit: 100 };
+    place.store.deliveries(filter).await.unwrap()
+}
+
+async fn claim(place: &Place, owner: &str, now: i64) -> Vec<LeasedEndpoint> {
+    place.store.claim_endpoints(lease(owner, now + 60), 10, at(now)).await.unwrap()
+}
+
+fn settlement(endpoint: &Endpoint, event: EventId, state: DeliveryState, next: Option<i64>) -> Settlement {
+    let attempt = DeliveryAttempt {
+        url: endpoint.url.clone(),
+        started_at: at(4),
+        took: Duration::from_millis(70),
+        status: Some(200),
+        error: None,
+        answer: b"\xff thanks".to_vec(),
+    };
+    Settlement { event, attempt, state, next_at: next.map(at), endpoint: endpoint.clone() }
+}
+
+on_both! {
+    async fn an_end_is_recorded_for_whoever_wants_it(place: &Place) {
+        let project = project(&place.store).await.id;
+        let all = endpoint(place, project, "https://a/").await.id;
+        let events = Some(vec![EventType::JobFailed, EventType::JobExpired]);
+        let failures = made(place, wanted(project, "https://b/", events)).await.id;
+        let test = NewEndpoint { mode: Mode::Test, ..wanted(project, "https://a/", None) };
+        let test = made(place, test).await.id;
+        ended(&place.store, project, ("good", closing(JobStatus::Succeeded))).await;
+        ended(&place.store, project, ("bad", closing(JobStatus::Failed))).await;
+        let kinds = |found: Vec<StoredDelivery>| {
+            let mut kinds: Vec<_> = found.iter().map(|delivery| delivery.kind).collect();
+            kinds.sort_unstable();
+            kinds
+        };
+        assert_eq!(kinds(deliveries(place, all).await), [EventType::JobSucceeded, EventType::JobFailed]);
+        assert_eq!(kinds(deliveries(place, failures).await), [EventType::JobFailed]);
+        assert!(deliveries(place, test).await.is_empty());
+    }
+
+    async fn an_endpoint_is_leased_once_and_who_lost_it_writes_nothing(place: &Place) {
+        let project = project(&place.store).await.id;
+        let endpoint = endpoint(place, project, "https://a/").await;
+        assert!(claim(place, "w1", 3).await.is_empty(), "nothing is due");
+        let event = told(place, project, 1).await;
+        let first = claim(place, "w1", 4).await;
+        assert_eq!((first.len(), first[0].token), (1, 1));
+        assert!(claim(place, "w2", 5).await.is_empty(), "it is leased");
+        let due = place.store.due_deliveries(endpoint.id, (None, at(5)), 10).await.unwrap();
+        assert_eq!((due.len(), due[0].event, due[0].attempts, due[0].data.is_some()), (1, event, 0, true));
+        // The first process gives no sign of life.
+        let second = claim(place, "w2", 100).await;
+        assert_eq!(second[0].token, 2);
+        let done = settlement(&endpoint, event, DeliveryState::Delivered, None);
+        assert_eq!(place.store.settle_delivery((endpoint.id, 1), done.clone(), at(101)).await, Ok(false));
+        assert!(deliveries(place, endpoint.id).await[0].log.is_empty());
+        assert_eq!(place.store.keep_endpoint((endpoint.id, 1), at(300)).await, Ok(None));
+        assert_eq!(place.store.settle_delivery((endpoint.id, 2), done.clone(), at(101)).await, Ok(true));
+        let written = deliveries(place, endpoint.id).await.remove(0);
+        assert_eq!((written.state, written.attempts, written.finished_at), (DeliveryState::Delivered, 1, Some(at(101))));
+        assert_eq!(written.log, [done.attempt]);
+        assert!(claim(place, "w3", 500).await.is_empty(), "nothing is due any more");
+        // A run of the same process takes back what the one before it held.
+        let again = told_again(place, &endpoint, event).await;
+        assert!(again);
+        assert_eq!(claim(place, "here/1", 600).await.len(), 1);
+        place.store.take_back_endpoints("here/").await.unwrap();
+        assert_eq!(claim(place, "here/2", 601).await.len(), 1);
+    }
+
+    async fn a_failure_waits_and_an_endpoint_that_is_given_up_gets_nothing(place: &Place) {
+        let project = project(&place.store).await.id;
+        let endpoint = endpoint(place, project, "https://a/").await;
+        let (one, two) = (told(place, project, 1).await, told(place, project, 2).await);
+        let lease = (endpoint.id, claim(place, "w1", 4).await[0].token);
+        let later = settlement(&endpoint, one, DeliveryState::Pending, Some(50));
+        assert_eq!(place.store.settle_delivery(lease, later, at(5)).await, Ok(true));
+        let due = place.store.due_deliveries(endpoint.id, (None, at(6)), 10).await.unwrap();
+        assert_eq!(due.iter().map(|due| due.event).collect::<Vec<_>>(), [two]);
+        let gone = Endpoint { state: EndpointState::Gone, disabled_at: Some(at(7)), ..endpoint.clone() };
+        let last = settlement(&gone, two, DeliveryState::Failed, None);
+        assert_eq!(place.store.settle_delivery(lease, last, at(7)).await, Ok(true));
+        let states: Vec<_> = deliveries(place, endpoint.id).await.iter().map(|one| one.state).collect();
+        assert_eq!(states, [DeliveryState::Failed; 2]);
+        told(place, project, 3).await;
+        assert_eq!(deliveries(place, endpoint.id).await.len(), 2, "it is told nothing");
+        // Switched on it gets what it missed, and what failed.
+        let whose = (project, Mode::Live, endpoint.id);
+        let on = EndpointChange { enabled: Change::To(true), ..EndpointChange::default() };
+        let on = place.store.change_endpoint(whose, on, at(8)).await.unwrap().unwrap().unwrap();
+        assert_eq!((on.state, on.disabled_at), (EndpointState::Enabled, None));
+        assert_eq!(place.store.replay_since(whose, (at(0), 100), at(9)).await, Ok(3));
+        let due = place.store.due_deliveries(endpoint.id, (None, at(9)), 10).await.unwrap();
+        assert_eq!(due.len(), 3);
+        assert_eq!(place.store.replay_since(whose, (at(0), 100), at(10)).await, Ok(0), "they are on their way");
+    }
+
+    async fn a_request_is_told_where_it_says(place: &Place) {
+        let project = project(&place.store).await.id;
+        let host = NewEndpoint { kind: EndpointKind::Requests, ..wanted(project, "https://a", None) };
+        let host = made(place, host).await.id;
+        let told_at = Some(ToldAt { url: "https://a/x?y".to_owned(), origin: "https://a".to_owned() });
+        let end = Closing {
+            event: NewEvent { told_at, ..event(JobStatus::Succeeded) },
+            ..closing(JobStatus::Succeeded)
+        };
+        ended(&place.store, project, ("one", end)).await;
+        ended(&place.store, project, ("two", closing(JobStatus::Failed))).await;
+        let due = place.store.due_deliveries(host, (None, at(9)), 10).await.unwrap();
+        assert_eq!(due.iter().map(|due| due.url.as_deref()).collect::<Vec<_>>(), [Some("https://a/x?y")]);
+    }
+
+    async fn an_address_has_one_endpoint_and_a_project_so_many(place: &Place) {
+        let project = project(&place.store).await.id;
+        let first = endpoint(place, project, "https://1/").await.id;
+        let twice = wanted(project, "https://1/", None);
+        let twice = place.store.create_endpoint(twice, (None, 3), at(0)).await.unwrap();
+        assert_eq!(twice, Creation::Exists(first));
+        let second = endpoint(place, project, "https://2/").await.id;
+        endpoint(place, project, "https://3/").await;
+        let fourth = wanted(project, "https://4/", None);
+        let fourth = place.store.create_endpoint(fourth, (None, 3), at(0)).await.unwrap();
+        assert_eq!(fourth, Creation::TooMany(3));
+        let moved = EndpointChange { url: Change::To("https://1/".to_owned()), ..EndpointChange::default() };
+        let moved = place.store.change_endpoint((project, Mode::Live, second), moved, at(1)).await.unwrap();
+        assert_eq!(moved, Err(first));
+        assert_eq!(place.store.delete_endpoint((project, Mode::Test, first)).await, Ok(false));
+        assert_eq!(place.store.delete_endpoint((project, Mode::Live, first)).await, Ok(true));
+        assert_eq!(place.store.endpoints((project, Mode::Live)).await.unwrap().len(), 2);
+        assert_eq!(place.store.secrets(SecretOwner::Endpoint(first), at(1)).await, Ok(vec![]));
+    }
+
+    async fn secrets_overlap_and_end(place: &Place) {
+        let project = project(&place.store).await.id;
+        let owner = SecretOwner::Endpoint(endpoint(place, project, "https://a/").await.id);
+        let numbers = |now: i64| async move {
+            let secrets = place.store.secrets(owner, at(now)).await.unwrap();
+            secrets.into_iter().map(|secret| secret.number).collect::<Vec<_>>()
+        };
+        let add = |until: i64, now: i64| place.store.add_secret((owner, b"x".to_vec()), (at(until), 3), at(now));
+        assert_eq!(add(100, 10).await.unwrap().unwrap().number, 2);
+        assert_eq!(numbers(99).await, [2, 1]);
+        assert_eq!(numbers(100).await, [2]);
+        assert_eq!(add(50, 20).await.unwrap().unwrap().number, 3);
+        assert_eq!(add(90, 30).await.unwrap(), Err(3), "as many as may be");
+        assert_eq!(numbers(49).await, [3, 2, 1]);
+        assert_eq!(numbers(50).await, [3], "a shorter overlap ends the older ones too");
+    }
+
+    async fn a_test_is_for_one_endpoint_and_in_no_stream(place: &Place) {
+        let project = project(&place.store).await.id;
+        let tested = endpoint(place, project, "https://a/").await.id;
+        let other = endpoint(place, project, "https://b/").await.id;
+        let make = |version: u32| NewEvent {
+            id: EventId::of([version as u8; 16]),
+            kind: EventType::WebhookTest,
+            version,
+            data: "{}".to_owned(),
+            told_at: None,
+        };
+        let whose = (project, Mode::Live, tested);
+        let ids = [
+            place.store.test_endpoint(whose, make, at(1)).await.unwrap(),
+            place.store.test_endpoint(whose, make, at(2)).await.unwrap(),
+        ];
+        assert_ne!(ids[0], ids[1]);
+        assert_eq!(deliveries(place, tested).await.len(), 2);
+        assert_eq!(deliveries(place, other).await.len(), 0);
+        assert_eq!(place.store.events((project, Mode::Live), 0, 10).await, Ok(vec![]));
+    }
+
+    async fn old_deliveries_are_removed_with_their_log(place: &Place) {
+        let project = project(&place.store).await.id;
+        let endpoint = endpoint(place, project, "https://a/").await;
+        let event = told(place, project, 1).await;
+        let lease = (endpoint.id, claim(place, "w1", 4).await[0].token);
+        let done = settlement(&endpoint, event, DeliveryState::Delivered, None);
+        assert_eq!(place.store.settle_delivery(lease, done, at(5)).await, Ok(true));
+        assert_eq!(place.store.sweep_deliveries(at(3), 10).await, Ok(0));
+        assert_eq!(place.store.sweep_deliveries(at(4), 10).await, Ok(1));
+        assert_eq!(place.store.delivery(endpoint.id, event).await, Ok(None));
+    }
+}
+
+async fn told_again(place: &Place, endpoint: &Endpoint, event: EventId) -> bool {
+    place.store.release_endpoint((endpoint.id, 2)).await.unwrap();
+    place.store.replay_delivery((endpoint.id, event), at(550)).await.unwrap()
+}
