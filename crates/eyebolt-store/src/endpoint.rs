@@ -370,7 +370,9 @@ impl Store {
                 let now = times::micros(now);
                 match owner {
                     SecretOwner::Endpoint(id) => transaction.query_one(HOLD, &[id.to_string().into()])?,
-                    SecretOwner::Project(id, _) => transaction.query_one(PROJECT, &[id.to_string().into()])?,
+                    SecretOwner::Project(id, _) => {
+                        transaction.query_one(PROJECT, &[id.to_string().into()])?
+                    }
                 };
                 let there = transaction.query(SECRETS, &[owned(), now.into()])?.len() as u64;
                 if there >= most {

@@ -249,7 +249,9 @@ fn document(app: &TestApp, job: &str) -> PathBuf {
     let folders = std::fs::read_dir(app.folder.path().join("blobs/documents")).unwrap();
     let files = folders.flat_map(|folder| std::fs::read_dir(folder.unwrap().path()).unwrap());
     let mut paths = files.map(|file| file.unwrap().path());
-    paths.find(|path| path.file_name().unwrap().to_str().unwrap().starts_with(job)).expect("a file of the job")
+    paths
+        .find(|path| path.file_name().unwrap().to_str().unwrap().starts_with(job))
+        .expect("a file of the job")
 }
 
 // Matrix row 31.

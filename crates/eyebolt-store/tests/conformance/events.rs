@@ -10,7 +10,7 @@ use eyebolt_types::{
 
 use crate::{
     place::{Place, at, on_both, project},
-    sample::{closing, ended, event, half_failed, running},
+    sample::{again, closing, ended, event, half_failed, running},
 };
 
 const LIVE: Mode = Mode::Live;
@@ -42,7 +42,7 @@ on_both! {
     async fn each_round_of_a_job_has_its_event(place: &Place) {
         let project = project(&place.store).await.id;
         let job = ended(&place.store, project, ("one", half_failed())).await;
-        place.store.retry((project, LIVE, job), at(900), at(5)).await.unwrap();
+        place.store.retry((project, LIVE, job), again(900), at(5)).await.unwrap();
         let lines = place.store.lines(at(6)).await.unwrap();
         let lease = crate::sample::lease("w", 60);
         let leased = place.store.claim(lease, vec![(lines[0].line, 1)], at(6)).await.unwrap().concat();

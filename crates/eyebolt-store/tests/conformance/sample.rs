@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use eyebolt_store::{
-    Acceptance, Again, Answer, Charging, Closing, Document, Idempotency, Lease, LeasedJob, NewEvent, NewImage,
-    NewJob, NewStep, StepOutcome, Store, StoreError, StoredJob,
+    Acceptance, Again, Answer, Charging, Closing, Document, Idempotency, Lease, LeasedJob, NewEvent,
+    NewImage, NewJob, NewStep, StepOutcome, Store, StoreError, StoredJob,
 };
 use eyebolt_types::{
     Class, EventType, Feature, JobStatus, Mode,
