@@ -45,7 +45,7 @@ impl Jobs {
     /// Where the database fails.
     pub async fn start(&self) -> Result<(), StoreError> {
         let room = &self.0;
-        let reaped = room.reap(Some(room.instance.clone())).await?;
+        let reaped = room.reap(Some(room.instance.clone()), room.now()).await?;
         if reaped > 0 {
             tracing::info!(jobs = reaped, "took back the jobs of an earlier run");
         }
@@ -168,7 +168,8 @@ impl Room {
                 tracing::warn!("the clock jumped: leases are kept for another while");
                 continue;
             }
-            match self.reap(None).await {
+            // At the time that was looked at: the clock may jump now.
+            match self.reap(None, now.1).await {
                 Ok(0) => {}
                 Ok(jobs) => tracing::warn!(jobs, "took up the jobs of dead workers"),
                 Err(error) => tracing::warn!(%error, "dead workers could not be looked for"),
@@ -207,10 +208,10 @@ impl Room {
     }
 
     /// Gives back what dead workers left, and ends what must end. How many jobs that were.
-    async fn reap(self: &Arc<Self>, gone: Option<String>) -> Result<usize, StoreError> {
+    async fn reap(self: &Arc<Self>, gone: Option<String>, now: Timestamp) -> Result<usize, StoreError> {
         let mut total = 0;
         loop {
-            let reaped = self.tools.store.reap(gone.clone(), self.lease(), self.now()).await?;
+            let reaped = self.tools.store.reap(gone.clone(), self.lease(), now).await?;
             total += reaped.given_back + reaped.yours.len();
             if reaped.given_back > 0 {
                 self.wake();

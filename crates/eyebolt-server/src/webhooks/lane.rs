@@ -155,7 +155,10 @@ mod tests {
                     sent.entry(receiver).or_default().push(now);
                     ends.push((now + 50, begun));
                 }
-                now += 1;
+                // Nothing changes before the next end, and the next place of the backlog.
+                let next = ends.iter().map(|(end, _)| *end - now).min().unwrap_or(1);
+                let place = i64::try_from(lane.pause(at(now)).as_millis()).unwrap();
+                now += if place > 0 { next.min(place) } else { next }.max(1);
             }
             assert!(now <= 120_000, "receiver {receiver} was done after {now} ms");
         }
