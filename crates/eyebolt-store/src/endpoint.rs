@@ -411,7 +411,6 @@ fn changed(endpoint: Endpoint, change: &EndpointChange, now: Timestamp) -> Endpo
         ..endpoint
     };
     match change.enabled {
-        Change::Keep => {}
         Change::To(true) => {
             changed.state = EndpointState::Enabled;
             (changed.disabled_at, changed.failing_since, changed.throttled_until) = (None, None, None);
@@ -420,7 +419,7 @@ fn changed(endpoint: Endpoint, change: &EndpointChange, now: Timestamp) -> Endpo
             changed.state = EndpointState::Disabled;
             changed.disabled_at = Some(now);
         }
-        Change::To(false) => {}
+        Change::Keep | Change::To(false) => {}
     }
     changed
 }

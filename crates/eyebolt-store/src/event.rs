@@ -206,13 +206,12 @@ impl Store {
                 let old = [of, kind, times::micros(before).into(), i64::from(limit).into()];
                 let removed = transaction.query(OLD, &old)?;
                 for row in &removed {
-                    match u64::try_from(row.integer(0)?) {
-                        Ok(position) => horizon.removed = horizon.removed.max(position),
+                    if let Ok(position) = u64::try_from(row.integer(0)?) {
+                        horizon.removed = horizon.removed.max(position);
+                    } else {
                         // One that nobody was told of: the position that it would have had is gone with it.
-                        Err(_) => {
-                            horizon.last += 1;
-                            horizon.removed = horizon.last;
-                        }
+                        horizon.last += 1;
+                        horizon.removed = horizon.last;
                     }
                 }
                 if !removed.is_empty() {

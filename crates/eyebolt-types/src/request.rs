@@ -62,6 +62,7 @@ pub enum Degrade {
 }
 
 impl Degrade {
+    #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks like this")]
     fn is_never(&self) -> bool {
         *self == Self::Never
     }

@@ -79,8 +79,7 @@ pub(super) async fn stream_job_events(
     caller: Caller,
     _: AcceptsStream,
     State(App(shared)): State<App>,
-    id: Result<Path<String>, PathRejection>,
-    headers: HeaderMap,
+    (id, headers): (Result<Path<String>, PathRejection>, HeaderMap),
 ) -> Result<Response, ApiError> {
     let caller = caller.require(Scope::Read)?;
     let job: JobId = id.ok().and_then(|Path(id)| id.parse().ok()).ok_or_else(missing)?;

@@ -293,8 +293,7 @@ pub(super) async fn replay(
 
 /// `:rotate-secret`, `:test` and `:replay`: the router knows whole segments alone.
 pub(super) async fn act_on_endpoint(
-    caller: Caller,
-    _: AcceptsJson,
+    (caller, _): (Caller, AcceptsJson),
     State(app): State<App>,
     action: Named,
     body: Body,

@@ -97,7 +97,7 @@ mod tests {
 
     use super::*;
 
-    /// The vector of the reference libraries has an id that is none of ours; this one was made with the library of PyPI:
+    /// The vector of the reference libraries has an id that is none of ours; this one was made with the library of `PyPI`:
     /// `Webhook("whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw").sign(ID, datetime.fromtimestamp(1614265330), BODY)`.
     #[test]
     fn a_message_is_signed_as_the_reference_library_does() {

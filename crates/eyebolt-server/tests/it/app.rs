@@ -236,44 +236,23 @@ impl TestApp {
         let folder = setup.folder.unwrap_or_else(|| tempfile::tempdir().expect("a folder"));
         let (place, lock, project, key) =
             place(&folder, (&setup.access, setup.schema.as_deref()), &clock).await;
-        let snapshot = setup.snapshot;
-        let script = Script {
-            began,
-            does,
-            gate: Arc::clone(&release),
-            broken: Arc::clone(&broken),
-            clock: clock.clock(),
-        };
-        let analyzer = Analyzer::new(
-            move |bytes: Bytes, sha256, request, declared| {
-                let checked = check(&bytes, (sha256, snapshot), &request);
-                _ = looked.send(Looked { bytes, request, declared });
-                async move { checked }
-            },
-            move |attempt| {
-                let script = script.clone();
-                async move { script.run(attempt).await }
-            },
-            capabilities,
-        );
-        let blobs = place.blobs().expect("a folder of blobs");
-        let store = place.store.clone();
+        let (gate, breaks) = (Arc::clone(&release), Arc::clone(&broken));
+        let script = Script { began, does, gate, broken: breaks, clock: clock.clock() };
+        let analyzer = script.analyzer(looked, setup.snapshot);
         let quotas = Quotas::open(setup.quotas, clock.clock()).await.expect("counters");
-        let clients = Clients::new(setup.runaway, store.clone(), clock.clock());
-        let told = if setup.steady { clock.clock().made_steady(None) } else { clock.clock() };
         // Receivers under test are on this machine.
         let allowed = OutboundSettings { allow: vec!["127.0.0.0/8".to_owned()] };
         let outbound = Outbound::new(&allowed, setup.resolver);
         let instance = place.instance().expect("a name");
         let webhooks = Webhooks::new((&place, &instance), outbound, setup.webhooks, clock.clock());
         let tools = Tools {
-            store,
-            blobs,
+            store: place.store.clone(),
+            blobs: place.blobs().expect("a folder of blobs"),
             quotas: quotas.clone(),
-            clients,
+            clients: Clients::new(setup.runaway, place.store.clone(), clock.clock()),
             analyzer: analyzer.clone(),
             webhooks: webhooks.clone(),
-            clock: told,
+            clock: if setup.steady { clock.clock().made_steady(None) } else { clock.clock() },
         };
         let jobs = Jobs::new(tools, setup.rules, (&instance, 2));
         jobs.start().await.expect("a store");
@@ -286,7 +265,6 @@ impl TestApp {
         let server = Server::bind(app).await.expect("a free port");
         let address = server.local_addr().expect("an address");
         let (stop, stopped) = oneshot::channel();
-        let server = tokio::spawn(server.run(async { _ = stopped.await }));
         Self {
             address,
             keys: Keys::new(&place, clock.clock()),
@@ -307,7 +285,7 @@ impl TestApp {
             release,
             broken,
             stop: Some(stop),
-            server,
+            server: tokio::spawn(server.run(async { _ = stopped.await })),
         }
     }
 
@@ -443,6 +421,22 @@ struct Script {
 }
 
 impl Script {
+    /// The engine that does as it says; what it looks at is told to `looked`.
+    fn analyzer(self, looked: mpsc::UnboundedSender<Looked>, snapshot: &'static str) -> Analyzer {
+        Analyzer::new(
+            move |bytes: Bytes, sha256, request, declared| {
+                let checked = check(&bytes, (sha256, snapshot), &request);
+                _ = looked.send(Looked { bytes, request, declared });
+                async move { checked }
+            },
+            move |attempt| {
+                let script = self.clone();
+                async move { script.run(attempt).await }
+            },
+            capabilities,
+        )
+    }
+
     async fn run(&self, attempt: Attempt) -> Result<Remarks, ApiError> {
         _ = self.began.send(true);
         let _running = Running(self.began.clone());

@@ -87,8 +87,9 @@ async fn on_a_small_disk() {
     let filler = Path::new(&disk).join("filler");
     let fill = || {
         let mut file = File::create(&filler).unwrap();
-        for piece in [&[0; 1 << 20][..], &[0; 4096], &[0]] {
-            while file.write_all(piece).is_ok() {}
+        for size in [1 << 20, 4096, 1] {
+            let piece = vec![0; size];
+            while file.write_all(&piece).is_ok() {}
         }
     };
     full_at_the_end(app, fill, || std::fs::remove_file(&filler).unwrap()).await;

@@ -48,7 +48,7 @@ impl Stream {
         loop {
             if let Some((block, rest)) = self.text.split_once("\n\n") {
                 let told = Self::read(block);
-                self.text = rest.to_owned();
+                self.text = rest.into();
                 return Some(told);
             }
             let chunk = self.wire.chunk().await;

@@ -13,7 +13,7 @@ use crate::{
 
 /// Too large for its row.
 fn large(kind: &[u8]) -> Vec<u8> {
-    [kind, &[b'x'; 40 << 10]].concat()
+    [kind, &vec![b'x'; 40 << 10]].concat()
 }
 
 async fn days_pass(app: &TestApp, days: i64) {
@@ -23,9 +23,12 @@ async fn days_pass(app: &TestApp, days: i64) {
 
 fn files(folder: &Path) -> Vec<String> {
     let Ok(entries) = std::fs::read_dir(folder) else { return Vec::new() };
-    let below = entries.map(Result::unwrap).flat_map(|entry| match entry.file_type().unwrap().is_dir() {
-        true => files(&entry.path()),
-        false => vec![entry.file_name().into_string().unwrap()],
+    let below = entries.map(Result::unwrap).flat_map(|entry| {
+        if entry.file_type().unwrap().is_dir() {
+            files(&entry.path())
+        } else {
+            vec![entry.file_name().into_string().unwrap()]
+        }
     });
     below.collect()
 }

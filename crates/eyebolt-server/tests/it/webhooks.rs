@@ -374,8 +374,8 @@ async fn a_request_names_where_its_end_is_told() {
     let elsewhere = ask(target.replace("case", "other"), b"cat").await;
     assert_eq!((elsewhere.status, elsewhere.code()), (422, "idempotency_key_reused"));
     assert!(app.read("/v1/webhook-endpoints").await["data"].as_array().unwrap().is_empty());
-    let inside = format!("POST /v1/analyze?features=objects&webhook_url=http%3A%2F%2F10.0.0.1%2F");
-    let refused = app.ask(&inside, &[crate::wire::FORM], &crate::wire::image(b"cat")).await;
+    let inside = "POST /v1/analyze?features=objects&webhook_url=http%3A%2F%2F10.0.0.1%2F";
+    let refused = app.ask(inside, &[crate::wire::FORM], &crate::wire::image(b"cat")).await;
     assert_eq!((refused.status, refused.code()), (422, "webhook_url_refused"));
 }
 

@@ -14,7 +14,7 @@ const PATIENCE: Duration = Duration::from_secs(5);
 
 /// Tries of a polite client; and for how long anybody tries at all.
 const TRIES: u32 = 6;
-const LIFE: Duration = Duration::from_secs(60);
+const LIFE: Duration = Duration::from_mins(1);
 
 /// How soon a rude client comes back.
 const RUDE_GAP: Duration = Duration::from_millis(50);

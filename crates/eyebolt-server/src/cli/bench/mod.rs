@@ -123,7 +123,7 @@ where
         let (before, own) = (processor::of_all(), processor::of_thread());
         let answers = runtime.block_on(call_again_and_again(clients, time, caller))?;
         let spent = |from: Option<Duration>, to: Option<Duration>| {
-            to.zip(from).map_or(Duration::ZERO, |(to, from)| to - from)
+            to.zip(from).map_or(Duration::ZERO, |(to, from)| to.saturating_sub(from))
         };
         let by_callers = spent(own, processor::of_thread());
         anyhow::Ok(Counted { answers, spent: spent(before, processor::of_all()), by_callers })
