@@ -80,6 +80,12 @@ impl Sighting {
         caller(key, self.0.address)
     }
 
+    /// Whose strikes a refusal for load is: those of this one request, where it has a name to be known by when it comes back.
+    /// A program that sends many requests at once does not come back too early with each of them.
+    pub(crate) fn sender(&self, key: KeyId) -> u64 {
+        self.0.name.map_or_else(|| self.caller(key), |name| digest(&(key, self.0.address, name)))
+    }
+
     pub(super) fn sight(&self, key: KeyId) -> Sight {
         let Seen { name, arrived, ref content, .. } = *self.0;
         Sight { caller: self.caller(key), name, content: content.get().copied(), arrived }

@@ -83,7 +83,7 @@ pub(super) async fn analyze(
     let prefer = Prefer::of(headers);
     let request_id = request.extensions().get::<RequestId>().copied().unwrap_or_default();
     let (standard, longest) = shared.jobs.patience();
-    let (patience, sender) = (prefer.patience(standard, longest), sighting.caller(caller.key));
+    let (patience, sender) = (prefer.patience(standard, longest), sighting.sender(caller.key));
     let told = request.extensions().get::<Whose>().map(|whose| whose.told().clone()).unwrap_or_default();
     let knocked = shared.jobs.knock(&caller, key.as_ref(), Urgency::of(patience, sender)).await;
     held_back(knocked.map_err(ApiError::closing)).await?;

@@ -18,7 +18,7 @@ use crate::{
 
 /// What a project may use, and what is left of it.
 #[derive(Debug, Serialize, Deserialize, ToSchema)]
-#[schema(as = Limits)]
+#[schema(as = LimitReport)]
 pub struct LimitReport {
     /// Always `limits`.
     pub object: String,
@@ -39,8 +39,8 @@ pub struct LimitReport {
     pub warnings: Vec<LimitWarning>,
     /// Requests that were refused lately for a limit or for load, newest first. Of this server.
     pub recent_refusals: Vec<RecentRefusal>,
-    /// How often the caller of this request, by key and address, came back before it was told to: from 3 on its refusals say
-    /// so. One is forgiven every 7.5 seconds.
+    /// How often the caller of this request, by key and address, came back before it was told to, without an idempotency
+    /// key: from 3 on its refusals say so. One is forgiven every 7.5 seconds.
     pub strikes: u8,
     /// How busy the server is.
     pub load: Load,

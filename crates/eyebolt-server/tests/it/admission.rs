@@ -203,6 +203,22 @@ async fn who_comes_back_too_early_is_told_and_held_back() {
 }
 
 #[tokio::test]
+async fn who_sends_many_requests_at_once_comes_back_too_early_with_none_of_them() {
+    let mut setup = one_worker();
+    setup.rules.admission = AdmissionSettings { answer_later: false, ..AdmissionSettings::default() };
+    let app = busy(setup).await;
+    let _crowd = crowd(&app, 8).await;
+    let mut told = Vec::new();
+    for name in ["a", "b", "c", "d", "e", "f", "a", "a", "a"] {
+        let refused = app.analyze(b"dog", &[key(name)]).await;
+        told.push((refused.status, refused.json()["params"]["strikes"].as_u64()));
+    }
+    let (busy, rude) = (503, 429);
+    assert_eq!(told[..6], [(busy, None); 6], "each is new");
+    assert_eq!(told[6..], [(busy, Some(1)), (busy, Some(2)), (rude, Some(3))]);
+}
+
+#[tokio::test]
 async fn what_still_waits_when_its_caller_has_no_more_time_becomes_a_job() {
     let mut app = busy(one_worker()).await;
     let (with, without) = (("Prefer", "wait=1"), app.begin(b"dog", &[("Prefer", "wait=1")]).await);

@@ -47,19 +47,18 @@ pub(super) struct Lived {
     pub(super) others: u32,
 }
 
+impl Lived {
+    /// One of which nothing came yet.
+    pub(super) fn unanswered((tenant, born): (usize, f64), megapixels: f64) -> Self {
+        Self { tenant, megapixels, born, tries: 0, answered: None, refusals: Vec::new(), others: 0 }
+    }
+}
+
 impl Client {
     /// Sends one request until it is answered, or there is no point in it any more.
     pub(super) async fn live(self, megapixels: f64, mut random: StdRng) -> Lived {
         let born = self.began.elapsed();
-        let mut lived = Lived {
-            tenant: self.tenant,
-            megapixels,
-            born: born.as_secs_f64(),
-            tries: 0,
-            answered: None,
-            refusals: Vec::new(),
-            others: 0,
-        };
+        let mut lived = Lived::unanswered((self.tenant, born.as_secs_f64()), megapixels);
         let name = format!("{:032x}", random.random::<u128>());
         let call = Call::image(&name, &format!("FAKE mp={megapixels:.3} {name} {}", "x".repeat(FILE)));
         let call = call.by(&self.key);

@@ -7,6 +7,7 @@ mod scenario;
 mod summary;
 
 use std::{
+    collections::HashSet,
     path::Path,
     sync::Arc,
     time::{Duration, Instant},
@@ -71,6 +72,7 @@ async fn one(arguments: &Arguments, (scenario, folder): (&Scenario, &Path)) -> a
 /// Requests of one tenant, at the times that were drawn, however the server does.
 async fn arrive(scenario: Scenario, client: Client, mut random: StdRng) -> Vec<Lived> {
     let (mut at, mut living, mut lives) = (0.0, JoinSet::new(), Vec::new());
+    let mut born = Vec::new();
     while at < scenario.seconds {
         let rate = scenario.rate(client.tenant, at);
         let gap = if rate > 0.0 { -random.random_range(f64::MIN_POSITIVE..1.0).ln() / rate } else { 0.25 };
@@ -83,13 +85,17 @@ async fn arrive(scenario: Scenario, client: Client, mut random: StdRng) -> Vec<L
             continue;
         }
         let megapixels = scenario::megapixels(&mut random);
+        born.push((at, megapixels));
         living.spawn(client.clone().live(megapixels, StdRng::seed_from_u64(random.random())));
     }
-    // Whoever is still on the way when the measured time is over is not waited for.
+    // Whoever is still on the way when the measured time is over is not waited for, and was not answered.
     tokio::time::sleep_until((client.began + Duration::from_secs_f64(scenario.seconds)).into()).await;
     while let Some(lived) = living.try_join_next() {
         lives.extend(lived);
     }
+    let known: HashSet<_> = lives.iter().map(|lived: &Lived| lived.megapixels.to_bits()).collect();
+    let open = born.into_iter().filter(|(_, megapixels)| !known.contains(&megapixels.to_bits()));
+    lives.extend(open.map(|(at, megapixels)| Lived::unanswered((client.tenant, at), megapixels)));
     lives
 }
 
