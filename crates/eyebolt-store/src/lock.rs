@@ -13,9 +13,9 @@ const NAME: &str = "eyebolt.lock";
 /// A data folder and its SQLite file, held by this process; free again when dropped, or when the process dies.
 #[derive(Debug)]
 pub struct DataLock {
-    _folder: File,
+    folder: File,
     /// None where the rows are on a server.
-    _database: Option<File>,
+    database: Option<File>,
 }
 
 impl DataLock {
@@ -27,7 +27,18 @@ impl DataLock {
             Location::Sqlite(path) => Some(lock_database(path)?),
             Location::Postgres(_) => None,
         };
-        Ok(Self { _folder: held, _database: database })
+        Ok(Self { folder: held, database })
+    }
+}
+
+/// Said, not left to the closing of the files: a child process that is just being started has copies of them, and a lock
+/// lives as long as any copy.
+impl Drop for DataLock {
+    fn drop(&mut self) {
+        for file in [Some(&self.folder), self.database.as_ref()].into_iter().flatten() {
+            // One that can't be freed so is freed with the process.
+            _ = file.unlock();
+        }
     }
 }
 
