@@ -2,7 +2,7 @@
 //! down each real execution outside the data folder.
 //!
 //! `EYEBOLT_TORTURE_EFFECTS` names the file and switches it on; `EYEBOLT_TORTURE_DELAY_MS=low..high` is the time a step
-//! takes, by the content. A file that begins with `FAKE corrupt` is refused, one with `FAKE flaky` fails at first; one with
+//! takes, by the content; `EYEBOLT_TORTURE_THREADS`, how many steps it does at once (all, where it is not set). A file that begins with `FAKE corrupt` is refused, one with `FAKE flaky` fails at first; one with
 //! `FAKE mp=2.5` has so many megapixels and takes 8 ms and 12 ms a megapixel, give or take a quarter.
 
 use std::{
@@ -19,7 +19,7 @@ use eyebolt_types::{
     id::{ImageId, JobId},
     result::{Label, Labels},
 };
-use tokio::time::sleep;
+use tokio::{sync::Semaphore, time::sleep};
 
 use crate::{
     Analyzer, ApiError, Declared,
@@ -31,7 +31,7 @@ pub(crate) fn analyzer(clock: &Clock) -> Option<Analyzer> {
     let path = std::env::var("EYEBOLT_TORTURE_EFFECTS").ok()?;
     let file =
         OpenOptions::new().create(true).append(true).open(&path).expect("the effects file can be written");
-    let fake = Arc::new(Fake { effects: Mutex::new(file), delay: delay(), clock: clock.clone() });
+    let fake = Arc::new(Fake { effects: Mutex::new(file), delay: delay(), threads: threads(), clock: clock.clone() });
     let run = move |attempt| {
         let fake = Arc::clone(&fake);
         async move { fake.run(attempt).await }
@@ -46,6 +46,8 @@ pub(crate) fn analyzer(clock: &Clock) -> Option<Analyzer> {
 struct Fake {
     effects: Mutex<File>,
     delay: (u64, u64),
+    /// As the engine's: who waits for one has begun.
+    threads: Semaphore,
     clock: Clock,
 }
 
@@ -58,7 +60,9 @@ impl Fake {
         }
         for feature in request.features {
             let started_at = self.clock.now();
+            let thread = self.threads.acquire().await.expect("nobody closes it");
             sleep(self.pause(&bytes, feature)).await;
+            drop(thread);
             let seen = self.note(job, token, feature);
             let flaky = bytes.starts_with(b"FAKE flaky") && seen <= 1;
             let result = if flaky {
@@ -113,6 +117,11 @@ fn delay() -> (u64, u64) {
     let told = std::env::var("EYEBOLT_TORTURE_DELAY_MS").unwrap_or_default();
     let range = told.split_once("..").and_then(|(low, high)| Some((low.parse().ok()?, high.parse().ok()?)));
     range.filter(|(low, high)| low <= high).unwrap_or((0, 0))
+}
+
+fn threads() -> Semaphore {
+    let told = std::env::var("EYEBOLT_TORTURE_THREADS").ok().and_then(|told| told.parse().ok());
+    Semaphore::new(told.unwrap_or(Semaphore::MAX_PERMITS))
 }
 
 fn check(bytes: &Bytes, sha256: [u8; 32], request: &AnalyzeRequest) -> Result<Checked, ApiError> {

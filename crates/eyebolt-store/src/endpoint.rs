@@ -1,4 +1,6 @@
-//! Webhook endpoints and the secrets that their messages are signed with.
+//! Webhook endpoints.
+
+mod secrets;
 
 use eyebolt_types::{
     Change, EventType, Mode,
@@ -6,6 +8,8 @@ use eyebolt_types::{
 };
 use jiff::Timestamp;
 
+use self::secrets::ADD;
+pub use self::secrets::{SealedSecret, SecretOwner};
 use crate::{
     Store, StoreError,
     database::{Row, Value},
@@ -133,28 +137,6 @@ pub struct EndpointChange {
     pub enabled: Change<bool>,
 }
 
-/// What a secret belongs to.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum SecretOwner {
-    /// One endpoint.
-    Endpoint(EndpointId),
-    /// All endpoints of kind `requests` of a project and mode.
-    Project(ProjectId, Mode),
-}
-
-/// A secret, sealed by whoever wrote it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct SealedSecret {
-    /// Counts the secrets of its owner, from 1.
-    pub number: u64,
-    /// The secret.
-    pub sealed: Vec<u8>,
-    /// When it was made.
-    pub created_at: Timestamp,
-    /// Until when messages are signed with it; `None`: until another takes its place.
-    pub expires_at: Option<Timestamp>,
-}
-
 /// The columns that [`endpoint`] reads, in its order.
 macro_rules! columns {
     () => {
@@ -206,13 +188,6 @@ const DELETE: [&str; 4] = [
     "DELETE FROM webhook_endpoints WHERE id = $1",
 ];
 const DELETE_TESTS: &str = "DELETE FROM events WHERE subject = $1";
-const SECRETS: &str = "SELECT number, sealed, created_at, expires_at FROM webhook_secrets WHERE owner = $1 \
-                       AND (expires_at IS NULL OR expires_at > $2) ORDER BY number DESC";
-const NUMBER: &str = "SELECT COALESCE(MAX(number), 0) FROM webhook_secrets WHERE owner = $1";
-const EXPIRE: &str = "UPDATE webhook_secrets SET expires_at = $2 WHERE owner = $1 \
-                      AND (expires_at IS NULL OR expires_at > $2)";
-const FORGET: &str = "DELETE FROM webhook_secrets WHERE owner = $1 AND expires_at <= $2";
-const ADD: &str = "INSERT INTO webhook_secrets (owner, number, sealed, created_at) VALUES ($1, $2, $3, $4)";
 
 impl Store {
     /// Makes an endpoint with its first secret, unless the project has one of this address or `most` of its kind. One that
@@ -342,65 +317,10 @@ impl Store {
             })
             .await
     }
-
-    /// Secrets that messages are signed with now, the newest first.
-    ///
-    /// # Errors
-    /// Where the database fails.
-    pub async fn secrets(&self, owner: SecretOwner, now: Timestamp) -> Result<Vec<SealedSecret>, StoreError> {
-        let parameters = [owner_name(owner).into(), times::micros(now).into()];
-        let rows = self.database.read(move |transaction| transaction.query(SECRETS, &parameters)).await?;
-        rows.iter().map(secret).collect()
-    }
-
-    /// Adds a secret; those before it end at `overlap_until`, or before. Where there are `most` already: how many, and
-    /// nothing was done.
-    ///
-    /// # Errors
-    /// Where the database fails.
-    pub async fn add_secret(
-        &self,
-        (owner, sealed): (SecretOwner, Vec<u8>),
-        (overlap_until, most): (Timestamp, u64),
-        now: Timestamp,
-    ) -> Result<Result<SealedSecret, u64>, StoreError> {
-        self.database
-            .write(move |transaction| {
-                let owned = || -> Value { owner_name(owner).into() };
-                let now = times::micros(now);
-                match owner {
-                    SecretOwner::Endpoint(id) => transaction.query_one(HOLD, &[id.to_string().into()])?,
-                    SecretOwner::Project(id, _) => {
-                        transaction.query_one(PROJECT, &[id.to_string().into()])?
-                    }
-                };
-                let there = transaction.query(SECRETS, &[owned(), now.into()])?.len() as u64;
-                if there >= most {
-                    return Ok(Err(there));
-                }
-                let number = transaction.query_one(NUMBER, &[owned()])?;
-                let number = number.map_or(Ok(0), |row| row.integer(0))? + 1;
-                transaction.execute(EXPIRE, &[owned(), times::micros(overlap_until).into()])?;
-                transaction.execute(FORGET, &[owned(), now.into()])?;
-                transaction.execute(ADD, &[owned(), number.into(), sealed.as_slice().into(), now.into()])?;
-                let (number, sealed) = (number.unsigned_abs(), sealed.clone());
-                Ok(Ok(SealedSecret { number, sealed, created_at: times::timestamp(now)?, expires_at: None }))
-            })
-            .await
-    }
 }
-
-const HOLD: &str = "SELECT id FROM webhook_endpoints WHERE id = $1 FOR UPDATE";
 
 fn key((project, mode, id): (ProjectId, Mode, EndpointId)) -> [Value; 3] {
     [id.to_string().into(), project.to_string().into(), mode.name().into()]
-}
-
-fn owner_name(owner: SecretOwner) -> String {
-    match owner {
-        SecretOwner::Endpoint(id) => id.to_string(),
-        SecretOwner::Project(project, mode) => format!("{project}/{}", mode.name()),
-    }
 }
 
 fn changed(endpoint: Endpoint, change: &EndpointChange, now: Timestamp) -> Endpoint {
@@ -479,14 +399,5 @@ pub(crate) fn endpoint(row: &Row) -> Result<Endpoint, StoreError> {
         failing_since: times::optional(row.optional_integer(10)?)?,
         throttled_until: times::optional(row.optional_integer(11)?)?,
         created_at: times::timestamp(row.integer(12)?)?,
-    })
-}
-
-fn secret(row: &Row) -> Result<SealedSecret, StoreError> {
-    Ok(SealedSecret {
-        number: row.integer(0)?.unsigned_abs(),
-        sealed: row.blob(1)?,
-        created_at: times::timestamp(row.integer(2)?)?,
-        expires_at: times::optional(row.optional_integer(3)?)?,
     })
 }

@@ -2,82 +2,32 @@
 //! that a name which changes its address between both leads nowhere else. It follows no redirect, asks no proxy, and
 //! takes a bounded time and answer. Connections are not kept: each is to one checked address, for one request.
 
+mod connection;
+mod error;
 mod ranges;
 mod settings;
 
 use std::{
     fmt, io,
     net::{IpAddr, SocketAddr},
-    sync::{Arc, LazyLock},
+    sync::Arc,
     time::Duration,
 };
 
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
-use http::{HeaderMap, HeaderValue, Method, Request, header};
-use http_body_util::{BodyExt, Full};
-use hyper::client::conn::http1;
-use hyper_util::rt::TokioIo;
-use rustls::{ClientConfig, RootCertStore, pki_types::ServerName};
-use thiserror::Error;
-use tokio::{
-    io::{AsyncRead, AsyncWrite},
-    net::TcpStream,
-    time::timeout,
-};
-use tokio_rustls::TlsConnector;
-use tokio_util::task::AbortOnDropHandle;
+use http::HeaderMap;
+use rustls::pki_types::ServerName;
+use tokio::time::timeout;
 use url::{Host, Url};
 
+use self::connection::{CONNECTOR, connect, exchange, tls_failed};
+pub use self::error::{AddressError, OutboundError};
 use self::ranges::Ranges;
 pub use self::settings::OutboundSettings;
 
-/// Addresses of one name that are tried.
-const TRIED: usize = 4;
-
-/// Headers of an answer, bytes.
-const MAX_HEAD: usize = 64 << 10;
-
 /// Characters of an address at most.
 const MAX_URL: usize = 2048;
-
-/// Why nothing was sent, or no answer came.
-#[derive(Debug, Clone, PartialEq, Eq, Error)]
-#[expect(missing_docs, reason = "the messages say it")]
-pub enum OutboundError {
-    #[error("{0}")]
-    Address(AddressError),
-    #[error("the name {host} has no address: {reason}")]
-    Unresolved { host: String, reason: String },
-    #[error("{host} is at {address}, which is not on the internet (outbound.allow)")]
-    Forbidden { host: String, address: IpAddr },
-    #[error("{host} is not in a network of the operator's, so it must be called with https")]
-    Plain { host: String },
-    #[error("no connection: {reason}")]
-    Connect { reason: String },
-    #[error("no TLS: {reason}")]
-    Tls { reason: String },
-    #[error("no answer within {limit:?}")]
-    Timeout { limit: Duration },
-    #[error("no HTTP answer: {reason}")]
-    Protocol { reason: String },
-}
-
-/// Why an address can't be called, whatever its name leads to.
-#[derive(Debug, Clone, PartialEq, Eq, Error)]
-#[expect(missing_docs, reason = "the messages say it")]
-pub enum AddressError {
-    #[error("is no URL")]
-    NoUrl,
-    #[error("has {found} characters, more than {limit}")]
-    TooLong { limit: usize, found: usize },
-    #[error("must begin with https://")]
-    Scheme,
-    #[error("must not hold a user name or password")]
-    Credentials,
-    #[error("names {0}, which is not on the internet")]
-    Forbidden(IpAddr),
-}
 
 /// A request to be sent.
 #[derive(Debug, Clone)]
@@ -230,81 +180,6 @@ impl Outbound {
             (None, None) => Err(unresolved("the answer is empty".to_owned())),
         }
     }
-}
-
-/// Certificates that the system trusts. Read once, when the first message is sent.
-static CONNECTOR: LazyLock<TlsConnector> = LazyLock::new(|| {
-    let mut roots = RootCertStore::empty();
-    let found = rustls_native_certs::load_native_certs();
-    for error in &found.errors {
-        tracing::warn!(%error, "certificates of the system could not be read");
-    }
-    roots.add_parsable_certificates(found.certs);
-    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-    let config = ClientConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
-        .expect("the provider has the protocol's versions")
-        .with_root_certificates(roots)
-        .with_no_client_auth();
-    TlsConnector::from(Arc::new(config))
-});
-
-fn tls_failed(error: &dyn fmt::Display) -> OutboundError {
-    OutboundError::Tls { reason: error.to_string() }
-}
-
-async fn connect(addresses: &[SocketAddr]) -> Result<TcpStream, OutboundError> {
-    let mut last = None;
-    for address in addresses.iter().take(TRIED) {
-        match TcpStream::connect(address).await {
-            Ok(stream) => {
-                // A request is written whole: waiting to fill a segment only delays it.
-                _ = stream.set_nodelay(true);
-                return Ok(stream);
-            }
-            Err(error) => last = Some(error),
-        }
-    }
-    Err(OutboundError::Connect { reason: last.map(|error| error.to_string()).unwrap_or_default() })
-}
-
-async fn exchange(
-    stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
-    post: Post,
-) -> Result<Reply, OutboundError> {
-    let failed = |error: hyper::Error| OutboundError::Protocol { reason: error.to_string() };
-    let mut http = http1::Builder::new();
-    http.max_buf_size(MAX_HEAD);
-    let (mut sender, connection) = http.handshake(TokioIo::new(stream)).await.map_err(failed)?;
-    // Ends with this request: nothing goes on behind a time-out.
-    let _connection = AbortOnDropHandle::new(tokio::spawn(connection));
-    let most = post.most;
-    let response = sender.send_request(written(post)?).await.map_err(failed)?;
-    let (head, mut body) = response.into_parts();
-    let mut first = Vec::new();
-    // A body that breaks off says no less about the status.
-    while first.len() < most
-        && let Some(Ok(frame)) = body.frame().await
-    {
-        let piece = frame.into_data().unwrap_or_default();
-        first.extend_from_slice(&piece[..piece.len().min(most - first.len())]);
-    }
-    Ok(Reply { status: head.status.as_u16(), headers: head.headers, body: first })
-}
-
-fn written(post: Post) -> Result<Request<Full<Bytes>>, OutboundError> {
-    let invalid = |reason: String| OutboundError::Protocol { reason };
-    let url = &post.url;
-    let target = url.query().map_or_else(|| url.path().to_owned(), |query| format!("{}?{query}", url.path()));
-    let authority = &url[url::Position::BeforeHost..url::Position::AfterPort];
-    let host = HeaderValue::try_from(authority).map_err(|error| invalid(error.to_string()))?;
-    let mut request = Request::new(Full::new(post.body));
-    *request.method_mut() = Method::POST;
-    *request.uri_mut() = target.parse().map_err(|_| invalid("the path can't be sent".to_owned()))?;
-    *request.headers_mut() = post.headers;
-    request.headers_mut().insert(header::HOST, host);
-    request.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
-    Ok(request)
 }
 
 #[cfg(test)]

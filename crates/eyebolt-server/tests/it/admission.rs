@@ -117,6 +117,7 @@ async fn a_full_machine_refuses_before_it_reads_and_does_later_what_has_a_key() 
     app.assert_charged(10).await;
 }
 
+// Matrix row 36.
 #[tokio::test]
 async fn keys_are_refused_too_where_nothing_is_answered_later() {
     let mut setup = one_worker();
@@ -132,6 +133,13 @@ async fn keys_are_refused_too_where_nothing_is_answered_later() {
     app.release();
     assert_eq!(app.end_of(&asked_for_later.job()).await["status"], "succeeded");
     assert_eq!(app.runs(), 1);
+    // The key was not taken by the refusal, nor anything charged for it.
+    app.assert_charged(2).await;
+    let retried = app.analyze(b"dog", &[key("k")]).await;
+    let again = app.analyze(b"dog", &[key("k")]).await;
+    assert_eq!((retried.status, again.header("idempotent-replayed")), (200, Some("true")));
+    assert_eq!(app.runs(), 1);
+    app.assert_charged(3).await;
 }
 
 #[tokio::test]

@@ -21,6 +21,7 @@ use proptest::prelude::*;
 use crate::{
     app::{Setup, TestApp, TestClock},
     database::Schema,
+    wire::{Answer, key},
 };
 
 fn caller() -> Principal {
@@ -232,6 +233,34 @@ async fn redis_that_dies_and_comes_back_refuses_nobody_and_opens_nothing() {
     assert_eq!(let_in(&quotas, &caller, 200).await, 75, "what was let in meanwhile counts");
     drop(redis);
     assert_eq!(let_in(&quotas, &caller, 50).await, 0);
+}
+
+// Matrix row 55.
+#[tokio::test]
+async fn keys_are_known_whatever_becomes_of_redis() {
+    let redis = OwnRedis::start(None);
+    let port = redis.port;
+    let quotas = on_redis(&redis.url(), &[(Policy::RequestsPerMinute, 100)]);
+    let mut app = TestApp::set_up(Setup { quotas, ..Setup::default() }).await;
+    until_shared(&app.quotas).await;
+    let first = app.analyze(b"cat", &[key("k")]).await;
+    assert_eq!(first.status, 200);
+    drop(redis);
+    assert_replays(&app, &first).await;
+    assert_eq!(app.quotas.shared(), Some(false));
+    // It comes back empty.
+    let _redis = OwnRedis::start(Some(port));
+    until_shared(&app.quotas).await;
+    assert_replays(&app, &first).await;
+    assert_eq!(app.runs(), 1);
+    app.assert_charged(1).await;
+}
+
+async fn assert_replays(app: &TestApp, first: &Answer) {
+    let again = app.analyze(b"cat", &[key("k")]).await;
+    assert_eq!((again.status, again.header("idempotent-replayed")), (200, Some("true")));
+    assert!(again.body == first.body, "byte for byte");
+    assert_eq!(app.analyze(b"dog", &[key("k")]).await.code(), "idempotency_key_reused");
 }
 
 #[tokio::test]

@@ -54,6 +54,26 @@ on_both! {
         assert_eq!((&row["remaining"], &row["window"], &row["unit"]), (&json!(2), &json!(null), &json!("jobs")));
     }
 
+    // Matrix row 35.
+    async fn a_key_that_met_a_limit_is_free_and_its_retry_is_processed_once(setup: Setup) {
+        let mut app = TestApp::set_up(limited(setup, &[(Policy::ConcurrentJobs, 1)])).await;
+        let busy = app.analyze(b"wait", &[key("busy"), LATER]).await;
+        for _ in 0..2 {
+            let refused = app.analyze(b"cat", &[key("k")]).await;
+            assert_refused(&refused, ("quota_exceeded", Policy::ConcurrentJobs, "project"));
+            assert_eq!(app.read("/v1/idempotency-keys/k").await["state"], "unused");
+        }
+        app.release();
+        app.end_of(&busy.job()).await;
+        // Another image than the one that was refused: nothing of that was kept.
+        let first = app.analyze(b"dog", &[key("k")]).await;
+        let again = app.analyze(b"dog", &[key("k")]).await;
+        assert_eq!((first.status, again.status, again.header("idempotent-replayed")), (200, 200, Some("true")));
+        assert_eq!(app.analyze(b"cat", &[key("k")]).await.code(), "idempotency_key_reused");
+        assert_eq!(app.runs(), 2);
+        app.assert_charged(2).await;
+    }
+
     async fn of_many_that_come_at_once_as_many_run_as_may(setup: Setup) {
         let app = TestApp::set_up(limited(setup, &[(Policy::ConcurrentJobs, 3)])).await;
         let names: Vec<_> = (0..12).map(|n| n.to_string()).collect();

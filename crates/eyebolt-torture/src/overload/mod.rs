@@ -109,7 +109,8 @@ fn launch(arguments: &Arguments, folder: &Path) -> anyhow::Result<Launch> {
             ("EYEBOLT_DATA_DIR", data),
             ("EYEBOLT_MODELS_DIR", folder.join("models").display().to_string()),
             ("EYEBOLT_TORTURE_EFFECTS", folder.join("effects.jsonl").display().to_string()),
-            ("EYEBOLT_JOBS_SLOTS", WORKERS.to_string()),
+            ("EYEBOLT_ENGINE_THREADS", WORKERS.to_string()),
+            ("EYEBOLT_TORTURE_THREADS", WORKERS.to_string()),
             // What is compared is who is served and who is refused.
             ("EYEBOLT_ADMISSION_ANSWER_LATER", "false".to_owned()),
             ("EYEBOLT_HTTP_MAX_CONNECTIONS", "8192".to_owned()),
