@@ -31,7 +31,12 @@ pub(crate) fn analyzer(clock: &Clock) -> Option<Analyzer> {
     let path = std::env::var("EYEBOLT_TORTURE_EFFECTS").ok()?;
     let file =
         OpenOptions::new().create(true).append(true).open(&path).expect("the effects file can be written");
-    let fake = Arc::new(Fake { effects: Mutex::new(file), delay: delay(), threads: threads(), clock: clock.clone() });
+    let fake = Arc::new(Fake {
+        effects: Mutex::new(file),
+        delay: delay(),
+        threads: threads(),
+        clock: clock.clone(),
+    });
     let run = move |attempt| {
         let fake = Arc::clone(&fake);
         async move { fake.run(attempt).await }
