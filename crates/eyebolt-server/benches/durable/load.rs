@@ -65,6 +65,25 @@ impl Client {
 
     /// Asks, reads the answer to its end, and checks that it is what it should be. The job, where there is one to come.
     pub(crate) async fn ask(&mut self, ask: &Ask) -> anyhow::Result<Option<String>> {
+        let answer = self.send(self.asking(ask)?).await?;
+        let status = answer.status().as_u16();
+        let job = answer.headers().get("location").and_then(|at| at.to_str().ok()).map(str::to_owned);
+        let body = answer.into_body().collect().await?.to_bytes();
+        // A job may have ended before it could be told that it waits.
+        let expected = status == 200 || (status == 202 && !ask.now);
+        ensure!(expected, "{status}: {}", String::from_utf8_lossy(&body));
+        Ok(job)
+    }
+
+    /// Asks, and reads the answer to its end. Whether it was turned away.
+    pub(crate) async fn is_refused(&mut self, ask: &Ask) -> anyhow::Result<bool> {
+        let answer = self.send(self.asking(ask)?).await?;
+        let status = answer.status().as_u16();
+        answer.into_body().collect().await?;
+        Ok(status == 503)
+    }
+
+    fn asking(&self, ask: &Ask) -> anyhow::Result<Request<Full<Bytes>>> {
         const EDGE: &str = "b7c1f0a52d4";
         let body = format!(
             "--{EDGE}\r\nContent-Disposition: form-data; name=\"image\"; filename=\"a.png\"\r\n\r\nFAKE {:400}\r\n--{EDGE}--\r\n",
@@ -76,14 +95,7 @@ impl Client {
             .header("idempotency-key", &ask.key)
             .header("prefer", if ask.now { "wait=60" } else { "respond-async" })
             .header("content-type", format!("multipart/form-data; boundary={EDGE}"));
-        let answer = self.send(request.body(Full::new(body.into()))?).await?;
-        let status = answer.status().as_u16();
-        let job = answer.headers().get("location").and_then(|at| at.to_str().ok()).map(str::to_owned);
-        let body = answer.into_body().collect().await?.to_bytes();
-        // A job may have ended before it could be told that it waits.
-        let expected = status == 200 || (status == 202 && !ask.now);
-        ensure!(expected, "{status}: {}", String::from_utf8_lossy(&body));
-        Ok(job)
+        Ok(request.body(Full::new(body.into()))?)
     }
 
     pub(crate) async fn get(&mut self, path: &str) -> anyhow::Result<(u16, Bytes)> {
@@ -119,22 +131,46 @@ pub(crate) async fn closed_loop(
     count: usize,
     ask: impl Fn(usize) -> Ask,
 ) -> anyhow::Result<Figure> {
-    let next = Cell::new(0);
+    let (next, ask) = (&Cell::new(0), &ask);
+    timed(target, (clients, count), |mut client| async move {
+        let mut times = Vec::new();
+        while next.get() < count {
+            let call = ask(next.replace(next.get() + 1));
+            let sent = Instant::now();
+            client.ask(&call).await?;
+            times.push(sent.elapsed().as_secs_f64() * 1000.0);
+        }
+        Ok(times)
+    })
+    .await
+}
+
+/// The same where each is turned away; a connection that ends with that is made anew.
+pub(crate) async fn refused_loop(target: &Target, clients: usize, count: usize) -> anyhow::Result<Figure> {
+    let next = &Cell::new(0);
+    timed(target, (clients, count), |mut client| async move {
+        let mut times = Vec::new();
+        while next.get() < count {
+            let key = format!("refused-{}", next.replace(next.get() + 1));
+            let sent = Instant::now();
+            ensure!(client.is_refused(&Ask::now(&key, &key)).await?, "a call was let in");
+            times.push(sent.elapsed().as_secs_f64() * 1000.0);
+            if client.sender.is_closed() {
+                client = Client::open(target).await?;
+            }
+        }
+        Ok(times)
+    })
+    .await
+}
+
+async fn timed<F: Future<Output = anyhow::Result<Vec<f64>>>>(
+    target: &Target,
+    (clients, count): (usize, usize),
+    one: impl FnMut(Client) -> F,
+) -> anyhow::Result<Figure> {
     let connections = try_join_all((0..clients).map(|_| Client::open(target))).await?;
     let begun = Instant::now();
-    let one = |mut client: Client| {
-        let (next, ask) = (&next, &ask);
-        async move {
-            let mut times = Vec::new();
-            while next.get() < count {
-                let call = ask(next.replace(next.get() + 1));
-                let sent = Instant::now();
-                client.ask(&call).await?;
-                times.push(sent.elapsed().as_secs_f64() * 1000.0);
-            }
-            anyhow::Ok(times)
-        }
-    };
     let times = try_join_all(connections.into_iter().map(one)).await?;
     let rate = count as f64 / begun.elapsed().as_secs_f64();
     let mut times = times.concat();

@@ -17,7 +17,7 @@ use clap::Parser;
 
 use crate::{
     figures::{Figure, percentile, row},
-    load::{Ask, Client, closed_loop, open_loop},
+    load::{Ask, Client, Target, closed_loop, open_loop, refused_loop},
     server::{Engine, Server},
 };
 
@@ -47,6 +47,7 @@ async fn main() -> anyhow::Result<()> {
     kill_and_drain(&mut server, &arguments).await?;
     calls(&server, arguments.calls).await?;
     steady(&server).await?;
+    refusals(&mut server, arguments.calls).await?;
     Ok(())
 }
 
@@ -106,6 +107,37 @@ async fn steady(server: &Server) -> anyhow::Result<()> {
         Figure { rate: rate as f64, p50: percentile(&mut waits, 0.5), p99: percentile(&mut waits, 0.99) };
     row("enqueue to start, at a steady rate", &figure);
     Ok(())
+}
+
+/// The only worker is busy, and as many wait as may: everybody else is turned away.
+async fn refusals(server: &mut Server, count: usize) -> anyhow::Result<()> {
+    server.kill()?;
+    server.start(&Engine { delay_ms: 3_600_000, slots: Some(1) }).await?;
+    Client::open(server.target()).await?.ask(&Ask::later("second-plug", "second-plug")).await?;
+    let mut crowd = 0;
+    while !refused_at_once(server.target()).await? {
+        let mut client = Client::open(server.target()).await?;
+        let name = format!("crowd-{crowd}");
+        tokio::spawn(async move { client.ask(&Ask::now(&name, &name)).await });
+        tokio::time::sleep(Duration::from_millis(20)).await;
+        crowd += 1;
+    }
+    for clients in [16, 64] {
+        let before = server.processor_time()?;
+        let figure = refused_loop(server.target(), clients, count).await?;
+        let each = (server.processor_time()? - before).as_secs_f64() * 1e6 / count as f64;
+        row(&format!("turned away (503), {clients} clients"), &figure);
+        println!("| the server's processor time of each, µs | {each:.1} | | |");
+    }
+    Ok(())
+}
+
+/// Within a moment: whoever waits is not turned away.
+async fn refused_at_once(target: &Target) -> anyhow::Result<bool> {
+    let mut client = Client::open(target).await?;
+    let ask = Ask::now("probe", "probe");
+    let answer = tokio::time::timeout(Duration::from_millis(200), client.is_refused(&ask)).await;
+    answer.unwrap_or(Ok(false))
 }
 
 fn millis(time: Duration) -> f64 {

@@ -66,6 +66,8 @@ impl Server {
         command.env("EYEBOLT_TORTURE_DELAY_MS", format!("{0}..{0}", engine.delay_ms));
         if let Some(slots) = engine.slots {
             command.env("EYEBOLT_JOBS_SLOTS", slots.to_string());
+            // Who waits for an answer is turned away where there is no room.
+            command.env("EYEBOLT_ADMISSION_ANSWER_LATER", "false");
         }
         let mut child = command.stdout(log.try_clone()?).stderr(log).spawn()?;
         let end = Instant::now() + PATIENCE;
@@ -88,6 +90,17 @@ impl Server {
             child.wait()?;
         }
         Ok(())
+    }
+
+    /// What the process used so far, of all its threads.
+    pub(crate) fn processor_time(&self) -> anyhow::Result<Duration> {
+        let id = self.child.as_ref().context("no server")?.id();
+        let stat = std::fs::read_to_string(format!("/proc/{id}/stat"))?;
+        // Behind the name, which may hold anything: the 12th and 13th field, in ticks of 10 ms.
+        let fields: Vec<&str> = stat.rsplit(')').next().unwrap_or_default().split_whitespace().collect();
+        let ticks =
+            |place: usize| fields.get(place).and_then(|ticks| ticks.parse::<u64>().ok()).context("no ticks");
+        Ok(Duration::from_millis(10 * (ticks(11)? + ticks(12)?)))
     }
 
     pub(crate) fn target(&self) -> &Target {

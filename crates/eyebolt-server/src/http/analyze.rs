@@ -1,12 +1,13 @@
 use std::time::Duration;
 
 use axum::{
+    body::Body,
     extract::{Query, Request, State},
     response::Response,
 };
 use eyebolt_store::Principal;
 use eyebolt_types::{ErrorCode, Job, Scope, id::RequestId};
-use http::header;
+use http::{header, request::Parts};
 use tokio::time::sleep;
 
 use super::{
@@ -16,14 +17,16 @@ use super::{
     caller::Caller,
     openapi::{AnalyzeErrors, RetryHeaders, SimpleFields},
     ratelimit::Whose,
-    witness,
+    unread, witness,
 };
 use crate::{
     ApiError,
+    clients::Sighting,
     idempotency::IdempotencyKey,
     ingest::{DeclaredDigest, Incoming},
     jobs::{Ask, Replay, Submitted, Urgency},
     prefer::Prefer,
+    quotas::Told,
 };
 
 /// The route, as fingerprints name it.
@@ -58,40 +61,73 @@ pub(super) async fn analyze(
     request: Request,
 ) -> Result<Response, ApiError> {
     let caller = caller.require(Scope::Analyze)?;
-    let sighting = witness::sighting(&shared, &request);
-    shared
-        .jobs
-        .clients()
-        .knock(&caller, &sighting)
-        .map_err(|runs_away| ApiError::from(runs_away).closing())?;
-    let headers = request.headers();
+    let (head, content) = request.into_parts();
+    let entered = match enter(&shared, &caller, &head).await {
+        Ok(Entry::New(entered)) => *entered,
+        Ok(Entry::Known(replay)) => {
+            return Ok(answer::unread(&replay, unread::thrown_away(&head, content).await));
+        }
+        Err(error) => {
+            return Err(if unread::thrown_away(&head, content).await { error } else { error.closing() });
+        }
+    };
+    let Entered { key, digest, body, prefer, request_id, patience, sender, told, sighting } = entered;
+    let submission = shared.ingest.submission(incoming((head, content), digest)?).await?;
+    let urgency = Urgency::of(patience, sender);
+    let ask = Ask { key, body, route: ROUTE, request_id: request_id.to_string(), urgency, told, sighting };
+    let submitted = held_back(shared.jobs.submit(&caller, submission, ask).await).await?;
+    answered(&shared, &caller, submitted, (prefer, patience, urgency)).await
+}
+
+/// What the headers of a request say.
+enum Entry {
+    /// It was answered before: its body need not be read.
+    Known(Box<Replay>),
+    New(Box<Entered>),
+}
+
+/// A request whose body is worth to be read.
+struct Entered {
+    key: Option<IdempotencyKey>,
+    digest: Option<DeclaredDigest>,
+    /// Digest of body and form, where the client declared the one of the body.
+    body: Option<Vec<u8>>,
+    prefer: Prefer,
+    request_id: RequestId,
+    patience: Duration,
+    sender: u64,
+    told: Told,
+    sighting: Sighting,
+}
+
+/// Everything that can be said before the body is read.
+async fn enter(shared: &Shared, caller: &Principal, head: &Parts) -> Result<Entry, ApiError> {
+    let sighting = witness::sighting(shared, (&head.headers, &head.extensions));
+    shared.jobs.clients().knock(caller, &sighting)?;
+    let headers = &head.headers;
     let key = if shared.jobs.key_required() {
         Some(IdempotencyKey::required(headers)?)
     } else {
         IdempotencyKey::of(headers)?
     };
     let digest = DeclaredDigest::of(headers)?;
-    let body = digest
-        .map(|digest| digest.of_request(ROUTE, (request.uri().query(), headers.get(header::CONTENT_TYPE))));
+    let body =
+        digest.map(|digest| digest.of_request(ROUTE, (head.uri.query(), headers.get(header::CONTENT_TYPE))));
     if let (Some(key), Some(body)) = (&key, &body)
-        && let Some(replay) =
-            shared.jobs.replay_unread(&caller, key, body).await.map_err(ApiError::closing)?
+        && let Some(replay) = shared.jobs.replay_unread(caller, key, body).await?
     {
         sighting.known();
-        return Ok(answer::unread(&replay, &request));
+        return Ok(Entry::Known(Box::new(replay)));
     }
     let prefer = Prefer::of(headers);
-    let request_id = request.extensions().get::<RequestId>().copied().unwrap_or_default();
+    let request_id = head.extensions.get::<RequestId>().copied().unwrap_or_default();
     let (standard, longest) = shared.jobs.patience();
     let (patience, sender) = (prefer.patience(standard, longest), sighting.sender(caller.key));
-    let told = request.extensions().get::<Whose>().map(|whose| whose.told().clone()).unwrap_or_default();
-    let knocked = shared.jobs.knock(&caller, key.as_ref(), Urgency::of(patience, sender)).await;
-    held_back(knocked.map_err(ApiError::closing)).await?;
-    let submission = shared.ingest.submission(incoming(request, digest)?).await?;
-    let urgency = Urgency::of(patience, sender);
-    let ask = Ask { key, body, route: ROUTE, request_id: request_id.to_string(), urgency, told, sighting };
-    let submitted = held_back(shared.jobs.submit(&caller, submission, ask).await).await?;
-    answered(&shared, &caller, submitted, (prefer, patience, urgency)).await
+    let told = head.extensions.get::<Whose>().map(|whose| whose.told().clone()).unwrap_or_default();
+    let knocked = shared.jobs.knock(caller, key.as_ref(), Urgency::of(patience, sender)).await;
+    held_back(knocked).await?;
+    let entered = Entered { key, digest, body, prefer, request_id, patience, sender, told, sighting };
+    Ok(Entry::New(Box::new(entered)))
 }
 
 /// A refusal of somebody who came back too early comes late. Nothing is held meanwhile but the connection.
@@ -143,10 +179,9 @@ async fn answered(
     answer::running(&stored, applied)
 }
 
-fn incoming(request: Request, digest: Option<DeclaredDigest>) -> Result<Incoming, ApiError> {
-    let query = Query::try_from_uri(request.uri()).map_err(|_| {
+fn incoming((head, body): (Parts, Body), digest: Option<DeclaredDigest>) -> Result<Incoming, ApiError> {
+    let query = Query::try_from_uri(&head.uri).map_err(|_| {
         ApiError::new(ErrorCode::InvalidRequest, "The query is not a list of name=value.").closing()
     })?;
-    let (parts, body) = request.into_parts();
-    Ok(Incoming { headers: parts.headers, query: query.0, body, digest })
+    Ok(Incoming { headers: head.headers, query: query.0, body, digest })
 }

@@ -3,8 +3,7 @@
 use std::time::Duration;
 
 use axum::{
-    body::{Body, HttpBody},
-    extract::Request,
+    body::Body,
     response::{IntoResponse, Response},
 };
 use bytes::Bytes;
@@ -55,10 +54,11 @@ pub(super) fn ended(ended: &Ended, job: JobId, applied: Applied) -> Response {
     response
 }
 
-/// The same bytes as the first time, for a request whose body was not read: the connection ends with it.
-pub(super) fn unread(replay: &Replay, request: &Request) -> Response {
+/// The same bytes as the first time, for a request whose body was not looked at. Unless it was thrown away, the connection ends
+/// with it.
+pub(super) fn unread(replay: &Replay, thrown_away: bool) -> Response {
     let mut response = replayed(replay);
-    if !request.body().is_end_stream() {
+    if !thrown_away {
         response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
     }
     response

@@ -25,6 +25,7 @@ mod ratelimit;
 mod router;
 mod serve;
 mod stream;
+mod unread;
 mod usage;
 mod webhooks;
 mod witness;

@@ -8,7 +8,7 @@ use axum::{
     response::Response,
 };
 use eyebolt_types::DedupStatus;
-use http::{Method, header};
+use http::{Extensions, HeaderMap, Method, header};
 
 use super::{
     App, Shared,
@@ -24,7 +24,7 @@ const LONGEST_AGENT: usize = 80;
 /// Counts the request for its key once it is answered.
 pub(super) async fn note(State(App(shared)): State<App>, mut request: Request, next: Next) -> Response {
     let Some(whose) = request.extensions().get::<Whose>().cloned() else { return next.run(request).await };
-    let submits = starts_work(&request).then(|| sighting(&shared, &request));
+    let submits = starts_work(&request).then(|| sighting(&shared, (request.headers(), request.extensions())));
     if let Some(sighting) = &submits {
         request.extensions_mut().insert(sighting.clone());
     }
@@ -42,11 +42,10 @@ pub(super) async fn note(State(App(shared)): State<App>, mut request: Request, n
 }
 
 /// What is seen of this request.
-pub(super) fn sighting(shared: &Shared, request: &Request) -> Sighting {
-    let extensions = request.extensions();
+pub(super) fn sighting(shared: &Shared, (headers, extensions): (&HeaderMap, &Extensions)) -> Sighting {
     extensions.get::<Sighting>().cloned().unwrap_or_else(|| {
         let address = extensions.get::<Peer>().map(|peer| peer.0.ip());
-        shared.jobs.clients().sees(request.headers(), address)
+        shared.jobs.clients().sees(headers, address)
     })
 }
 

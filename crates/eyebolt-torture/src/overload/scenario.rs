@@ -43,7 +43,7 @@ pub(super) const SCENARIOS: [Scenario; 6] = [
     scenario("all polite, 1.5 ×", 1.5, 0.0),
     scenario("all polite, 3 ×", 3.0, 0.0),
     scenario("all polite, 10 ×", 10.0, 0.0),
-    Scenario { storm: Some(10.0), seconds: 60.0, ..scenario("storm, 10 × for 10 s", 0.7, 0.0) },
+    Scenario { storm: Some(10.0), seconds: 80.0, ..scenario("storm, 10 × for 10 s", 0.7, 0.0) },
 ];
 
 impl Scenario {
