@@ -135,8 +135,8 @@ async fn keys_are_refused_too_where_nothing_is_answered_later() {
     assert_eq!(app.runs(), 1);
     // The key was not taken by the refusal, nor anything charged for it.
     app.assert_charged(2).await;
-    let retried = app.analyze(b"bird", &[key("k")]).await;
-    let again = app.analyze(b"bird", &[key("k")]).await;
+    let retried = app.analyze(b"dog, too", &[key("k")]).await;
+    let again = app.analyze(b"dog, too", &[key("k")]).await;
     assert_eq!((retried.status, again.header("idempotent-replayed")), (200, Some("true")));
     assert_eq!(app.runs(), 1);
     app.assert_charged(3).await;
