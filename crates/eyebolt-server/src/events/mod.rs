@@ -201,7 +201,7 @@ pub(crate) fn made(
     let id = id_of(kind, subject, version);
     let event = Event { id, kind, timestamp: now, data };
     let data = serde_json::to_string(&event).expect("an event is plain data");
-    NewEvent { id, kind, version, data, told_at: None }
+    NewEvent { id, kind, version, data, told_at: None, batch: None }
 }
 
 fn id_of(kind: EventType, subject: &str, version: u32) -> EventId {
