@@ -3,6 +3,7 @@
 //! The body is read completely before the engine is asked, so a slow client holds its own connection and its share of
 //! the body budget, and nothing else.
 
+mod batch;
 mod body;
 mod declared;
 mod digest;
@@ -23,6 +24,7 @@ use self::{
     fields::Fields,
 };
 pub(crate) use self::{
+    batch::{BatchBody, BatchHead, BatchItem, BatchLimits, ItemImage, ItemPlace, no_image},
     digest::DeclaredDigest,
     error::IngestError,
     fields::{FIELDS, Kind},
@@ -115,7 +117,7 @@ impl Ingest {
 }
 
 /// SHA-256 of the file; a large one is hashed away from the threads that serve sockets.
-async fn digest(bytes: bytes::Bytes) -> [u8; 32] {
+pub(crate) async fn digest(bytes: bytes::Bytes) -> [u8; 32] {
     let hash = |bytes: &[u8]| -> [u8; 32] {
         let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, bytes);
         digest.as_ref().try_into().expect("SHA-256 has 32 bytes")

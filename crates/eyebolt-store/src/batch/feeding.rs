@@ -120,8 +120,8 @@ const HOPELESS: &str = "SELECT id FROM batches b WHERE status = 'processing' AND
                         AND (SELECT COUNT(*) FROM batch_items i WHERE i.batch_id = b.id AND i.status = 'failed') \
                         > max_failures LIMIT 100";
 /// The jobs of a batch that expires do so by themselves.
-const UNWANTED: &str = "SELECT i.job_id, b.project_id, b.mode FROM batches b JOIN batch_items i ON i.batch_id = b.id \
-                        AND i.status = 'processing' WHERE b.status = 'processing' \
+const UNWANTED: &str = "SELECT i.job_id, b.project_id, b.mode FROM batches b CROSS JOIN batch_items i \
+                        WHERE i.batch_id = b.id AND i.status = 'processing' AND b.status = 'processing' \
                         AND b.ending IN ('canceled', 'failed') LIMIT 100";
 const DONE: &str = "SELECT id, project_id, mode FROM batches b WHERE status = 'processing' AND NOT EXISTS \
                     (SELECT 1 FROM batch_items i WHERE i.batch_id = b.id AND i.status IN ('pending', 'processing')) \
