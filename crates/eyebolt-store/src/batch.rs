@@ -178,7 +178,11 @@ impl Store {
                 let batches = rows.iter().map(stored).collect::<Result<Vec<_>, _>>()?;
                 let counted: Vec<_> = batches.iter().map(|batch| counted(batch.id)).collect();
                 let counts = transaction.query_all(&counted)?;
-                batches.into_iter().zip(&counts).map(|(batch, counts)| Ok((batch, counts_of(counts)?))).collect()
+                batches
+                    .into_iter()
+                    .zip(&counts)
+                    .map(|(batch, counts)| Ok((batch, counts_of(counts)?)))
+                    .collect()
             })
             .await
     }

@@ -44,8 +44,8 @@ use jiff::Timestamp;
 
 pub use acceptance::{Acceptance, Idempotency, Lease, NewImage, NewJob, NewStep};
 pub use batch::{
-    BatchAcceptance, BatchEnding, BatchFilter, BatchRetry, DueBatches, EarlyEnd, Fed, ItemFilter, ItemJob, NewBatch,
-    OpenBatch, StagedImage, StagedItem, StoredBatch, StoredImage, StoredItem, WaitingItem,
+    BatchAcceptance, BatchEnding, BatchFilter, BatchRetry, DueBatches, EarlyEnd, Fed, ItemFilter, ItemJob,
+    NewBatch, OpenBatch, StagedImage, StagedItem, StoredBatch, StoredImage, StoredItem, WaitingItem,
 };
 pub use blobs::Blobs;
 pub use cap::{Cap, Caps, Held, Month, Overrun};

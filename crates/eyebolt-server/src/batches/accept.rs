@@ -276,7 +276,9 @@ impl Staging {
             }
             (ItemImage::Stored(id), _) => self.stored(caller, (id, request), memory).await?,
             (ItemImage::Refused(error), _) => (request, Err(*error)),
-            (ItemImage::File(..), _) => return Err(ApiError::new(ErrorCode::Internal, "A file has no digest.")),
+            (ItemImage::File(..), _) => {
+                return Err(ApiError::new(ErrorCode::Internal, "A file has no digest."));
+            }
         };
         let (request, image) = staged;
         self.refused += u32::from(image.is_err());
@@ -403,7 +405,9 @@ impl Staging {
             {
                 Ok(Submitted::Replay(record))
             }
-            BatchAcceptance::Known(Known::Batch(BatchRecord { created_at, .. })) => Err(jobs::reused(created_at)),
+            BatchAcceptance::Known(Known::Batch(BatchRecord { created_at, .. })) => {
+                Err(jobs::reused(created_at))
+            }
             BatchAcceptance::Known(Known::Record(record)) => Err(jobs::reused(record.created_at)),
             BatchAcceptance::Known(Known::Expired(since)) => Err(jobs::expired(since)),
         }

@@ -1,11 +1,7 @@
 //! What batches need done: items become jobs, a few at a time; batches end, each once. Everything is read from rows: after a crash,
 //! and with several servers, whoever looks next goes on.
 
-use std::{
-    collections::HashMap,
-    sync::Arc,
-    time::Duration,
-};
+use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use eyebolt_store::{BatchEnding, EarlyEnd, NewEvent, OpenBatch, Principal, StoreError};
 use eyebolt_types::{
@@ -158,7 +154,9 @@ impl Room {
                     match turn {
                         Ok(Turn::Waits) => fed = true,
                         Ok(Turn::Done) => {}
-                        Ok(Turn::Later(wait)) => full = Some(full.map_or(wait, |before: Duration| before.min(wait))),
+                        Ok(Turn::Later(wait)) => {
+                            full = Some(full.map_or(wait, |before: Duration| before.min(wait)))
+                        }
                         Err(error) => failed = Some(error),
                     }
                 }
@@ -218,8 +216,7 @@ impl Room {
             links: BatchLinks::of(id),
         };
         let kind = EventType::of_batch(status).expect("a batch ends in a terminal state");
-        let made =
-            events::made((kind, &id.to_string(), batch.round), EventData::Batch(Box::new(event)), now);
+        let made = events::made((kind, &id.to_string(), batch.round), EventData::Batch(Box::new(event)), now);
         let told_at = asked.webhook_url.as_deref().and_then(webhooks::told_at);
         let end = BatchEnding {
             id,

@@ -55,8 +55,10 @@ pub(super) async fn run(arguments: Arguments, mut settings: Settings) -> anyhow:
         filter: "warn".to_owned(),
         ..settings.log.clone()
     })?;
-    let (files, of_folder) =
-        (pictures::all(&arguments.files, arguments.recursive)?, arguments.files.iter().any(|path| path.is_dir()));
+    let (files, of_folder) = (
+        pictures::all(&arguments.files, arguments.recursive)?,
+        arguments.files.iter().any(|path| path.is_dir()),
+    );
     anyhow::ensure!(
         arguments.annotate.is_none() || files.len() == 1,
         "--annotate takes one image, {} are named",

@@ -155,7 +155,8 @@ impl Results {
         let mut call = Call { path, ..Call::default() };
         self.server.authorize(&mut call);
         let mut out = io::stdout().lock();
-        let status = Connection::open(&self.server.url).await?.stream(call, |piece| out.write_all(piece)).await?;
+        let status =
+            Connection::open(&self.server.url).await?.stream(call, |piece| out.write_all(piece)).await?;
         out.flush()?;
         Ok(if status < 300 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
     }
@@ -260,9 +261,10 @@ impl Source {
         match self {
             Self::Lines(path) => {
                 let mut file = None;
-                Box::new(std::iter::from_fn(move || piece_of(&path, &mut file).transpose()).inspect(
-                    move |piece| bar.inc(piece.as_ref().map_or(0, |piece| piece.len() as u64)),
-                ))
+                Box::new(
+                    std::iter::from_fn(move || piece_of(&path, &mut file).transpose())
+                        .inspect(move |piece| bar.inc(piece.as_ref().map_or(0, |piece| piece.len() as u64))),
+                )
             }
             Self::Folder(pictures) => Box::new(pictures.into_iter().map(move |picture| {
                 let bytes = std::fs::read(&picture.path)?;

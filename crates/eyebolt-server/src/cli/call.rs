@@ -126,11 +126,8 @@ impl Connection {
             .header("prefer", "wait=600");
         let authorization = key.map(|key| format!("Bearer {key}"));
         let content_type = (!content_type.is_empty()).then(|| content_type.to_owned());
-        let headers = [
-            ("authorization", authorization),
-            ("idempotency-key", intent),
-            ("content-type", content_type),
-        ];
+        let headers =
+            [("authorization", authorization), ("idempotency-key", intent), ("content-type", content_type)];
         for (name, value) in headers {
             if let Some(value) = value {
                 request = request.header(name, value);

@@ -10,7 +10,10 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use bytes::Bytes;
-use eyebolt_types::{BatchStatus, ErrorCode, Event, JobStatus, Scope, id::{BatchId, RequestId}};
+use eyebolt_types::{
+    BatchStatus, ErrorCode, Event, JobStatus, Scope,
+    id::{BatchId, RequestId},
+};
 use futures_util::{StreamExt, stream};
 use http::{HeaderMap, HeaderValue, StatusCode, header};
 use serde::Deserialize;
@@ -25,8 +28,8 @@ use super::{
     events::{AcceptsStream, last_event_id, stream as event_stream},
     jobs::in_query,
     openapi::{
-        BatchCancelErrors, BatchCreateErrors, BatchErrors, BatchEventErrors, BatchListErrors, BatchRetryErrors,
-        BatchSettingsInQuery, LastEventId, RetryHeaders,
+        BatchCancelErrors, BatchCreateErrors, BatchErrors, BatchEventErrors, BatchListErrors,
+        BatchRetryErrors, BatchSettingsInQuery, LastEventId, RetryHeaders,
     },
     ratelimit::Whose,
 };
@@ -163,9 +166,7 @@ pub(super) async fn create_batch(
     let ask = Ask { key, body, request_id, told };
     Ok(match shared.batches.submit(&caller, read, ask).await? {
         Submitted::New(id, body) => answered(id, body, None),
-        Submitted::Replay(record) => {
-            answered(record.batch, record.answer.into(), Some(&record.request_id))
-        }
+        Submitted::Replay(record) => answered(record.batch, record.answer.into(), Some(&record.request_id)),
     })
 }
 
@@ -248,8 +249,7 @@ pub(super) async fn list_items(
     let caller = caller.require(Scope::Read)?;
     let ItemsQuery { status, limit, cursor } = query.map_err(|error| in_query(&error))?.0;
     let after = position(cursor)?;
-    let (data, has_more) =
-        shared.batches.items((&caller, named(id)?), (status, after, page(limit)?)).await?;
+    let (data, has_more) = shared.batches.items((&caller, named(id)?), (status, after, page(limit)?)).await?;
     let next_cursor = data.last().filter(|_| has_more).map(|item| item.position.to_string());
     Ok(Json(BatchItemList { object: "list".to_owned(), data, has_more, next_cursor }))
 }
@@ -451,7 +451,8 @@ fn lines(shared: &Shared, (id, after): (BatchId, Option<u32>), succeeded: bool) 
         (header::CONTENT_TYPE, HeaderValue::from_static("application/x-ndjson")),
         (header::CACHE_CONTROL, HeaderValue::from_static("no-store")),
     ];
-    let full = pieces.filter(|piece| std::future::ready(piece.as_ref().map_or(true, |text| !text.is_empty())));
+    let full =
+        pieces.filter(|piece| std::future::ready(piece.as_ref().map_or(true, |text| !text.is_empty())));
     (headers, Body::from_stream(full)).into_response()
 }
 

@@ -9,7 +9,7 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use eyebolt_types::{ErrorCode, id::RequestId};
-use http::{Method, HeaderMap, HeaderName, HeaderValue, header};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, header};
 use hyper::body::Body as _;
 use tokio::time::{Instant, sleep};
 use tower::ServiceBuilder;

@@ -10,8 +10,8 @@ use http::{Method, StatusCode};
 use utoipa_axum::{router::OpenApiRouter, routes};
 
 use super::{
-    App, admin, analyze, batches, capacity, clients, debug, errors, events, health, jobs, keys, layers, limits,
-    metrics, models, openapi, usage, webhooks,
+    App, admin, analyze, batches, capacity, clients, debug, errors, events, health, jobs, keys, layers,
+    limits, metrics, models, openapi, usage, webhooks,
 };
 use crate::ApiError;
 

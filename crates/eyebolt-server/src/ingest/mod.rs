@@ -18,11 +18,6 @@ use std::sync::Arc;
 use axum::body::Body;
 use http::{HeaderMap, header};
 
-pub use self::{body::BodyMemory, declared::Declared};
-use self::{
-    body::{BodyBudget, BodyLimits, BodyReader, Intake},
-    fields::Fields,
-};
 pub(crate) use self::{
     batch::{BatchBody, BatchHead, BatchItem, BatchLimits, ItemImage, ItemPlace, no_image},
     digest::DeclaredDigest,
@@ -30,6 +25,11 @@ pub(crate) use self::{
     fields::{FIELDS, Kind},
     json::Document,
     request::of_json,
+};
+pub use self::{body::BodyMemory, declared::Declared};
+use self::{
+    body::{BodyBudget, BodyLimits, BodyReader, Intake},
+    fields::Fields,
 };
 use eyebolt_types::AnalyzeRequest;
 

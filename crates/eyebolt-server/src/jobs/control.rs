@@ -177,10 +177,7 @@ impl Jobs {
     ///
     /// # Errors
     /// `job_not_found`; `job_not_cancelable` where it has ended otherwise.
-    pub(crate) async fn want_canceled(
-        &self,
-        whose: (ProjectId, Mode, JobId),
-    ) -> Result<(), ApiError> {
+    pub(crate) async fn want_canceled(&self, whose: (ProjectId, Mode, JobId)) -> Result<(), ApiError> {
         let (room, id) = (&self.0, whose.2);
         match room.tools.store.cancel(whose, room.lease(), room.now()).await? {
             Cancellation::Missing => return Err(missing()),

@@ -2,9 +2,7 @@
 
 use std::time::Duration;
 
-use eyebolt_store::{
-    Again, Fed, ItemJob, NewImage, NewJob, OpenBatch, Principal, WaitingItem,
-};
+use eyebolt_store::{Again, Fed, ItemJob, NewImage, NewJob, OpenBatch, Principal, WaitingItem};
 use eyebolt_types::{
     AnalyzeRequest, Class, Dedup, DedupStatus, ErrorCode, Feature, Input, JobStatus, Policy, Warning,
     id::{ImageId, JobId},

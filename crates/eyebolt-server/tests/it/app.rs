@@ -11,8 +11,8 @@ use std::{
 use bytes::Bytes;
 use eyebolt_engine::{EngineError, ImageError};
 use eyebolt_server::{
-    Access, Analyzer, ApiError, App, Batches, Clients, Declared, Events, HttpSettings, Outbound, Place, Quotas,
-    Server, Webhooks,
+    Access, Analyzer, ApiError, App, Batches, Clients, Declared, Events, HttpSettings, Outbound, Place,
+    Quotas, Server, Webhooks,
     access::{AccessSettings, Keys},
     analysis::{Attempt, Capabilities, Checked, ConfidenceGuide, ModelInfo, Remarks, StepEnd},
     batches::{self, BatchSettings},

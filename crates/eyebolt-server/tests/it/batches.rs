@@ -54,7 +54,8 @@ impl TestApp {
     }
 
     async fn batch_end(&self, batch: &str) -> Value {
-        self.batch_until(batch, |batch| !matches!(batch["status"].as_str(), Some("processing" | "canceling"))).await
+        self.batch_until(batch, |batch| !matches!(batch["status"].as_str(), Some("processing" | "canceling")))
+            .await
     }
 
     /// Lines of a stream.
@@ -224,6 +225,8 @@ on_both! {
     }
 
     async fn a_crash_loses_nothing_and_repeats_nothing(setup: Setup) {
+        let access = setup.access.clone();
+        let same = || Setup { access: access.clone(), ..Setup::default() };
         let mut app = TestApp::set_up(setup).await;
         // While it is read: nothing of it is there afterwards.
         let sent: Vec<_> = (0..150).map(|number| format!("wait{number}").into_bytes()).collect();
@@ -232,14 +235,14 @@ on_both! {
         let mut wire = app.open().await;
         wire.send(&whole[..whole.len() - 20]).await;
         while app.seen.recv().await.unwrap().bytes != "wait148" {}
-        let mut app = app.crash_and_restart(Setup::default()).await;
+        let mut app = app.crash_and_restart(same()).await;
         assert_eq!(app.read("/v1/batches").await["data"], json!([]));
         assert_eq!(app.read("/v1/idempotency-keys/half").await["state"], "unused");
 
         // While items are fed and run: each is done once.
         let batch = id(&app.batch(CREATE, &[key("half")], &sent).await);
         app.running.recv().await;
-        let app = app.crash_and_restart(Setup::default()).await;
+        let app = app.crash_and_restart(same()).await;
         let again = app.batch(CREATE, &[key("half")], &sent).await;
         assert_eq!((id(&again), again.header("idempotent-replayed")), (batch.clone(), Some("true")));
         let ended = loop {
@@ -253,7 +256,7 @@ on_both! {
         assert_eq!((&ended["status"], &ended["counts"]["succeeded"]), (&json!("completed"), &json!(150)));
         app.assert_charged(150).await;
         // Its end was told once, and a crash does not tell it again.
-        let app = app.crash_and_restart(Setup::default()).await;
+        let app = app.crash_and_restart(same()).await;
         let told = app.store.events((app.project, Mode::Live), 0, 500).await.unwrap();
         assert_eq!(told.iter().filter(|event| event.kind.name() == "batch.completed").count(), 1);
         assert_eq!(told.len(), 151);
@@ -366,7 +369,13 @@ async fn three_forms_are_read_alike() {
             "features": ["objects", "labels"], "parameters": {"objects": {"min_confidence": 0.25}}
         }]
     });
-    let pretty = serde_json::to_string_pretty(&document).unwrap();
+    let (settings, items) = (&document["parameters"], &document["items"]);
+    // Its members in another order than a map has.
+    let pretty = format!(
+        "{{\n \"features\": [\"objects\"] ,\n \"parameters\" : {},\n \"items\": {}\n}}\n",
+        serde_json::to_string_pretty(settings).unwrap(),
+        serde_json::to_string_pretty(items).unwrap()
+    );
     let json = id(&app.ask("POST /v1/batches", &[JSON, key("k1")], pretty.as_bytes()).await);
     let own = br#"{"custom_id": "b", "features": ["objects", "labels"], "parameters": {"objects": {"min_confidence": 0.25}}}"#;
     let parts = form(&[
@@ -380,7 +389,8 @@ async fn three_forms_are_read_alike() {
     let form = app.ask("POST /v1/batches", &[FORM, key("k1")], &parts).await;
     assert_eq!((form.status, form.header("idempotent-replayed")), (202, Some("true")), "the same is asked");
     assert_eq!(id(&form), json);
-    let text: String = document["items"].as_array().unwrap().iter().map(|item| item.to_string() + "\r\n\r\n").collect();
+    let text: String =
+        document["items"].as_array().unwrap().iter().map(|item| item.to_string() + "\r\n\r\n").collect();
     let line = "POST /v1/batches?features=objects&objects.min_confidence=0.5&objects.max_results=3";
     let lines = app.ask(line, &[LINES, key("k1")], text.as_bytes()).await;
     assert_eq!(lines.header("idempotent-replayed"), Some("true"));
@@ -411,14 +421,41 @@ async fn what_is_wrong_with_a_request_refuses_all_of_it_with_its_place() {
         (LINES, b"\n\n".to_vec(), "invalid_parameter", ""),
         (JSON, document("[]"), "invalid_parameter", ""),
         (JSON, br#"{"features": ["objects"]}"#.to_vec(), "invalid_parameter", ""),
-        (JSON, format!(r#"{{"items": [{}], "features": ["objects"]}}"#, line("a")).into_bytes(), "invalid_parameter", "/items/0"),
+        (
+            JSON,
+            format!(r#"{{"items": [{}], "features": ["objects"]}}"#, line("a")).into_bytes(),
+            "invalid_parameter",
+            "/items/0",
+        ),
         (JSON, document(&format!("[{} {}]", line("a"), line("b"))), "invalid_json", "/items/1"),
         (JSON, document(&format!("[{}", line("a"))), "invalid_json", "/items/1"),
         (JSON, document(r#"[{"custom_id": "a", "image_base64": "*"}]"#), "invalid_base64", "/items/0"),
-        (JSON, document(&format!(r#"[{{"custom_id": "a", "image_base64": "{image}", "detail": "huge"}}]"#)), "invalid_parameter", "/items/0"),
-        (JSON, document(&format!(r#"[{{"custom_id": "a", "image_base64": "{image}", "webhook_url": "https://a/"}}]"#)), "invalid_parameter", "/items/0"),
-        (FORM, form(&[("name=\"features\"", b"objects"), ("name=\"image\"", b"cat")]), "invalid_parameter", "part 2"),
-        (FORM, form(&[("name=\"a\"; filename=\"1\"", b"cat"), ("name=\"a\"; filename=\"2\"", b"cat")]), "invalid_parameter", "part 1"),
+        (
+            JSON,
+            document(&format!(r#"[{{"custom_id": "a", "image_base64": "{image}", "detail": "huge"}}]"#)),
+            "invalid_parameter",
+            "/items/0",
+        ),
+        (
+            JSON,
+            document(&format!(
+                r#"[{{"custom_id": "a", "image_base64": "{image}", "webhook_url": "https://a/"}}]"#
+            )),
+            "invalid_parameter",
+            "/items/0",
+        ),
+        (
+            FORM,
+            form(&[("name=\"features\"", b"objects"), ("name=\"image\"", b"cat")]),
+            "invalid_parameter",
+            "part 2",
+        ),
+        (
+            FORM,
+            form(&[("name=\"a\"; filename=\"1\"", b"cat"), ("name=\"a\"; filename=\"2\"", b"cat")]),
+            "invalid_parameter",
+            "part 1",
+        ),
     ];
     for (form, body, code, place) in cases {
         let query = if form == LINES { "?features=objects" } else { "" };

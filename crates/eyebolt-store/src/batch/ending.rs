@@ -68,7 +68,8 @@ const LOCK: &str = "SELECT status, ending, round, total FROM batches WHERE id = 
 const LOCK_OPEN: &str = "SELECT id FROM batches WHERE id = $1 AND status = 'processing' FOR UPDATE";
 const END: &str =
     "UPDATE batches SET ending = $1 WHERE id = $2 AND status = 'processing' AND ending IS NULL RETURNING id";
-const END_ITEMS: &str = "UPDATE batch_items SET status = $1, finished_at = $2 WHERE batch_id = $3 AND status = 'pending'";
+const END_ITEMS: &str =
+    "UPDATE batch_items SET status = $1, finished_at = $2 WHERE batch_id = $3 AND status = 'pending'";
 const CLOSE: &str = "UPDATE batches SET status = $1, finished_at = $2 WHERE id = $3 AND status = 'processing' \
                      AND round = $4 AND NOT EXISTS (SELECT 1 FROM batch_items i WHERE i.batch_id = $3 \
                      AND i.status IN ('pending', 'processing')) RETURNING project_id";
@@ -112,7 +113,8 @@ impl Store {
     /// # Errors
     /// Where the database fails.
     pub async fn batch_ending(&self, id: BatchId) -> Result<Option<BatchStatus>, StoreError> {
-        let row = self.database.read(move |transaction| transaction.query_one(ENDING, &[id.to_string().into()]));
+        let row =
+            self.database.read(move |transaction| transaction.query_one(ENDING, &[id.to_string().into()]));
         row.await?.map_or(Ok(None), |row| row.optional_parsed(0))
     }
 

@@ -92,7 +92,8 @@ pub struct DueBatches {
 const OPEN: &str = "SELECT id, project_id, mode, key_id, request_id, expires_at FROM batches b WHERE status = 'processing' \
                     AND ending IS NULL AND EXISTS (SELECT 1 FROM batch_items i WHERE i.batch_id = b.id \
                     AND i.status = 'pending') ORDER BY priority DESC, created_at, id LIMIT 1000";
-const IN_LINE: &str = "SELECT COUNT(*) FROM jobs WHERE status = 'pending' AND project_id = $1 AND class = 'batch'";
+const IN_LINE: &str =
+    "SELECT COUNT(*) FROM jobs WHERE status = 'pending' AND project_id = $1 AND class = 'batch'";
 const WAITING: &str = "SELECT i.position, i.request, i.checked, i.image_id, m.sha256, m.bytes, i.job_id \
                        FROM batch_items i JOIN images m ON m.id = i.image_id \
                        WHERE i.batch_id = $1 AND i.status = 'pending' ORDER BY i.position LIMIT $2";
@@ -102,7 +103,8 @@ const TAKE: &str = "UPDATE batch_items SET status = 'processing', job_id = $1 WH
                     AND i.status = 'pending' AND i.job_id IS NULL FOR UPDATE SKIP LOCKED) \
                     AND EXISTS (SELECT 1 FROM batches b WHERE b.id = $2 AND b.status = 'processing' \
                     AND b.ending IS NULL) RETURNING position";
-const GIVE_BACK: &str = "UPDATE batch_items SET status = 'pending', job_id = NULL WHERE batch_id = $1 AND position = $2";
+const GIVE_BACK: &str =
+    "UPDATE batch_items SET status = 'pending', job_id = NULL WHERE batch_id = $1 AND position = $2";
 const TAKE_AGAIN: &str = "UPDATE batch_items SET status = 'processing' WHERE batch_id = $2 AND position = \
                           (SELECT i.position FROM batch_items i WHERE i.batch_id = $2 AND i.position = $3 \
                           AND i.status = 'pending' AND i.job_id = $1 FOR UPDATE SKIP LOCKED) \
@@ -190,7 +192,8 @@ impl Store {
     ) -> Result<Fed, StoreError> {
         let project = item.job.project;
         let told = closing.is_some();
-        let fed = self.database.write(move |transaction| feed(transaction, (&item, closing.as_ref()), now)).await?;
+        let fed =
+            self.database.write(move |transaction| feed(transaction, (&item, closing.as_ref()), now)).await?;
         if told && matches!(fed, Fed::Job(_)) {
             self.tell_event(project);
         }

@@ -111,7 +111,8 @@ const STORED: &str = "SELECT id, sha256, content FROM images WHERE id = $1 AND p
 const ABANDONED: &str = "SELECT id FROM batches WHERE status = 'accepting' AND (id = $1 OR created_at < $2 \
                          OR ($3 <> '' AND owner <> $4 AND substr(owner, 1, length($3)) = $3)) \
                          ORDER BY created_at LIMIT 10 FOR UPDATE SKIP LOCKED";
-const IMAGES_OF: &str = "SELECT DISTINCT image_id FROM batch_items WHERE batch_id = $1 AND image_id IS NOT NULL";
+const IMAGES_OF: &str =
+    "SELECT DISTINCT image_id FROM batch_items WHERE batch_id = $1 AND image_id IS NOT NULL";
 const REMOVE_ITEMS: &str = "DELETE FROM batch_items WHERE batch_id = $1";
 const REMOVE: &str = "DELETE FROM batches WHERE id = $1";
 

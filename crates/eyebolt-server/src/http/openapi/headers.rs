@@ -57,11 +57,19 @@ impl IntoParams for BatchSettingsInQuery {
                 .build()
         };
         vec![
-            query("priority", of(Type::Integer), "Which of the project's batches goes first: the greater, -100 to 100."),
+            query(
+                "priority",
+                of(Type::Integer),
+                "Which of the project's batches goes first: the greater, -100 to 100.",
+            ),
             query("max_failure_rate", of(Type::Number), "The part of the items that may fail, 0 to 1."),
             query("expires_in", of(Type::Integer), "Seconds that the items have, 60 to 604800."),
             query("webhook_url", of(Type::String), "Where the batch's end is told."),
-            query("features", of(Type::String), "What is asked of each image: words between commas. Every other simple field of `POST /v1/analyze` can be said as well."),
+            query(
+                "features",
+                of(Type::String),
+                "What is asked of each image: words between commas. Every other simple field of `POST /v1/analyze` can be said as well.",
+            ),
         ]
     }
 }

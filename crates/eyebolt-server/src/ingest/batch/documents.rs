@@ -267,7 +267,10 @@ impl Array {
     /// What stands behind the items: nothing.
     async fn end(&mut self) -> Result<(), IngestError> {
         if self.text.peek().await? == Some(b',') {
-            return Err(wrong("/items", "must be the last member: what is said of all items stands before them"));
+            return Err(wrong(
+                "/items",
+                "must be the last member: what is said of all items stands before them",
+            ));
         }
         self.text.expect(b'}').await?;
         match self.text.peek().await? {

@@ -75,7 +75,8 @@ fn rate(said: &Value) -> Result<f64, IngestError> {
 fn expires_in(said: &Value) -> Result<Duration, IngestError> {
     let (least, most) = EXPIRES_IN;
     let found = said.as_u64().filter(|found| (least..=most).contains(found));
-    let found =
-        found.ok_or_else(|| wrong("/expires_in", &format!("must be a number of seconds from {least} to {most}")))?;
+    let found = found.ok_or_else(|| {
+        wrong("/expires_in", &format!("must be a number of seconds from {least} to {most}"))
+    })?;
     Ok(Duration::from_secs(found))
 }

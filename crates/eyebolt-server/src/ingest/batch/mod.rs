@@ -12,11 +12,11 @@ use eyebolt_types::{AnalyzeRequest, ErrorCode, id::ImageId};
 use http::header;
 use serde_json::{Map, Value};
 
+pub(crate) use self::{documents::no_image, head::BatchHead};
 use self::{
     documents::{Array, Lines},
     files::Files,
 };
-pub(crate) use self::{documents::no_image, head::BatchHead};
 use super::{
     BodyMemory, Declared, Incoming, Ingest, IngestError,
     body::{BodyLimits, BodyReader, Intake},
@@ -155,7 +155,8 @@ impl Ingest {
 fn is_lines(headers: &http::HeaderMap) -> bool {
     let said = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
     let essence = said.split(';').next().unwrap_or_default().trim();
-    let known = ["application/x-ndjson", "application/ndjson", "application/jsonl", "application/x-jsonlines"];
+    let known =
+        ["application/x-ndjson", "application/ndjson", "application/jsonl", "application/x-jsonlines"];
     known.iter().any(|known| essence.eq_ignore_ascii_case(known))
         && !headers.contains_key(header::CONTENT_ENCODING)
 }
@@ -179,9 +180,7 @@ impl BatchBody {
             Source::Files(files) => files.head().await?,
         };
         match self.head.take() {
-            Some(_) if !said.is_empty() => {
-                Err(IngestError::TwoSources { first: "the query", second: name })
-            }
+            Some(_) if !said.is_empty() => Err(IngestError::TwoSources { first: "the query", second: name }),
             Some(head) => Ok(head),
             None => BatchHead::of_members(said),
         }
@@ -227,7 +226,8 @@ impl BatchBody {
             || custom_id.chars().count() > MAX_CUSTOM_ID
             || custom_id.chars().any(char::is_control)
         {
-            let detail = format!("must have 1 to {MAX_CUSTOM_ID} characters, none of them a control character");
+            let detail =
+                format!("must have 1 to {MAX_CUSTOM_ID} characters, none of them a control character");
             return Err(wrong("/custom_id", &detail));
         }
         let image = draft.image.ok_or(IngestError::MissingImage)?;
