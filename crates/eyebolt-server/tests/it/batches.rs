@@ -59,6 +59,18 @@ impl TestApp {
             .await
     }
 
+    /// The same of one whose items wait to be released.
+    async fn released_until_the_end(&self, batch: &str) -> Value {
+        loop {
+            self.release();
+            let found = self.read(&format!("/v1/batches/{batch}")).await;
+            if found["status"] != "processing" {
+                return found;
+            }
+            tokio::task::yield_now().await;
+        }
+    }
+
     /// Lines of a stream.
     async fn lines_of(&self, address: &str) -> Vec<Value> {
         let mut wire = self.open().await;
@@ -185,8 +197,7 @@ on_both! {
         app.clock.advance(SignedDuration::from_secs(601));
         let waits = app.batch_until(&batch, |batch| batch["counts"]["pending"] == 0).await;
         assert!(waits["counts"]["expired"].as_u64() > Some(0), "{waits}");
-        app.release();
-        let ended = app.batch_end(&batch).await;
+        let ended = app.released_until_the_end(&batch).await;
         assert_eq!(ended["status"], "expired");
         let found = app.lines_of(&format!("/v1/batches/{batch}/results")).await;
         assert_eq!(names(&found[..2]), ["i0", "i1"]);
@@ -246,14 +257,7 @@ on_both! {
         let app = app.crash_and_restart(same()).await;
         let again = app.batch(CREATE, &[key("half")], &sent).await;
         assert_eq!((id(&again), again.header("idempotent-replayed")), (batch.clone(), Some("true")));
-        let ended = loop {
-            app.release();
-            let found = app.read(&format!("/v1/batches/{batch}")).await;
-            if found["status"] != "processing" {
-                break found;
-            }
-            tokio::task::yield_now().await;
-        };
+        let ended = app.released_until_the_end(&batch).await;
         assert_eq!((&ended["status"], &ended["counts"]["succeeded"]), (&json!("completed"), &json!(150)));
         app.assert_charged(150).await;
         // Its end was told once, and a crash does not tell it again.
@@ -402,14 +406,7 @@ on_both! {
         let batch = id(&app.batch(line, &[key("k1")], &sent).await);
         app.clock.advance(SignedDuration::from_hours(7 * 24) - SignedDuration::from_secs(60));
         app.jobs.remove_old().await.unwrap();
-        let ended = loop {
-            app.release();
-            let found = app.read(&format!("/v1/batches/{batch}")).await;
-            if found["status"] != "processing" {
-                break found;
-            }
-            tokio::task::yield_now().await;
-        };
+        let ended = app.released_until_the_end(&batch).await;
         assert_eq!(ended["counts"]["succeeded"], 31, "{ended}");
     }
 }
