@@ -309,7 +309,6 @@ impl Staging {
     }
 
     /// Looks at an image and what is asked of it. A fault of the image is the item's matter, any other the whole batch's.
-    #[expect(clippy::type_complexity, reason = "a look, or a refusal of the image, or of the request")]
     async fn look(
         &self,
         (bytes, sha256): (Bytes, [u8; 32]),

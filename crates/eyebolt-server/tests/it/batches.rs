@@ -313,8 +313,10 @@ on_both! {
             let mut wire = app.open().await;
             wire.send(&request(&format!("GET /v1/batches/{batch}/events"), headers, b"")).await;
             let answer = wire.answer().await;
-            if answer.status != 200 { (answer.status, String::new()) } else {
+            if answer.status == 200 {
                 (200, String::from_utf8(all(&mut wire).await).unwrap())
+            } else {
+                (answer.status, String::new())
             }
         };
         let (_, text) = read(&[]).await;
@@ -401,7 +403,7 @@ on_both! {
     async fn images_that_wait_are_kept(setup: Setup) {
         let app = TestApp::set_up(setup).await;
         let mut sent: Vec<_> = (0..30).map(|number| format!("wait{number}").into_bytes()).collect();
-        sent.push([b"cat".as_slice(), &[b'x'; 40 << 10]].concat());
+        sent.push([b"cat".as_slice(), &vec![b'x'; 40 << 10]].concat());
         let line = "POST /v1/batches?features=objects&expires_in=604800";
         let batch = id(&app.batch(line, &[key("k1")], &sent).await);
         app.clock.advance(SignedDuration::from_hours(7 * 24) - SignedDuration::from_secs(60));
@@ -452,6 +454,7 @@ async fn three_forms_are_read_alike() {
 }
 
 #[tokio::test]
+#[allow(clippy::too_many_lines, reason = "a table")]
 async fn what_is_wrong_with_a_request_refuses_all_of_it_with_its_place() {
     let app = TestApp::set_up(Setup {
         batches: BatchSettings { max_items: 3, ..BatchSettings::default() },

@@ -70,11 +70,11 @@ fn of_item(batch: &OpenBatch, (position, content): (u32, u8)) -> ItemJob {
 
 /// Ends the job of an item.
 async fn end(store: &Store, batch: &OpenBatch, status: JobStatus) {
-    let lines = store.lines(at(9)).await.unwrap().into_iter().map(|waiting| (waiting.line, 1)).collect();
-    let leased = store.claim(lease("w", 20), lines, at(9)).await.unwrap().concat().remove(0);
+    let lines = store.lines(at(15)).await.unwrap().into_iter().map(|waiting| (waiting.line, 1)).collect();
+    let leased = store.claim(lease("w", 30), lines, at(15)).await.unwrap().concat().remove(0);
     let event = NewEvent { batch: Some(batch.id), version: leased.job.round, ..event(status) };
     let end = eyebolt_store::Closing { event, ..closing(status) };
-    store.close((leased.job.id, leased.token), end, at(10)).await.unwrap().unwrap();
+    store.close((leased.job.id, leased.token), end, at(16)).await.unwrap().unwrap();
 }
 
 async fn counts(store: &Store, batch: &OpenBatch) -> (BatchStatus, BatchCounts) {
