@@ -242,6 +242,7 @@ impl TestApp {
         Self::set_up(Setup { http: settings, access, ..Setup::default() }).await
     }
 
+    #[allow(clippy::too_many_lines, reason = "one room after the other")]
     pub(crate) async fn set_up(setup: Setup) -> Self {
         let (began, running) = mpsc::unbounded_channel();
         let (looked, seen) = mpsc::unbounded_channel();
