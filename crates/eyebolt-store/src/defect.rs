@@ -28,5 +28,6 @@ pub(crate) fn keep_key(job: &NewJob) {
 /// The key that was kept, to be written now.
 pub(crate) fn late_key(job: JobId, now: Timestamp) -> Option<Statement> {
     let kept = LATE.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert_default().remove(&job)?;
-    Some(record::reserve(&kept, kept.idempotency.as_ref()?, now))
+    let holder = record::Holder { project: kept.project, mode: kept.mode, subject: &kept.id.to_string() };
+    Some(record::reserve(holder, kept.idempotency.as_ref()?, now))
 }

@@ -179,7 +179,10 @@ async fn answered(
     answer::running(&stored, applied)
 }
 
-fn incoming((head, body): (Parts, Body), digest: Option<DeclaredDigest>) -> Result<Incoming, ApiError> {
+pub(super) fn incoming(
+    (head, body): (Parts, Body),
+    digest: Option<DeclaredDigest>,
+) -> Result<Incoming, ApiError> {
     let query = Query::try_from_uri(&head.uri).map_err(|_| {
         ApiError::new(ErrorCode::InvalidRequest, "The query is not a list of name=value.").closing()
     })?;

@@ -78,5 +78,8 @@ async fn a_server_whose_machine_is_set_an_hour_ahead_takes_no_jobs_from_another(
     }
     assert_eq!(ahead.runs(), 0, "it took over nothing");
     assert_ran_once(&mut app, &job).await;
+    for other in &others {
+        assert_eq!(ahead.end_of(other).await["status"], "canceled");
+    }
     app.assert_charged(1).await;
 }
