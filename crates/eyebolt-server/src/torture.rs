@@ -31,7 +31,12 @@ pub(crate) fn analyzer(clock: &Clock) -> Option<Analyzer> {
     let path = std::env::var("EYEBOLT_TORTURE_EFFECTS").ok()?;
     let file =
         OpenOptions::new().create(true).append(true).open(&path).expect("the effects file can be written");
-    let fake = Arc::new(Fake { effects: Mutex::new(file), delay: delay(), threads: threads(), clock: clock.clone() });
+    let fake = Arc::new(Fake {
+        effects: Mutex::new(file),
+        delay: delay(),
+        threads: threads(),
+        clock: clock.clone(),
+    });
     let run = move |attempt| {
         let fake = Arc::clone(&fake);
         async move { fake.run(attempt).await }
@@ -41,6 +46,11 @@ pub(crate) fn analyzer(clock: &Clock) -> Option<Analyzer> {
         run,
         capabilities,
     ))
+}
+
+/// Whether this process is to have a defect (`EYEBOLT_TORTURE_DEFECT`), so that crash tests can be seen to find it.
+pub(crate) fn has_defect(name: &str) -> bool {
+    std::env::var("EYEBOLT_TORTURE_DEFECT").is_ok_and(|defect| defect == name)
 }
 
 struct Fake {

@@ -30,9 +30,16 @@ const TOGETHER: Duration = Duration::from_millis(10);
 /// After a failure of the store.
 pub(super) const REST: Duration = Duration::from_millis(500);
 
-/// How long an endpoint stays with a process that gives no sign of life, and when it gives one.
-const LEASE: SignedDuration = SignedDuration::from_secs(60);
-const KEPT_EVERY: Duration = Duration::from_secs(15);
+/// How long an endpoint stays with a process that gives no sign of life, and when it gives one. In a build for crash tests
+/// so short that a process which is stopped finds another one in its place.
+const LEASE: SignedDuration =
+    if cfg!(feature = "torture") { SignedDuration::from_secs(2) } else { SignedDuration::from_secs(60) };
+const KEPT_EVERY: Duration =
+    if cfg!(feature = "torture") { Duration::from_millis(500) } else { Duration::from_secs(15) };
+
+/// Of two attempts. In a build for crash tests all of them are over within a run.
+const LONGEST_PAUSE: SignedDuration =
+    if cfg!(feature = "torture") { SignedDuration::from_secs(1) } else { SignedDuration::MAX };
 
 /// Endpoints that one process sends to at once.
 const ENDPOINTS: usize = 64;
@@ -242,6 +249,7 @@ impl Pump {
             let room = Arc::clone(&self.room);
             self.under_way.push(
                 async move {
+                    crate::failpoint::hit("before_delivery");
                     let (attempt, outcome) = room.send(url, (&delivery, &secrets)).await;
                     Done::Sent(Box::new((delivery, attempt, outcome)))
                 }
@@ -260,11 +268,14 @@ impl Pump {
                 return self.lane.end(event);
             }
         };
-        crate::failpoint::hit("before_delivery_settled");
+        if matches!(outcome, Outcome::Answer { status: 200..=299, .. }) {
+            // Whoever took it is told again.
+            crate::failpoint::hit("before_delivery_settled");
+        }
         let settings = &self.room.settings;
         let disable_after = SignedDuration::try_from(settings.disable_after).unwrap_or(SignedDuration::MAX);
         let own = self.endpoint.kind == EndpointKind::Own;
-        let rules = Rules { disable_after: own.then_some(disable_after) };
+        let rules = Rules { disable_after: own.then_some(disable_after), longest_pause: LONGEST_PAUSE };
         let (now, was) = (self.room.now(), self.health.state);
         let chance = crate::chance::roll();
         let verdict = schedule::judge(outcome, (delivery.attempts, self.health), rules, (now, chance));
