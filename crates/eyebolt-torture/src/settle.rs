@@ -58,6 +58,13 @@ pub(crate) struct EndpointView {
     pub(crate) status: String,
 }
 
+impl EndpointView {
+    /// Whether it is told.
+    pub(crate) fn is_on(&self) -> bool {
+        self.status == "enabled"
+    }
+}
+
 /// Asks a server that nobody harms any more.
 pub(crate) struct Reader<'a> {
     pub(crate) server: SocketAddr,
@@ -139,7 +146,7 @@ impl Reader<'_> {
 
     /// Whether something is still on its way to an endpoint.
     async fn tells(&self) -> anyhow::Result<bool> {
-        for endpoint in self.endpoints().await? {
+        for endpoint in self.endpoints().await?.iter().filter(|endpoint| endpoint.is_on()) {
             let path = format!("/v1/webhook-endpoints/{}/deliveries?status=pending&limit=1", endpoint.id);
             if !data(&self.ask(Call::get(path)).await?)?.is_empty() {
                 return Ok(true);

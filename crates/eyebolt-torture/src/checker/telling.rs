@@ -11,7 +11,6 @@ use crate::{
     history::{Action, Fault},
     listening::{Heard, Message, Receipt, Said, Told},
     observed::JobView,
-    settle::EndpointView,
 };
 
 /// A receiver refuses a message whose timestamp is further off, seconds.
@@ -104,7 +103,7 @@ impl<'a> Ends<'a> {
         let mut wanted: Vec<(&str, &str)> = Vec::new();
         for project in &record.state.projects {
             let own = || self.jobs.iter().filter(|(_, (owner, _))| *owner == project.name);
-            for endpoint in project.endpoints.iter().filter(|endpoint| is_on(endpoint)) {
+            for endpoint in project.endpoints.iter().filter(|endpoint| endpoint.is_on()) {
                 wanted.extend(own().map(|(job, _)| (endpoint.to.as_str(), *job)));
             }
         }
@@ -192,7 +191,7 @@ fn switched_off(record: &Record) -> Vec<Violation> {
     let gone = |to: &str| record.receipts.iter().any(|one| one.to == to && one.said == Said::Gone);
     let wrong = endpoints.filter_map(|endpoint| {
         let logged = record.state.disabled.contains(&endpoint.id);
-        let what = match (is_on(endpoint), gone(&endpoint.to)) {
+        let what = match (endpoint.is_on(), gone(&endpoint.to)) {
             (false, false) => "it is off, and never said that it is gone",
             (false, true) if !logged => "it is off, and no log tells",
             (true, true) => "it said that it is gone, and is on",
@@ -201,10 +200,6 @@ fn switched_off(record: &Record) -> Vec<Violation> {
         Some(violation(&format!("{}: {what}", endpoint.to), vec![format!("{endpoint:?}")]))
     });
     wrong.collect()
-}
-
-fn is_on(endpoint: &EndpointView) -> bool {
-    endpoint.status == "enabled"
 }
 
 /// As evidence.

@@ -17,6 +17,9 @@ use crate::{client::Project, history::Lines, wire::Call};
 /// A server shows a sign of life once a second: who hears nothing for so long goes elsewhere.
 const SILENCE: Duration = Duration::from_secs(4);
 
+/// How long the first connection is open.
+const BEGIN: Duration = Duration::from_secs(1);
+
 pub(super) struct Reader {
     project: Project,
     servers: Vec<SocketAddr>,
@@ -40,9 +43,10 @@ impl Reader {
 
     /// Learns where the stream begins.
     pub(super) async fn begin(&mut self) -> anyhow::Result<()> {
-        self.listen(Duration::from_millis(500)).await?;
+        // It begins with its place, and then nothing comes.
+        let cut = self.listen(BEGIN).await;
         self.connection += 1;
-        self.after.map(drop).context("the stream does not say where it begins")
+        self.after.map(drop).with_context(|| format!("the stream does not say where it begins: {cut:?}"))
     }
 
     /// Reads for ever.

@@ -38,6 +38,9 @@ const GONE_AFTER: u32 = 40;
 const TROUBLED: u32 = 3;
 const MOST_TROUBLES: u32 = 3;
 
+/// How much too late an answer is: by more than a sender is ever stopped, who would find it in time when it goes on.
+const LATE: Duration = Duration::from_secs(4);
+
 /// What is drawn how often, where a message is not taken. `Busy` holds up all of an endpoint's messages.
 const TROUBLES: [(Said, u32); 5] =
     [(Said::Failed, 16), (Said::Cut, 8), (Said::Late, 5), (Said::Nothing, 2), (Said::Busy, 2)];
@@ -142,11 +145,11 @@ impl Desk {
             Said::Gone => StatusCode::GONE,
             Said::Cut => bail!("cut on purpose"),
             Said::Late => {
-                sleep(self.time_out + Duration::from_millis(300)).await;
+                sleep(self.time_out + LATE).await;
                 StatusCode::NO_CONTENT
             }
             Said::Nothing => {
-                sleep(self.time_out * 4).await;
+                sleep(self.time_out + LATE * 4).await;
                 bail!("the sender should have gone long ago")
             }
         };

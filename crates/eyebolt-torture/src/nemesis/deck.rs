@@ -105,7 +105,7 @@ fn first() -> Vec<Card> {
         (Card::Kill, 4),
         (Card::EarlyKill, 3),
         (Card::ShortStop, 3),
-        (Card::LongStop, 4),
+        (Card::LongStop, 3),
         (Card::ClientCrash, 4),
     ] {
         cards.extend(std::iter::repeat_n(card, count));
