@@ -162,20 +162,26 @@ pub(crate) enum Fault {
 
 /// A file of JSON lines that only grows. Cheap to clone.
 #[derive(Clone)]
-pub(crate) struct Lines(Arc<(Clock, Mutex<(File, Option<std::io::Error>)>)>);
+pub(crate) struct Lines(Arc<Inner>);
+
+struct Inner {
+    clock: Clock,
+    /// With the first failure to write.
+    file: Mutex<(File, Option<std::io::Error>)>,
+}
 
 impl Lines {
     pub(crate) fn create(path: &Path, clock: Clock) -> anyhow::Result<Self> {
         let file = File::options().create_new(true).append(true).open(path);
         let file = file.with_context(|| format!("{}: it can't be made", path.display()))?;
-        Ok(Self(Arc::new((clock, Mutex::new((file, None))))))
+        Ok(Self(Arc::new(Inner { clock, file: Mutex::new((file, None)) })))
     }
 
     /// Writes the line that `make` makes of the time now, in microseconds since 1970, and gives that time.
     pub(crate) fn write<T: Serialize>(&self, make: impl FnOnce(i64) -> T) -> i64 {
         // Under the lock, so that lines are in the order of their times.
-        let mut file = self.0.1.lock().expect("no writer panics");
-        let at_us = self.0.0.now().as_microsecond();
+        let mut file = self.0.file.lock().expect("no writer panics");
+        let at_us = self.0.clock.now().as_microsecond();
         let mut line = serde_json::to_vec(&make(at_us)).expect("lines are plain JSON");
         line.push(b'\n');
         if let Err(error) = file.0.write_all(&line) {
@@ -186,7 +192,7 @@ impl Lines {
 
     /// Whether every line was written.
     pub(crate) fn complete(&self) -> anyhow::Result<()> {
-        match self.0.1.lock().expect("no writer panics").1.take() {
+        match self.0.file.lock().expect("no writer panics").1.take() {
             None => Ok(()),
             Some(error) => Err(error).context("a file of the run has gaps"),
         }

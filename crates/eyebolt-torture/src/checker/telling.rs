@@ -131,7 +131,7 @@ impl<'a> Ends<'a> {
         for told in told.iter().filter(|told| told.project == project) {
             match &told.what {
                 Heard::Refused { status: 400..=428 | 430..=499, .. } => {
-                    wrong("it can't be gone on with", told)
+                    wrong("it can't be gone on with", told);
                 }
                 Heard::Refused { .. } => {}
                 Heard::Event { position, message } => {

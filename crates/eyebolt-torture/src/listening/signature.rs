@@ -11,7 +11,7 @@ use base64::{Engine, engine::general_purpose::STANDARD};
 /// What a receiver verifies with.
 pub(super) enum Verifier {
     /// `v1`.
-    Shared(hmac::Key),
+    Shared(Box<hmac::Key>),
     /// `v1a`.
     Public(Vec<u8>),
 }
@@ -22,7 +22,7 @@ impl Verifier {
         let (kind, bytes) = secret.split_once('_').context("a secret has a kind")?;
         let bytes = STANDARD.decode(bytes)?;
         match kind {
-            "whsec" => Ok(Self::Shared(hmac::Key::new(hmac::HMAC_SHA256, &bytes))),
+            "whsec" => Ok(Self::Shared(Box::new(hmac::Key::new(hmac::HMAC_SHA256, &bytes)))),
             "whpk" => Ok(Self::Public(bytes)),
             _ => bail!("a secret of the kind {kind} is not known"),
         }
