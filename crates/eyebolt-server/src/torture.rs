@@ -48,6 +48,11 @@ pub(crate) fn analyzer(clock: &Clock) -> Option<Analyzer> {
     ))
 }
 
+/// Whether this process is to have a defect (`EYEBOLT_TORTURE_DEFECT`), so that crash tests can be seen to find it.
+pub(crate) fn has_defect(name: &str) -> bool {
+    std::env::var("EYEBOLT_TORTURE_DEFECT").is_ok_and(|defect| defect == name)
+}
+
 struct Fake {
     effects: Mutex<File>,
     delay: (u64, u64),

@@ -97,6 +97,10 @@ const OLD: &str = "DELETE FROM webhook_deliveries WHERE endpoint_id = $1 AND eve
 const ENDPOINTS: &str =
     "SELECT DISTINCT endpoint_id FROM webhook_deliveries WHERE created_at < $1 LIMIT 1000";
 
+/// Two transactions on PostgreSQL, of which one switches an endpoint off and one ends a job, do not see each other.
+const GIVE_UP: &str = "UPDATE webhook_deliveries SET state = 'failed', next_at = NULL, finished_at = $1 \
+     WHERE next_at IS NOT NULL AND endpoint_id IN (SELECT id FROM webhook_endpoints WHERE state <> 'enabled')";
+
 impl Store {
     /// Deliveries of an endpoint, newest first, with their log.
     ///
@@ -137,6 +141,15 @@ impl Store {
                 Ok(with_logs(transaction, id, &rows)?.pop())
             })
             .await
+    }
+
+    /// Gives up what was recorded for an endpoint in the moment in which it was switched off. How many.
+    ///
+    /// # Errors
+    /// Where the database fails.
+    pub async fn give_up_deliveries(&self, now: Timestamp) -> Result<u64, StoreError> {
+        let now = times::micros(now);
+        self.database.write(move |transaction| transaction.execute(GIVE_UP, &[now.into()])).await
     }
 
     /// Removes deliveries that were recorded before, with their log: at most so many of each endpoint. How many.

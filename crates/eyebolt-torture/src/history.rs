@@ -103,6 +103,9 @@ pub(crate) struct Submission {
     pub(crate) kind: Kind,
     /// Why it is sent.
     pub(crate) purpose: Purpose,
+    /// Who is to be told of its end, beside the endpoints: a receiver's name.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) hook: Option<String>,
 }
 
 /// Why a request with a key is sent.
@@ -153,37 +156,33 @@ pub(crate) enum Fault {
     Heal,
     /// All jobs have ended.
     Quiet,
+    /// All ends have been told, to everybody.
+    Told,
 }
 
-/// The open file. Cheap to clone.
+/// A file of JSON lines that only grows. Cheap to clone.
 #[derive(Clone)]
-pub(crate) struct History(Arc<Inner>);
+pub(crate) struct Lines(Arc<Inner>);
 
 struct Inner {
     clock: Clock,
-    next: AtomicU64,
+    /// With the first failure to write.
     file: Mutex<(File, Option<std::io::Error>)>,
 }
 
-impl History {
+impl Lines {
     pub(crate) fn create(path: &Path, clock: Clock) -> anyhow::Result<Self> {
         let file = File::options().create_new(true).append(true).open(path);
-        let file = file.with_context(|| format!("{}: the history can't be made", path.display()))?;
-        Ok(Self(Arc::new(Inner { clock, next: AtomicU64::new(1), file: Mutex::new((file, None)) })))
+        let file = file.with_context(|| format!("{}: it can't be made", path.display()))?;
+        Ok(Self(Arc::new(Inner { clock, file: Mutex::new((file, None)) })))
     }
 
-    /// A number for a request.
-    pub(crate) fn op(&self) -> u64 {
-        self.0.next.fetch_add(1, Ordering::Relaxed)
-    }
-
-    /// Writes a line and gives its time.
-    pub(crate) fn write(&self, process: &str, what: What) -> i64 {
+    /// Writes the line that `make` makes of the time now, in microseconds since 1970, and gives that time.
+    pub(crate) fn write<T: Serialize>(&self, make: impl FnOnce(i64) -> T) -> i64 {
         // Under the lock, so that lines are in the order of their times.
         let mut file = self.0.file.lock().expect("no writer panics");
         let at_us = self.0.clock.now().as_microsecond();
-        let event = Event { at_us, process: process.to_owned(), what };
-        let mut line = serde_json::to_vec(&event).expect("events are plain JSON");
+        let mut line = serde_json::to_vec(&make(at_us)).expect("lines are plain JSON");
         line.push(b'\n');
         if let Err(error) = file.0.write_all(&line) {
             file.1.get_or_insert(error);
@@ -195,8 +194,36 @@ impl History {
     pub(crate) fn complete(&self) -> anyhow::Result<()> {
         match self.0.file.lock().expect("no writer panics").1.take() {
             None => Ok(()),
-            Some(error) => Err(error).context("the history has gaps"),
+            Some(error) => Err(error).context("a file of the run has gaps"),
         }
+    }
+}
+
+/// The open history. Cheap to clone.
+#[derive(Clone)]
+pub(crate) struct History {
+    lines: Lines,
+    next: Arc<AtomicU64>,
+}
+
+impl History {
+    pub(crate) fn create(path: &Path, clock: Clock) -> anyhow::Result<Self> {
+        Ok(Self { lines: Lines::create(path, clock)?, next: Arc::new(AtomicU64::new(1)) })
+    }
+
+    /// A number for a request.
+    pub(crate) fn op(&self) -> u64 {
+        self.next.fetch_add(1, Ordering::Relaxed)
+    }
+
+    /// Writes a line and gives its time.
+    pub(crate) fn write(&self, process: &str, what: What) -> i64 {
+        self.lines.write(|at_us| Event { at_us, process: process.to_owned(), what })
+    }
+
+    /// Whether every line was written.
+    pub(crate) fn complete(&self) -> anyhow::Result<()> {
+        self.lines.complete()
     }
 }
 
@@ -224,6 +251,7 @@ mod tests {
             fingerprint: "f".to_owned(),
             kind: Kind::Flaky,
             purpose: Purpose::Twin,
+            hook: Some("hook/torture/7".to_owned()),
         };
         let op = history.op();
         let lines = [

@@ -73,7 +73,8 @@ mod tests {
     use crate::payload::Kind;
 
     fn intent(key: &str) -> Intent {
-        let payload = Payload { kind: Kind::Sound, text: "FAKE".to_owned(), features: "text".to_owned() };
+        let payload =
+            Payload { kind: Kind::Sound, text: "FAKE".to_owned(), features: "text".to_owned(), hook: None };
         Intent { key: key.to_owned(), payload }
     }
 

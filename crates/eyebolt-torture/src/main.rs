@@ -6,6 +6,7 @@ mod client;
 mod database;
 mod history;
 mod journal;
+mod listening;
 mod nemesis;
 mod observed;
 mod overload;

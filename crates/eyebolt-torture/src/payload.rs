@@ -25,6 +25,9 @@ pub(crate) struct Payload {
     pub(crate) text: String,
     /// Names, separated by commas.
     pub(crate) features: String,
+    /// What is at the end of the address that wants to be told of its job's end.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) hook: Option<String>,
 }
 
 const FEATURES: [&str; 3] = ["objects", "text", "labels"];
@@ -52,12 +55,15 @@ impl Payload {
         let text = format!("FAKE {word} {:032x} {padding}", rng.random::<u128>());
         let count = rng.random_range(1..=FEATURES.len());
         let features = FEATURES.sample(rng, count).copied().collect::<Vec<_>>().join(",");
-        Self { kind, text, features }
+        // One in four.
+        let hook = (rng.random_range(0..4) == 0).then(|| format!("{:032x}", rng.random::<u128>()));
+        Self { kind, text, features, hook }
     }
 
     /// A digest of everything that makes another request of it.
     pub(crate) fn fingerprint(&self) -> String {
-        sha256(format!("{}\n{}", self.features, self.text).as_bytes())
+        let hook = self.hook.as_deref().unwrap_or_default();
+        sha256(format!("{}\n{hook}\n{}", self.features, self.text).as_bytes())
     }
 }
 
@@ -85,5 +91,7 @@ mod tests {
         for kind in [Kind::Sound, Kind::Corrupt, Kind::Flaky] {
             assert!(first.iter().any(|payload| payload.kind == kind), "{kind:?} is never drawn");
         }
+        let hooks = first.iter().filter(|payload| payload.hook.is_some()).count();
+        assert!((1..first.len()).contains(&hooks), "{hooks}");
     }
 }

@@ -23,7 +23,7 @@ pub(crate) struct Arguments {
     /// Sends more than the server can do instead, and prints how it fared.
     #[arg(long, conflicts_with = "check")]
     pub(crate) overload: bool,
-    /// How long faults go on. A run that has not reached its minimums goes on for as long again.
+    /// How long faults go on. A run without a defect that has not reached its minimums goes on, up to three times as long.
     #[arg(long, default_value_t = 90)]
     pub(crate) seconds: u64,
     /// Clients at once.
@@ -58,7 +58,10 @@ pub(crate) struct Arguments {
     /// Between two heartbeats, milliseconds.
     #[arg(long, default_value_t = 400)]
     pub(crate) heartbeat_ms: u64,
-    /// How long jobs may take to end after the last fault, seconds.
+    /// How long a receiver of webhooks may take, milliseconds.
+    #[arg(long, default_value_t = 800)]
+    pub(crate) webhook_timeout_ms: u64,
+    /// How long jobs may take to end after the last fault, and their ends to be told then, seconds.
     #[arg(long, default_value_t = 60)]
     pub(crate) settle_seconds: u64,
     #[command(flatten)]
@@ -104,6 +107,9 @@ pub(crate) enum Defect {
     /// The key is stored after the job, not with it.
     #[value(name = "late_key")]
     LateKey,
+    /// A webhook has another id at each attempt.
+    #[value(name = "fresh_event_id")]
+    FreshEventId,
 }
 
 impl Defect {
@@ -113,6 +119,7 @@ impl Defect {
             Self::None => None,
             Self::NoFence => Some("no_fence"),
             Self::LateKey => Some("late_key"),
+            Self::FreshEventId => Some("fresh_event_id"),
         }
     }
 
@@ -122,6 +129,7 @@ impl Defect {
             Self::None => &[],
             Self::NoFence => &[Invariant::I3, Invariant::I5, Invariant::I8, Invariant::I9],
             Self::LateKey => &[Invariant::I2],
+            Self::FreshEventId => &[Invariant::I6],
         }
     }
 }
@@ -172,7 +180,7 @@ impl Setup {
     /// Fenced writes that a run must have seen.
     pub(crate) fn min_fenced(&self) -> u64 {
         self.minimums.fenced.unwrap_or(match (self.database, self.defect) {
-            (Database::Postgres, Defect::None | Defect::LateKey) => 1,
+            (Database::Postgres, Defect::None | Defect::LateKey | Defect::FreshEventId) => 1,
             _ => 0,
         })
     }

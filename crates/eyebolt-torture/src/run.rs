@@ -1,6 +1,7 @@
 //! One run: servers, clients, faults, quiet, and everything on disk for the checker.
 
 use std::{
+    net::SocketAddr,
     path::{Path, PathBuf},
     sync::Mutex,
     time::Duration,
@@ -16,6 +17,7 @@ use crate::{
     client::{Field, Fleet, Phase, Project},
     database::Schema,
     history::{Fault, History, What, read_lines},
+    listening::{Listening, ListeningFiles},
     nemesis::Nemesis,
     profile::{Arguments, Database},
     server::{self, Launch, Server},
@@ -27,6 +29,9 @@ struct Files(PathBuf);
 
 /// Keys that are asked again in the end, of each project.
 const ASKED_AGAIN: usize = 150;
+
+/// How long receivers listen on when everything is over.
+const LINGER: Duration = Duration::from_secs(1);
 
 impl Files {
     fn create(folder: &Path) -> anyhow::Result<Self> {
@@ -48,6 +53,16 @@ impl Files {
         self.0.join("state.json")
     }
 
+    /// What receivers of webhooks got.
+    fn receipts(&self) -> PathBuf {
+        self.0.join("receipts.jsonl")
+    }
+
+    /// What readers of streams were told.
+    fn told(&self) -> PathBuf {
+        self.0.join("told.jsonl")
+    }
+
     fn log(&self, server: usize) -> PathBuf {
         self.0.join(format!("server-{server}.log"))
     }
@@ -61,6 +76,8 @@ pub(crate) fn load(folder: &Path) -> anyhow::Result<Record> {
     Ok(Record {
         events: read_lines(&files.history())?,
         effects: if effects.exists() { read_lines(&effects)? } else { Vec::new() },
+        receipts: read_lines(&files.receipts())?,
+        told: read_lines(&files.told())?,
         state: serde_json::from_slice(&state)?,
     })
 }
@@ -78,18 +95,31 @@ pub(crate) async fn run(arguments: &Arguments) -> anyhow::Result<Option<Schema>>
     let servers = servers.into_iter().map(Server::new).collect();
     let mut nemesis = Nemesis::new(servers, history.clone(), arguments.setup());
     nemesis.start().await?;
+    let listening = listen(arguments, &files, (&addresses, &projects)).await?;
     let (phase, watched) = watch::channel(Phase::Storm);
-    let finished = Mutex::default();
-    let field = Field { history, servers: addresses, projects, finished, phase: watched };
+    let (finished, receiver) = (Mutex::default(), listening.address());
+    let field = Field { history, servers: addresses, projects, receiver, finished, phase: watched };
     let load = (arguments.clients, arguments.seed);
     let mut fleet = Fleet::start((field, phase), files.0.join("clients"), load)?;
     nemesis.rage(&mut fleet, Duration::from_secs(arguments.seconds)).await?;
     nemesis.heal().await?;
-    let state = settle(&mut fleet, arguments).await?;
+    let state = settle(&mut fleet, &listening, arguments).await?;
     let launch = nemesis.end()?;
     write_state(&files, state, &launch)?;
     fleet.field().history.complete()?;
+    listening.complete()?;
     Ok(schema)
+}
+
+async fn listen(
+    arguments: &Arguments,
+    files: &Files,
+    all: (&[SocketAddr], &[Project]),
+) -> anyhow::Result<Listening> {
+    let (receipts, told) = (files.receipts(), files.told());
+    let time_out = Duration::from_millis(arguments.webhook_timeout_ms);
+    let files = ListeningFiles { receipts: &receipts, told: &told };
+    Listening::open(&files, all, (time_out, arguments.seed)).await
 }
 
 async fn schema(arguments: &Arguments, files: &Files) -> anyhow::Result<Option<Schema>> {
@@ -141,6 +171,14 @@ fn environment(
         ("EYEBOLT_LOG_FORMAT", "json".to_owned()),
         ("EYEBOLT_JOBS_LEASE", format!("{}ms", arguments.lease_ms)),
         ("EYEBOLT_JOBS_HEARTBEAT", format!("{}ms", arguments.heartbeat_ms)),
+        ("EYEBOLT_OUTBOUND_ALLOW", "[\"127.0.0.0/8\"]".to_owned()),
+        ("EYEBOLT_WEBHOOKS_TIMEOUT", format!("{}ms", arguments.webhook_timeout_ms)),
+        // Some receivers are slow, and some messages come back: neither may hold up the end of a run.
+        ("EYEBOLT_WEBHOOKS_CONCURRENCY", "8".to_owned()),
+        ("EYEBOLT_WEBHOOKS_BACKLOG_PER_SECOND", "200".to_owned()),
+        // Streams are found dead, and end by themselves, within a run.
+        ("EYEBOLT_EVENTS_HEARTBEAT", "1s".to_owned()),
+        ("EYEBOLT_EVENTS_STREAM_LIFETIME", "8s".to_owned()),
         ("EYEBOLT_TORTURE_EFFECTS", effects.display().to_string()),
         ("EYEBOLT_TORTURE_DELAY_MS", arguments.delay_ms.clone()),
     ];
@@ -155,8 +193,12 @@ fn project(launch: &Launch, name: &str) -> anyhow::Result<Project> {
     Ok(Project { name: name.to_owned(), secret })
 }
 
-/// Brings clients and jobs to their ends and reads what is left.
-async fn settle(fleet: &mut Fleet, arguments: &Arguments) -> anyhow::Result<FinalState> {
+/// Brings clients, jobs and messages to their ends and reads what is left.
+async fn settle(
+    fleet: &mut Fleet,
+    listening: &Listening,
+    arguments: &Arguments,
+) -> anyhow::Result<FinalState> {
     let limit = Duration::from_secs(arguments.settle_seconds);
     fleet.drain(limit).await?;
     let field = fleet.field();
@@ -165,12 +207,18 @@ async fn settle(fleet: &mut Fleet, arguments: &Arguments) -> anyhow::Result<Fina
     if settle::quiet(&readers, limit).await? {
         field.history.write("nemesis", What::Nemesis(Fault::Quiet));
     }
+    let told = settle::told(&readers, (listening, &field.finished(None)), limit).await?;
+    if told {
+        field.history.write("nemesis", What::Nemesis(Fault::Told));
+    }
     let mut projects = Vec::new();
     for reader in &readers {
         projects.push(reader.state().await?);
     }
     fleet.ask_again(ASKED_AGAIN);
     fleet.auditors_end(limit).await;
+    // A key that is asked again tells nothing: that would have come by now.
+    tokio::time::sleep(LINGER).await;
     Ok(FinalState { projects, ..FinalState::default() })
 }
 
@@ -179,6 +227,7 @@ fn write_state(files: &Files, mut state: FinalState, launches: &[Launch]) -> any
     state.audit = audit.unwrap_or_else(|error| json!({"sound": false, "error": format!("{error:#}")}));
     for launch in launches {
         state.fenced += server::fenced_lines(&launch.log)?;
+        state.disabled.extend(server::disabled_endpoints(&launch.log)?);
     }
     ensure!(state.audit != Value::Null, "the audit says nothing");
     std::fs::write(files.state(), serde_json::to_vec_pretty(&state)?)?;

@@ -1,6 +1,7 @@
 //! The real server as a process: started, killed, stopped, looked at.
 
 use std::{
+    collections::BTreeSet,
     fs::File,
     net::{Ipv4Addr, SocketAddr, TcpListener},
     os::unix::process::{CommandExt, ExitStatusExt},
@@ -167,6 +168,15 @@ pub(crate) fn free_address(seed: u64) -> anyhow::Result<SocketAddr> {
     let first = 20_000 + (u64::from(std::process::id()) * 7 + seed) % 10_000;
     let mut addresses = (0..2_000).map(|step| SocketAddr::from((Ipv4Addr::LOCALHOST, (first + step) as u16)));
     addresses.find(|address| TcpListener::bind(address).is_ok()).context("no port is free")
+}
+
+/// Endpoints that a log tells were switched off.
+pub(crate) fn disabled_endpoints(log: &Path) -> anyhow::Result<BTreeSet<String>> {
+    let log = std::fs::read(log).with_context(|| log.display().to_string())?;
+    let log = String::from_utf8_lossy(&log).into_owned();
+    let lines = log.lines().filter(|line| line.contains("webhook endpoint disabled"));
+    let fields = lines.filter_map(|line| serde_json::from_str::<Value>(line).ok());
+    Ok(fields.filter_map(|line| Some(line["fields"]["endpoint"].as_str()?.to_owned())).collect())
 }
 
 /// Lines of a log that tell of a write with an old lease.

@@ -1,7 +1,9 @@
 //! After the last fault: waits until all jobs have ended, then reads everything that the server shows.
 
 use std::{
+    collections::BTreeSet,
     net::SocketAddr,
+    sync::Arc,
     time::{Duration, Instant},
 };
 
@@ -11,7 +13,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::{
-    client::Project,
+    client::{Finished, Project, hook},
+    listening::Listening,
     observed::{Answer, JobView, Usage},
     wire::{Call, Reply},
 };
@@ -25,6 +28,8 @@ pub(crate) struct FinalState {
     pub(crate) audit: Value,
     /// Lines of the servers' logs that tell of a refused write with an old lease.
     pub(crate) fenced: u64,
+    /// Webhook endpoints that the servers' logs tell were switched off.
+    pub(crate) disabled: BTreeSet<String>,
 }
 
 /// What a project sees in the end.
@@ -38,6 +43,26 @@ pub(crate) struct ProjectState {
     pub(crate) unreadable: Vec<(String, u16)>,
     /// Its totals.
     pub(crate) usage: Usage,
+    /// Its webhook endpoints.
+    pub(crate) endpoints: Vec<EndpointView>,
+}
+
+/// A webhook endpoint in the end.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub(crate) struct EndpointView {
+    /// Its id.
+    pub(crate) id: String,
+    /// The receiver's name.
+    pub(crate) to: String,
+    /// Its state's name.
+    pub(crate) status: String,
+}
+
+impl EndpointView {
+    /// Whether it is told.
+    pub(crate) fn is_on(&self) -> bool {
+        self.status == "enabled"
+    }
 }
 
 /// Asks a server that nobody harms any more.
@@ -71,6 +96,36 @@ pub(crate) async fn quiet(readers: &[Reader<'_>], limit: Duration) -> anyhow::Re
     }
 }
 
+/// Whether all ends of jobs were told to all who listen within `limit`; `finished` are the requests that may name an
+/// address of their own.
+pub(crate) async fn told(
+    readers: &[Reader<'_>],
+    (listening, finished): (&Listening, &[Arc<Finished>]),
+    limit: Duration,
+) -> anyhow::Result<bool> {
+    let end = Instant::now() + limit;
+    let mut jobs = Vec::new();
+    for reader in readers {
+        jobs.extend(reader.list(None).await?);
+    }
+    let hooks = finished.iter().filter(|one| one.job.is_some());
+    let hooks = hooks.filter_map(|one| Some(hook(&one.project, one.intent.payload.hook.as_ref()?)));
+    let hooks: Vec<_> = hooks.collect();
+    loop {
+        let mut waiting = !listening.heard(&jobs, &hooks);
+        for reader in readers {
+            waiting = waiting || reader.tells().await?;
+        }
+        if !waiting {
+            return Ok(true);
+        }
+        if Instant::now() >= end {
+            return Ok(false);
+        }
+        tokio::time::sleep(LOOK).await;
+    }
+}
+
 impl Reader<'_> {
     pub(crate) async fn state(&self) -> anyhow::Result<ProjectState> {
         let listed = self.list(None).await?;
@@ -85,7 +140,30 @@ impl Reader<'_> {
         }
         let reply = self.ask(Call::get("/v1/usage")).await?;
         state.usage = answer(&reply).usage.context("GET /v1/usage has no totals")?;
+        state.endpoints = self.endpoints().await?;
         Ok(state)
+    }
+
+    /// Whether something is still on its way to an endpoint.
+    async fn tells(&self) -> anyhow::Result<bool> {
+        for endpoint in self.endpoints().await?.iter().filter(|endpoint| endpoint.is_on()) {
+            let path = format!("/v1/webhook-endpoints/{}/deliveries?status=pending&limit=1", endpoint.id);
+            if !data(&self.ask(Call::get(path)).await?)?.is_empty() {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    async fn endpoints(&self) -> anyhow::Result<Vec<EndpointView>> {
+        let text = |value: &Value| value.as_str().map(str::to_owned);
+        let endpoint = |view: &Value| {
+            let url: http::Uri = view["url"].as_str()?.parse().ok()?;
+            let to = url.path().trim_start_matches('/').to_owned();
+            Some(EndpointView { id: text(&view["id"])?, to, status: text(&view["status"])? })
+        };
+        let listed = data(&self.ask(Call::get("/v1/webhook-endpoints")).await?)?;
+        listed.iter().map(endpoint).collect::<Option<_>>().context("an endpoint without address or state")
     }
 
     /// Ids of all jobs, or of those in one state.
@@ -113,6 +191,13 @@ impl Reader<'_> {
     async fn ask(&self, call: Call) -> anyhow::Result<Reply> {
         call.by(&self.project.secret).send(self.server, PATIENCE).await.map_err(anyhow::Error::msg)
     }
+}
+
+/// What a list holds.
+fn data(reply: &Reply) -> anyhow::Result<Vec<Value>> {
+    ensure!(reply.status == 200, "a list answers {}: {:?}", reply.status, reply.body);
+    let page: Value = serde_json::from_slice(&reply.body)?;
+    Ok(page["data"].as_array().context("a list has no data")?.clone())
 }
 
 fn answer(reply: &Reply) -> Answer {

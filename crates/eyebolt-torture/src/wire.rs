@@ -3,10 +3,12 @@
 use std::{net::SocketAddr, time::Duration};
 
 use bytes::Bytes;
-use http::{HeaderMap, Method, Request};
+use http::{HeaderMap, Method, Request, Response};
 use http_body_util::{BodyExt, Full};
+use hyper::body::Incoming;
 use hyper_util::rt::TokioIo;
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
+use serde_json::Value;
 use tokio::{io::AsyncWriteExt, net::TcpStream};
 use tokio_util::task::AbortOnDropHandle;
 
@@ -29,6 +31,9 @@ pub(crate) struct Reply {
     pub(crate) body: Bytes,
 }
 
+/// What carries a request and its answer.
+pub(crate) type Connection = AbortOnDropHandle<Result<(), hyper::Error>>;
+
 const EDGE: &str = "eyebolt-5f0c1d9e77";
 
 impl Call {
@@ -38,6 +43,18 @@ impl Call {
 
     pub(crate) fn cancel(job: &str) -> Self {
         Self { method: Method::POST, ..Self::get(format!("/v1/jobs/{job}:cancel")) }
+    }
+
+    /// With a JSON body.
+    pub(crate) fn post(path: impl Into<String>, body: &Value) -> Self {
+        let headers = vec![("content-type", "application/json".to_owned())];
+        Self { method: Method::POST, headers, body: body.to_string().into(), ..Self::get(path) }
+    }
+
+    /// A stream of events, behind this place.
+    pub(crate) fn events(after: Option<u64>) -> Self {
+        let headers = after.map(|after| ("last-event-id", after.to_string())).into_iter().collect();
+        Self { headers, ..Self::get("/v1/events") }
     }
 
     /// A page of jobs: all, or those of one state.
@@ -52,10 +69,15 @@ impl Call {
         Self::get(path)
     }
 
-    pub(crate) fn analyze(intent: &Intent, prefer: &str) -> Self {
+    /// What is asked of an image; `address` is told of the job's end.
+    pub(crate) fn analyze(intent: &Intent, prefer: &str, address: Option<&str>) -> Self {
         let features = utf8_percent_encode(&intent.payload.features, NON_ALPHANUMERIC);
         let mut call = Self::image(&intent.key, &intent.payload.text);
         call.path = format!("/v1/analyze?features={features}");
+        if let Some(address) = address {
+            call.path.push_str("&webhook_url=");
+            call.path.extend(utf8_percent_encode(address, NON_ALPHANUMERIC));
+        }
         call.headers.push(("prefer", prefer.to_owned()));
         call
     }
@@ -94,22 +116,28 @@ impl Call {
     }
 
     async fn exchange(&self, server: SocketAddr) -> anyhow::Result<Reply> {
-        let stream = TcpStream::connect(server).await?;
-        stream.set_nodelay(true)?;
-        let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
-        let _connection = AbortOnDropHandle::new(tokio::spawn(connection));
-        let mut request =
-            Request::builder().method(&self.method).uri(&self.path).header("host", server.to_string());
-        for (name, value) in &self.headers {
-            request = request.header(*name, value);
-        }
-        let answer = sender.send_request(request.body(Full::new(self.body.clone()))?).await?;
+        let (answer, _connection) = self.open(server).await?;
         let (head, body) = answer.into_parts();
         Ok(Reply {
             status: head.status.as_u16(),
             headers: head.headers,
             body: body.collect().await?.to_bytes(),
         })
+    }
+
+    /// Sends it, and gives the answer before its body has come; dropping the second hangs up.
+    pub(crate) async fn open(&self, server: SocketAddr) -> anyhow::Result<(Response<Incoming>, Connection)> {
+        let stream = TcpStream::connect(server).await?;
+        stream.set_nodelay(true)?;
+        let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
+        let connection = AbortOnDropHandle::new(tokio::spawn(connection));
+        let mut request =
+            Request::builder().method(&self.method).uri(&self.path).header("host", server.to_string());
+        for (name, value) in &self.headers {
+            request = request.header(*name, value);
+        }
+        let answer = sender.send_request(request.body(Full::new(self.body.clone()))?).await?;
+        Ok((answer, connection))
     }
 
     /// Sends the head and the first half of the body, then hangs up. An HTTP client would not do so.

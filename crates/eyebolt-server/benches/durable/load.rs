@@ -8,6 +8,7 @@ use std::{
 
 use anyhow::{Context, ensure};
 use bytes::Bytes;
+use eyebolt_types::Clock;
 use futures_util::future::try_join_all;
 use http::{Request, Response};
 use http_body_util::{BodyExt, Full};
@@ -96,6 +97,20 @@ impl Client {
             .header("prefer", if ask.now { "wait=60" } else { "respond-async" })
             .header("content-type", format!("multipart/form-data; boundary={EDGE}"));
         Ok(request.body(Full::new(body.into()))?)
+    }
+
+    /// Makes a webhook endpoint.
+    pub(crate) async fn endpoint(&mut self, url: &str) -> anyhow::Result<()> {
+        let request = Request::post("/v1/webhook-endpoints")
+            .header("host", "bench")
+            .header("authorization", format!("Bearer {}", self.target.secret))
+            .header("content-type", "application/json");
+        let body = serde_json::json!({ "url": url }).to_string();
+        let answer = self.send(request.body(Full::new(body.into()))?).await?;
+        let status = answer.status().as_u16();
+        let body = answer.into_body().collect().await?.to_bytes();
+        ensure!(status == 201, "{status}: {}", String::from_utf8_lossy(&body));
+        Ok(())
     }
 
     pub(crate) async fn get(&mut self, path: &str) -> anyhow::Result<(u16, Bytes)> {
@@ -187,15 +202,15 @@ pub(crate) async fn open_loop(
     let count = (f64::from(rate) * time.as_secs_f64()) as usize;
     let begun = tokio::time::Instant::now();
     let clients = try_join_all((0..32).map(|_| Client::open(target))).await?;
-    let next = Cell::new(0);
+    let (next, clock) = (Cell::new(0), Clock::system());
     let one = |mut client: Client| {
-        let (next, ask) = (&next, &ask);
+        let (next, ask, clock) = (&next, &ask, &clock);
         async move {
             let mut sent = Vec::new();
             while next.get() < count {
                 let n = next.replace(next.get() + 1);
                 tokio::time::sleep_until(begun + Duration::from_secs(n as u64) / rate).await;
-                let at = Timestamp::now();
+                let at = clock.now();
                 sent.push((client.ask(&ask(n)).await?.context("no job")?, at));
             }
             anyhow::Ok(sent)

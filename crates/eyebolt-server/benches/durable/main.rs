@@ -2,14 +2,16 @@
 //! idempotency key of its own; all processes share the machine.
 //!
 //! ```sh
-//! cargo bench -p eyebolt-server --features torture --bench durable [-- --jobs 100000 --database-url URL]
+//! cargo bench -p eyebolt-server --features torture --bench durable [-- --jobs 100000 --database-url URL] [--telling]
 //! ```
 //!
 //! The PostgreSQL database must be empty.
 
 mod figures;
 mod load;
+mod receiver;
 mod server;
+mod telling;
 
 use std::time::{Duration, Instant};
 
@@ -32,6 +34,9 @@ struct Arguments {
     /// PostgreSQL instead of SQLite.
     #[arg(long)]
     database_url: Option<String>,
+    /// How soon ends are told to receivers of webhooks, and nothing else.
+    #[arg(long)]
+    telling: bool,
     /// Comes from `cargo bench`.
     #[arg(long, hide = true)]
     bench: bool,
@@ -43,6 +48,9 @@ async fn main() -> anyhow::Result<()> {
     let folder = tempfile::tempdir()?;
     let mut server = Server::new(folder.path(), arguments.database_url.clone())?;
     println!("| | a second | p50, ms | p99, ms |\n| --- | ---: | ---: | ---: |");
+    if arguments.telling {
+        return telling::measure(&mut server).await;
+    }
     enqueue(&mut server, &arguments).await?;
     kill_and_drain(&mut server, &arguments).await?;
     calls(&server, arguments.calls).await?;

@@ -28,7 +28,7 @@ pub(crate) struct Server {
 }
 
 /// How long anything may take.
-const PATIENCE: Duration = Duration::from_secs(600);
+const PATIENCE: Duration = Duration::from_mins(10);
 
 impl Server {
     /// Makes the project whose key the calls have.
@@ -51,6 +51,7 @@ impl Server {
             .env("EYEBOLT_LOG_FILTER", "warn")
             // Nothing is computed while jobs are accepted: no more is promised than is done by their deadline.
             .env("EYEBOLT_JOBS_DEADLINE", "24h")
+            .env("EYEBOLT_OUTBOUND_ALLOW", "[\"127.0.0.0/8\"]")
             .stdin(Stdio::null());
         if let Some(url) = &self.database_url {
             command.env("EYEBOLT_DATABASE_URL", url);

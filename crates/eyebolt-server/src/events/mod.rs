@@ -92,7 +92,7 @@ impl Events {
         });
     }
 
-    /// Removes what is no longer kept, now.
+    /// Removes what is no longer kept, and gives up what nobody sends any more, now.
     ///
     /// # Errors
     /// Where the database fails.
@@ -204,6 +204,7 @@ impl Room {
                 {}
             }
         }
+        self.store.give_up_deliveries(self.clock.now()).await?;
         while self.store.sweep_deliveries(before, SWEEP_ROWS).await? >= u64::from(SWEEP_ROWS) {}
         Ok(())
     }

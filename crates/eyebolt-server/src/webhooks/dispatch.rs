@@ -30,9 +30,16 @@ const TOGETHER: Duration = Duration::from_millis(10);
 /// After a failure of the store.
 pub(super) const REST: Duration = Duration::from_millis(500);
 
-/// How long an endpoint stays with a process that gives no sign of life, and when it gives one.
-const LEASE: SignedDuration = SignedDuration::from_secs(60);
-const KEPT_EVERY: Duration = Duration::from_secs(15);
+/// How long an endpoint stays with a process that gives no sign of life, and when it gives one. In a build for crash tests
+/// so short that a process which is stopped finds another one in its place.
+const LEASE: SignedDuration =
+    if cfg!(feature = "torture") { SignedDuration::from_secs(2) } else { SignedDuration::from_secs(60) };
+const KEPT_EVERY: Duration =
+    if cfg!(feature = "torture") { Duration::from_millis(500) } else { Duration::from_secs(15) };
+
+/// Of two attempts. In a build for crash tests all of them are over within a run.
+const LONGEST_PAUSE: SignedDuration =
+    if cfg!(feature = "torture") { SignedDuration::from_secs(1) } else { SignedDuration::MAX };
 
 /// Endpoints that one process sends to at once.
 const ENDPOINTS: usize = 64;
@@ -183,12 +190,38 @@ impl Pump {
             if self.throttled() && self.under_way.is_empty() {
                 return Ok(());
             }
-            let (pause, project) = (self.pause(), self.endpoint.project);
+            if self.rest(&mut news).await {
+                return self.finish().await;
+            }
+            // All that was told so far is looked for at once.
+            news = news.resubscribe();
+        }
+    }
+
+    /// Takes what comes of what is under way until there may be something to begin; whether the process stops.
+    async fn rest(&mut self, news: &mut Receiver<ProjectId>) -> bool {
+        let (room, project) = (Arc::clone(&self.room), self.endpoint.project);
+        let look = sleep(self.pause());
+        tokio::pin!(look);
+        let mut told = false;
+        loop {
             tokio::select! {
-                Some(done) = self.under_way.next() => self.take(done),
-                () = told(&mut news, project) => sleep(TOGETHER).await,
-                () = sleep(pause) => {}
-                () = self.room.halting.cancelled() => return self.finish().await,
+                biased;
+                () = room.halting.cancelled() => return true,
+                Some(done) = self.under_way.next() => {
+                    if self.take(done) {
+                        return false;
+                    }
+                }
+                // Nobody waits here for what is told together: what is under way goes on meanwhile.
+                () = told_of(news, project), if !told && !self.lane.is_full() => {
+                    told = true;
+                    let soon = Instant::now() + TOGETHER;
+                    if look.deadline() > soon {
+                        look.as_mut().reset(soon);
+                    }
+                }
+                () = &mut look => return false,
             }
         }
     }
@@ -242,6 +275,7 @@ impl Pump {
             let room = Arc::clone(&self.room);
             self.under_way.push(
                 async move {
+                    crate::failpoint::hit("before_delivery");
                     let (attempt, outcome) = room.send(url, (&delivery, &secrets)).await;
                     Done::Sent(Box::new((delivery, attempt, outcome)))
                 }
@@ -251,20 +285,24 @@ impl Pump {
         Ok(())
     }
 
-    /// Takes what came of a step.
-    fn take(&mut self, done: Done) {
+    /// Takes what came of a step; whether there is room for another delivery now.
+    fn take(&mut self, done: Done) -> bool {
         let (delivery, attempt, outcome) = match done {
             Done::Sent(sent) => *sent,
             Done::Settled(event, held) => {
                 self.lost |= !held;
-                return self.lane.end(event);
+                self.lane.end(event);
+                return true;
             }
         };
-        crate::failpoint::hit("before_delivery_settled");
+        if matches!(outcome, Outcome::Answer { status: 200..=299, .. }) {
+            // Whoever took it is told again.
+            crate::failpoint::hit("before_delivery_settled");
+        }
         let settings = &self.room.settings;
         let disable_after = SignedDuration::try_from(settings.disable_after).unwrap_or(SignedDuration::MAX);
         let own = self.endpoint.kind == EndpointKind::Own;
-        let rules = Rules { disable_after: own.then_some(disable_after) };
+        let rules = Rules { disable_after: own.then_some(disable_after), longest_pause: LONGEST_PAUSE };
         let (now, was) = (self.room.now(), self.health.state);
         let chance = crate::chance::roll();
         let verdict = schedule::judge(outcome, (delivery.attempts, self.health), rules, (now, chance));
@@ -292,6 +330,7 @@ impl Pump {
         let settled = Settlement { event, attempt, state, next_at, endpoint };
         let (room, lease) = (Arc::clone(&self.room), (self.endpoint.id, self.token));
         self.under_way.push(async move { Done::Settled(event, room.settle(lease, settled).await) }.boxed());
+        false
     }
 
     fn pause(&self) -> Duration {
@@ -313,7 +352,7 @@ impl Pump {
 }
 
 /// Resolves where this project has news, or something was missed.
-async fn told(news: &mut Receiver<ProjectId>, project: ProjectId) {
+async fn told_of(news: &mut Receiver<ProjectId>, project: ProjectId) {
     loop {
         match news.recv().await {
             Ok(one) if one == project => return,

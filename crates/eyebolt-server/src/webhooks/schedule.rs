@@ -53,11 +53,13 @@ pub(super) struct Health {
     pub(super) throttled_until: Option<Timestamp>,
 }
 
-/// When an endpoint is given up.
+/// When an endpoint is tried again, and when it is given up.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Rules {
     /// After so long without one that was taken; `None`: never, as it stands for many addresses.
     pub(super) disable_after: Option<SignedDuration>,
+    /// No pause between two attempts is longer, but where the receiver wants one.
+    pub(super) longest_pause: SignedDuration,
 }
 
 /// What follows.
@@ -84,7 +86,7 @@ pub(super) fn judge(
         _ => {}
     }
     let Some(pause) = PAUSES.get(attempts as usize) else { return over(DeliveryState::Failed) };
-    let pause = pause.mul_f64(0.8 + 0.4 * chance.clamp(0.0, 1.0));
+    let pause = pause.mul_f64(0.8 + 0.4 * chance.clamp(0.0, 1.0)).min(rules.longest_pause);
     let wanted = match outcome {
         Outcome::Answer { retry_after: Some(wanted), .. } => wanted.min(LONGEST_THROTTLE),
         _ => SignedDuration::ZERO,
@@ -126,7 +128,7 @@ mod tests {
     use super::*;
 
     const DAYS: SignedDuration = SignedDuration::from_hours(120);
-    const RULES: Rules = Rules { disable_after: Some(DAYS) };
+    const RULES: Rules = Rules { disable_after: Some(DAYS), longest_pause: SignedDuration::MAX };
 
     fn healthy() -> Health {
         Health {
@@ -174,6 +176,17 @@ mod tests {
     }
 
     #[test]
+    fn no_pause_is_longer_than_the_rules_let_it_be_unless_the_receiver_wants_it() {
+        let rules = Rules { longest_pause: SignedDuration::from_secs(1), ..RULES };
+        for attempts in 0..9 {
+            let verdict = judge(answer(500), (attempts, healthy()), rules, (at(0), 1.0));
+            assert_eq!(verdict.next_at, Some(at(1)), "{attempts}");
+        }
+        let later = Outcome::Answer { status: 503, retry_after: Some(SignedDuration::from_secs(7)) };
+        assert_eq!(judge(later, (0, healthy()), rules, (at(0), 0.0)).next_at, Some(at(7)));
+    }
+
+    #[test]
     fn only_2xx_is_taken_and_a_redirect_is_not() {
         for status in [200, 201, 202, 204, 299] {
             assert_eq!(run(answer(status), 0.5), (1, SignedDuration::ZERO), "{status}");
@@ -206,7 +219,7 @@ mod tests {
         let verdict = judge(answer(410), (0, healthy()), RULES, (at(5), 0.5));
         assert_eq!(verdict.state, DeliveryState::Failed);
         assert_eq!((verdict.health.state, verdict.health.disabled_at), (EndpointState::Gone, Some(at(5))));
-        let many = judge(answer(410), (0, healthy()), Rules { disable_after: None }, (at(5), 0.5));
+        let many = judge(answer(410), (0, healthy()), Rules { disable_after: None, ..RULES }, (at(5), 0.5));
         assert_eq!((many.state, many.health.state), (DeliveryState::Failed, EndpointState::Enabled));
     }
 

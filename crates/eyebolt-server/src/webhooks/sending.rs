@@ -41,7 +41,7 @@ impl Room {
             return (DeliveryAttempt { error, ..blank }, Outcome::Forgotten);
         };
         let replied = match self.outbound.address(&url) {
-            Ok(url) => self.outbound.post(self.message(url, (delivery.event, data), secrets)).await,
+            Ok(url) => self.outbound.post(self.message(url, (told_as(delivery.event), data), secrets)).await,
             Err(error) => Err(OutboundError::Address(error)),
         };
         let blank = DeliveryAttempt { took: began.elapsed(), ..blank };
@@ -88,6 +88,23 @@ impl Room {
             }
         }
     }
+}
+
+/// The id that a message has: that of its event, at every attempt.
+#[cfg(not(feature = "torture"))]
+fn told_as(event: EventId) -> EventId {
+    event
+}
+
+/// The same, but for the defect `fresh_event_id`.
+#[cfg(feature = "torture")]
+fn told_as(event: EventId) -> EventId {
+    if !crate::torture::has_defect("fresh_event_id") {
+        return event;
+    }
+    let mut fresh = [0; 16];
+    aws_lc_rs::rand::fill(&mut fresh).expect("the system has random numbers");
+    EventId::of(fresh)
 }
 
 /// How long the receiver wants to be left alone: seconds, or a date (RFC 9110, section 10.2.3).

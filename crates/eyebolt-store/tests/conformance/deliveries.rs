@@ -223,6 +223,22 @@ on_both! {
         assert_eq!(place.store.events((project, Mode::Live), 0, 10).await, Ok(vec![]));
     }
 
+    async fn what_waits_for_an_endpoint_that_is_off_is_given_up_and_nothing_else(place: &Place) {
+        let project = project(&place.store).await.id;
+        let (off, on) =
+            (endpoint(place, project, "https://a/").await.id, endpoint(place, project, "https://b/").await.id);
+        let event = told(place, project, 1).await;
+        let switched = EndpointChange { enabled: Change::To(false), ..EndpointChange::default() };
+        place.store.change_endpoint((project, Mode::Live, off), switched, at(5)).await.unwrap().unwrap();
+        // As if the job had ended in the same moment.
+        assert_eq!(place.store.replay_delivery((off, event), at(5)).await, Ok(true));
+        assert_eq!(place.store.give_up_deliveries(at(6)).await, Ok(1));
+        assert_eq!(place.store.give_up_deliveries(at(7)).await, Ok(0));
+        let states = [deliveries(place, off).await[0].state, deliveries(place, on).await[0].state];
+        assert_eq!(states, [DeliveryState::Failed, DeliveryState::Pending]);
+        assert_eq!(place.store.due_deliveries(off, (None, at(99)), 10).await, Ok(vec![]));
+    }
+
     async fn old_deliveries_are_removed_with_their_log(place: &Place) {
         let project = project(&place.store).await.id;
         let endpoint = endpoint(place, project, "https://a/").await;

@@ -3,10 +3,11 @@
 use super::{Effect, Record};
 use crate::{
     history::{Action, Event, Fault, Purpose, Submission, What},
+    listening::{Heard, Message, Receipt, Said, Told},
     observed::{Answer, JobView, StepView, Usage},
     payload::Kind,
     profile::Setup,
-    settle::ProjectState,
+    settle::{EndpointView, ProjectState},
 };
 
 /// A history under construction. Each request takes a second, and they follow each other.
@@ -16,6 +17,7 @@ pub(crate) struct Made {
     op: u64,
     purpose: Purpose,
     kind: Kind,
+    hook: Option<String>,
     /// Requests of one moment: their answers come after the last of them was sent.
     at_once: Option<Vec<Event>>,
 }
@@ -31,7 +33,15 @@ impl Made {
         for name in ["torture", "neighbour"] {
             record.state.projects.push(ProjectState { name: name.to_owned(), ..ProjectState::default() });
         }
-        Self { record, now: SECOND, op: 0, purpose: Purpose::Fresh, kind: Kind::Sound, at_once: None }
+        Self {
+            record,
+            now: SECOND,
+            op: 0,
+            purpose: Purpose::Fresh,
+            kind: Kind::Sound,
+            hook: None,
+            at_once: None,
+        }
     }
 
     pub(crate) fn record(&self) -> Record {
@@ -56,12 +66,18 @@ impl Made {
         self
     }
 
+    pub(crate) fn with_hook(&mut self, hook: Option<&str>) -> &mut Self {
+        self.hook = hook.map(str::to_owned);
+        self
+    }
+
     pub(crate) fn submit(&mut self, key: &str, payload: &str, answer: Option<Answer>) {
         let action = Action::Submit(Submission {
             key: key.to_owned(),
             fingerprint: payload.to_owned(),
             kind: self.kind,
             purpose: self.purpose,
+            hook: self.hook.clone(),
         });
         self.request(action, answer);
     }
@@ -106,6 +122,51 @@ impl Made {
         let (job, step) = (job.to_owned(), "text".to_owned());
         self.record.effects.push(Effect { job, step, token, attempt: 1, at_us: self.now });
         self.now += SECOND;
+    }
+
+    /// A receiver got the message of a job's end now: that it succeeded, unless the end is known to be another.
+    pub(crate) fn receipt(&mut self, to: &str, job: &str, said: Said) {
+        let earlier = self.record.receipts.iter().filter(|one| one.to == to && one.message.job == job);
+        let attempt = earlier.count() as u32 + 1;
+        let message = self.message(job);
+        self.record.receipts.push(Receipt {
+            at_us: self.now,
+            to: to.to_owned(),
+            id: message.id.clone(),
+            sent_at: self.now / SECOND,
+            signed: true,
+            attempt,
+            said,
+            message,
+        });
+        self.now += SECOND;
+    }
+
+    /// The first project's stream told of a job's end now, at this place.
+    pub(crate) fn told(&mut self, job: &str, position: u64) {
+        let what = Heard::Event { position, message: self.message(job) };
+        let project = "torture".to_owned();
+        self.record.told.push(Told { at_us: self.now, project, connection: 0, what });
+        self.now += SECOND;
+    }
+
+    fn message(&self, job: &str) -> Message {
+        let known = self.record.state.projects[0].jobs.iter().find(|known| known.id == job);
+        let end = known.cloned().unwrap_or_else(|| succeeded(job).job.unwrap());
+        Message {
+            id: format!("evt_{job}"),
+            kind: format!("job.{}", end.status),
+            job: job.to_owned(),
+            status: end.status,
+            finished_at: end.finished_at,
+            sha256: format!("{job} told"),
+        }
+    }
+
+    /// The first project has this endpoint in the end.
+    pub(crate) fn endpoint(&mut self, name: &str, status: &str) {
+        let (id, to, status) = (format!("we_{name}"), format!("endpoint/torture/{name}"), status.to_owned());
+        self.record.state.projects[0].endpoints.push(EndpointView { id, to, status });
     }
 
     /// What the server shows in the end; its units are charged.

@@ -7,6 +7,7 @@ mod ledger;
 #[cfg(test)]
 mod made;
 mod operations;
+mod telling;
 mod work;
 
 use std::fmt;
@@ -19,6 +20,7 @@ pub(crate) use operations::Operations;
 
 use crate::{
     history::{Event, What},
+    listening::{Receipt, Told},
     profile::Setup,
     settle::FinalState,
 };
@@ -30,6 +32,10 @@ pub(crate) struct Record {
     pub(crate) events: Vec<Event>,
     /// What the fake backend really ran.
     pub(crate) effects: Vec<Effect>,
+    /// What receivers of webhooks got.
+    pub(crate) receipts: Vec<Receipt>,
+    /// What readers of streams were told.
+    pub(crate) told: Vec<Told>,
     /// What the server shows in the end.
     pub(crate) state: FinalState,
 }
@@ -48,6 +54,8 @@ pub(crate) enum Invariant {
     I4,
     /// What is charged is what was done.
     I5,
+    /// Every end is told, once by its id, to all who listen and to nobody else.
+    I6,
     /// Every job ends after the last fault.
     I7,
     /// Whoever lost the lease changes nothing.
@@ -103,6 +111,7 @@ pub(crate) fn check(record: &Record) -> Verdict {
     violations.extend(jobs::check(&operations, record, &setup));
     violations.extend(executions::check(&operations, record, &setup));
     violations.extend(ledger::check(&operations, record));
+    violations.extend(telling::check(&operations, record));
     let counts = work::Counts::of(&operations, record);
     violations.extend(counts.check(&setup));
     violations.sort_by_key(|violation| violation.invariant);

@@ -101,6 +101,11 @@ impl<'a> Operations<'a> {
         self.fault_at(&Fault::Quiet)
     }
 
+    /// When all ends had been told.
+    pub(crate) fn told_at(&self) -> Option<i64> {
+        self.fault_at(&Fault::Told)
+    }
+
     fn fault_at(&self, wanted: &Fault) -> Option<i64> {
         self.faults.iter().find(|(_, fault)| *fault == wanted).map(|(at, _)| *at)
     }

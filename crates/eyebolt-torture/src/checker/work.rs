@@ -8,6 +8,7 @@ use std::{
 use super::{Invariant, Record, Violation, executions, operations::Operations};
 use crate::{
     history::{Action, Fault, Purpose},
+    listening::{Heard, Said},
     nemesis::PLACES,
     observed::Standing,
     payload::Kind,
@@ -36,14 +37,34 @@ pub(crate) struct Counts {
     runs_again: u64,
     starved: u64,
     fenced: u64,
+    /// Messages to receivers of webhooks, by what these answered; and those that came again though they were taken.
+    said: BTreeMap<Said, u64>,
+    taken_again: u64,
+    switched_off: u64,
+    /// Ends that streams told, and how often their readers came back.
+    streamed: u64,
+    resumed: u64,
     slowest_start_ms: u64,
     quiet_after_ms: u64,
+    told_after_ms: u64,
 }
 
 /// Of keyed operations, this many in a hundred must have the outcome that their payload has.
 const RIGHT_PERCENT: u64 = 95;
 const MIN_STOPS: u64 = 3;
 const MIN_REPLAYS: u64 = 50;
+const MIN_RESUMED: u64 = 5;
+
+/// What receivers answer, each of which a run must have seen.
+const ANSWERS: [(Said, &str); 7] = [
+    (Said::Taken, "taken"),
+    (Said::Failed, "answered 500"),
+    (Said::Busy, "answered 503"),
+    (Said::Late, "answered too late"),
+    (Said::Nothing, "not answered"),
+    (Said::Cut, "cut off"),
+    (Said::Gone, "answered 410"),
+];
 
 impl Counts {
     pub(super) fn of(operations: &Operations<'_>, record: &Record) -> Self {
@@ -52,6 +73,7 @@ impl Counts {
         counts.count_requests(operations);
         counts.count_outcomes(operations);
         counts.count_faults(operations);
+        counts.count_messages(record);
         for job in record.state.projects.iter().flat_map(|project| &project.jobs) {
             let state = match &job.error {
                 Some(code) => format!("{} ({code})", job.status),
@@ -64,6 +86,8 @@ impl Counts {
         counts.starved = executions::starved(operations, record, &setup);
         let heal = operations.healed_at().zip(operations.quiet_at());
         counts.quiet_after_ms = heal.map_or(0, |(healed, quiet)| (quiet - healed) as u64 / 1000);
+        let told = operations.quiet_at().zip(operations.told_at());
+        counts.told_after_ms = told.map_or(0, |(quiet, told)| (told - quiet) as u64 / 1000);
         counts
     }
 
@@ -139,9 +163,29 @@ impl Counts {
                 | Fault::Continue { .. }
                 | Fault::Exit { .. }
                 | Fault::Heal
-                | Fault::Quiet => {}
+                | Fault::Quiet
+                | Fault::Told => {}
             }
         }
+    }
+
+    fn count_messages(&mut self, record: &Record) {
+        let mut taken = BTreeSet::new();
+        for receipt in &record.receipts {
+            *self.said.entry(receipt.said).or_default() += 1;
+            let message = (receipt.to.as_str(), receipt.id.as_str());
+            self.taken_again += u64::from(taken.contains(&message));
+            if receipt.said == Said::Taken {
+                taken.insert(message);
+            }
+        }
+        self.switched_off = record.state.disabled.len() as u64;
+        let mut connections = BTreeSet::new();
+        for told in &record.told {
+            self.streamed += u64::from(matches!(told.what, Heard::Event { .. }));
+            connections.insert((told.project.as_str(), told.connection));
+        }
+        self.resumed = connections.len() as u64;
     }
 
     pub(super) fn check(&self, setup: &Setup) -> Vec<Violation> {
@@ -157,11 +201,16 @@ impl Counts {
             ("keys with the right outcome", self.right, (self.wanted * RIGHT_PERCENT).div_ceil(100).max(1)),
             ("jobs that succeeded", succeeded, 1),
             ("runs of a step", self.runs, 1),
+            ("messages that came again after they were taken", self.taken_again, 1),
+            ("endpoints switched off", self.switched_off, 1),
+            ("connections that told an end", self.resumed, MIN_RESUMED),
         ];
         let few = minimums.into_iter().filter(|(_, found, least)| found < least);
         let mut wrong: Vec<_> =
             few.map(|(name, found, least)| format!("{name}: {found}, at least {least} are needed")).collect();
         let missed = PLACES.iter().filter(|place| !self.hits.contains_key(&format!("{place}, kill")));
+        let unsaid = ANSWERS.iter().filter(|(said, _)| !self.said.contains_key(said));
+        wrong.extend(unsaid.map(|(_, name)| format!("no message was {name}")));
         wrong.extend(missed.map(|place| format!("failpoint {place} was never reached")));
         wrong.into_iter().map(|what| Violation::new(Invariant::I16, what, Vec::new())).collect()
     }
@@ -194,8 +243,20 @@ impl Counts {
             ("steps run again", self.runs_again),
             ("  without a fault: the lease ran out", self.starved),
             ("writes refused by the fence", self.fenced),
+            ("messages to webhooks", self.said.values().sum()),
+        ] {
+            table.push((name.to_owned(), count));
+        }
+        let said = |(said, name): (Said, &str)| Some(indented(&name, self.said.get(&said)?));
+        table.extend(ANSWERS.into_iter().filter_map(said));
+        for (name, count) in [
+            ("messages that came again after they were taken", self.taken_again),
+            ("endpoints switched off", self.switched_off),
+            ("ends told on streams", self.streamed),
+            ("  on so many connections", self.resumed),
             ("slowest start, ms", self.slowest_start_ms),
             ("quiet after the last fault, ms", self.quiet_after_ms),
+            ("everything told after that, ms", self.told_after_ms),
         ] {
             table.push((name.to_owned(), count));
         }
@@ -247,8 +308,31 @@ mod tests {
         }
         made.fault(Fault::ClientCrash { client: 1 });
         made.effect("job_1", 1);
+        for (said, _) in ANSWERS {
+            made.receipt("endpoint/torture/shaky", "job_1", said);
+        }
+        for place in 0..MIN_RESUMED {
+            made.told("job_1", place);
+            made.edit().told[place as usize].connection = place;
+        }
+        made.edit().state.disabled.insert("we_1".to_owned());
         made.final_job(succeeded("job_1"));
         made
+    }
+
+    #[test]
+    fn i16_receivers_that_made_no_trouble_and_streams_that_nobody_cut() {
+        let mut made = busy();
+        made.edit().receipts.retain(|receipt| receipt.said == Said::Taken);
+        made.edit().told.truncate(1);
+        made.edit().state.disabled.clear();
+        let found = found(&made);
+        for what in
+            ["no message was answered 500", "no message was cut off", "messages that came again", "endpoints"]
+        {
+            assert!(found.iter().any(|found| found.starts_with(what)), "{what}: {found:?}");
+        }
+        assert!(found.iter().any(|found| found.starts_with("connections that told an end: 1,")), "{found:?}");
     }
 
     #[test]

@@ -46,6 +46,8 @@ pub(crate) struct Field {
     pub(crate) history: History,
     pub(crate) servers: Vec<SocketAddr>,
     pub(crate) projects: Vec<Project>,
+    /// Where messages to addresses of requests go.
+    pub(crate) receiver: SocketAddr,
     pub(crate) finished: Mutex<Vec<Arc<Finished>>>,
     pub(crate) phase: watch::Receiver<Phase>,
 }
@@ -74,6 +76,11 @@ pub(crate) struct Caller {
 /// A stopped server takes connections and says nothing: this is when a polite client gives up.
 const PATIENCE: Duration = Duration::from_secs(8);
 
+/// A receiver's name.
+pub(crate) fn hook(project: &str, token: &str) -> String {
+    format!("hook/{project}/{token}")
+}
+
 impl Field {
     pub(crate) fn phase(&self) -> Phase {
         *self.phase.borrow()
@@ -89,18 +96,21 @@ impl Field {
 impl Caller {
     /// Sends an intent. `None` where the outcome is unknown.
     pub(crate) async fn submit(&self, intent: &Intent, purpose: Purpose, manner: Manner) -> Option<Answer> {
+        let hook = intent.payload.hook.as_ref().map(|token| hook(&self.project.name, token));
+        let address = hook.as_ref().map(|hook| format!("http://{}/{hook}", self.field.receiver));
         let action = Action::Submit(Submission {
             key: intent.key.clone(),
             fingerprint: intent.payload.fingerprint(),
             kind: intent.payload.kind,
             purpose,
+            hook,
         });
         let prefer = match manner {
             Manner::Async => "respond-async".to_owned(),
             Manner::Wait(seconds) => format!("wait={seconds}"),
             Manner::HangUp(_) | Manner::Half => "wait=10".to_owned(),
         };
-        let call = Call::analyze(intent, &prefer);
+        let call = Call::analyze(intent, &prefer, address.as_deref());
         match manner {
             Manner::Half => self.half(action, call).await,
             Manner::HangUp(ms) => self.call(action, call, Duration::from_millis(ms)).await,

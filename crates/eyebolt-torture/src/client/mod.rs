@@ -9,7 +9,7 @@ use std::{path::Path, sync::Arc, time::Duration};
 use rand::{RngExt, SeedableRng, rngs::StdRng, seq::IndexedRandom};
 use uuid::Builder;
 
-pub(crate) use caller::{Caller, Field, Finished, Manner, Phase, Project};
+pub(crate) use caller::{Caller, Field, Finished, Manner, Phase, Project, hook};
 pub(crate) use fleet::Fleet;
 
 use crate::{

@@ -31,7 +31,7 @@ pub(crate) struct Failpoint {
 }
 
 /// Places in the server, in the order in which a request passes them.
-pub(crate) const PLACES: [&str; 9] = [
+pub(crate) const PLACES: [&str; 11] = [
     "after_blob",
     "after_accept",
     "after_claim",
@@ -39,11 +39,13 @@ pub(crate) const PLACES: [&str; 9] = [
     "before_close",
     "after_close",
     "before_answer",
+    "before_delivery",
+    "before_delivery_settled",
     "in_sweep",
     "in_removal",
 ];
 /// Where a stop makes a worker that holds an old lease.
-const STOPS: [&str; 3] = ["after_claim", "after_step_commit", "before_close"];
+const STOPS: [&str; 4] = ["after_claim", "after_step_commit", "before_close", "before_delivery_settled"];
 /// A failpoint is drawn again so often.
 const TRIES: u32 = 3;
 
@@ -103,7 +105,7 @@ fn first() -> Vec<Card> {
         (Card::Kill, 4),
         (Card::EarlyKill, 3),
         (Card::ShortStop, 3),
-        (Card::LongStop, 4),
+        (Card::LongStop, 3),
         (Card::ClientCrash, 4),
     ] {
         cards.extend(std::iter::repeat_n(card, count));

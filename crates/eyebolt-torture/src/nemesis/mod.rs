@@ -13,7 +13,7 @@ use deck::{Card, Deck, Failpoint};
 use crate::{
     client::Fleet,
     history::{Fault, History, What},
-    profile::Setup,
+    profile::{Defect, Setup},
     server::{Condition, Launch, Server, was_killed},
 };
 
@@ -59,11 +59,13 @@ impl Nemesis {
         Ok(())
     }
 
-    /// Does one thing after the other for `time`; for twice as long where the run still lacks something.
+    /// Does one thing after the other for `time`; for up to three times as long where the run still lacks something and has no
+    /// defect, which shows without all of that.
     pub(crate) async fn rage(&mut self, fleet: &mut Fleet, time: Duration) -> anyhow::Result<()> {
         let begun = Instant::now();
-        while begun.elapsed() < time || (begun.elapsed() < time * 2 && !self.has_done_enough()) {
-            let pause = self.rng.random_range(300..2000);
+        let longest = if self.setup.defect == Defect::None { time * 3 } else { time };
+        while begun.elapsed() < time || (begun.elapsed() < longest && !self.has_done_enough()) {
+            let pause = self.rng.random_range(300..1500);
             tokio::time::sleep(Duration::from_millis(pause)).await;
             self.look_after_all().await?;
             let (card, index) = (self.deck.draw(), self.rng.random_range(0..self.servers.len()));
