@@ -80,7 +80,7 @@ async fn accept(store: &Store, clock: &Clock, project: ProjectId) -> u64 {
             },
             dedup: "{}".to_owned(),
             operation: Some([7; 32]),
-            steps: vec![NewStep { id: StepId::new(), feature: Feature::Objects, model: None }],
+            steps: vec![NewStep { id: StepId::new(), feature: Feature::Objects, model: None, units: 1 }],
             class: Class::Standard,
             predicted: Duration::from_millis(20),
             deadline: clock.now() + SignedDuration::from_mins(10),

@@ -50,6 +50,8 @@ const JOB: &str = "INSERT INTO jobs (id, project_id, mode, key_id, request_id, s
                    $10, $11, $12, $13, $14, $15, $16, $17, $18, $19) RETURNING id, image_id";
 const STEP: &str =
     "INSERT INTO steps (job_id, position, id, feature, model, status) VALUES ($1, $2, $3, $4, $5, $6)";
+const STEP_OF_PARTS: &str =
+    "INSERT INTO steps (job_id, position, id, feature, model, status, units) VALUES ($1, $2, $3, $4, $5, $6, $7)";
 
 impl Accepting {
     pub(crate) fn new(mut job: NewJob, now: Timestamp) -> Self {
@@ -75,13 +77,13 @@ impl Accepting {
     }
 
     fn capped(&self) -> Option<Capped> {
-        let NewJob { id, project, key, mode, ref steps, caps, .. } = self.job;
+        let NewJob { id, project, key, mode, caps, .. } = self.job;
         caps.map(|caps| Capped {
             job: id,
             project,
             key,
             mode,
-            units: steps.len() as u64,
+            units: self.job.units(),
             caps,
             now: self.now,
         })
@@ -219,7 +221,7 @@ fn insert_job(job: &NewJob, now: Timestamp) -> Statement {
 }
 
 fn insert_step(job: JobId, step: &NewStep, position: i64) -> Statement {
-    let row = [
+    let mut row = vec![
         job.to_string().into(),
         position.into(),
         step.id.to_string().into(),
@@ -227,5 +229,9 @@ fn insert_step(job: JobId, step: &NewStep, position: i64) -> Statement {
         step.model.clone().into(),
         StepStatus::Pending.name().into(),
     ];
-    (STEP, row.into())
+    if step.units == 1 {
+        return (STEP, row);
+    }
+    row.push((step.units as i64).into());
+    (STEP_OF_PARTS, row)
 }

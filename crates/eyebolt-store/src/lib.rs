@@ -6,6 +6,7 @@
 
 mod acceptance;
 mod accepting;
+mod again;
 mod alive;
 mod blobs;
 mod cap;
@@ -27,6 +28,7 @@ mod key_secret;
 mod ledger;
 mod lock;
 mod migrate;
+mod pipeline;
 mod project;
 mod record;
 mod recovery;
@@ -34,6 +36,7 @@ mod retention;
 mod run;
 mod secret;
 mod signal;
+mod task;
 mod times;
 mod usage;
 
@@ -42,6 +45,7 @@ use std::path::Path;
 use jiff::Timestamp;
 
 pub use acceptance::{Acceptance, Idempotency, Lease, NewImage, NewJob, NewStep};
+pub use again::{Again, Parts, Retry};
 pub use blobs::Blobs;
 pub use cap::{Cap, Caps, Held, Month, Overrun};
 pub use client::{
@@ -49,7 +53,7 @@ pub use client::{
 };
 pub use closing::{Answer, Charging, Closing};
 pub use content::{ContentKey, NearEntry, NearSought, Search, Seen, Sought};
-pub use control::{Again, Cancellation, Retry};
+pub use control::Cancellation;
 use database::Database;
 pub use database::Location;
 pub use delivery::{
@@ -65,6 +69,7 @@ pub use job::{Document, JobFilter, StoredJob, StoredStep};
 pub use key::{KeyInfo, NewKey, Principal, Shown};
 pub use ledger::{Audit, Balance};
 pub use lock::DataLock;
+pub use pipeline::StoredPipeline;
 pub use project::{Project, ProjectChange};
 pub use record::{Known, Record, StoredAnswer, TOMBSTONE};
 pub use recovery::{MAX_CRASHES, Reaped};
@@ -72,6 +77,7 @@ pub use retention::{Removed, SweepPlace};
 pub use run::{Fenced, Heartbeat, LeasedJob, Line, StepOutcome, Waiting};
 pub use secret::{ApiSecret, KeyHasher};
 pub use signal::Signal;
+pub use task::{Advance, FanOut, StoredTask, WorkEnd};
 pub use usage::{Charge, Replays, UsageKind, UsageLine};
 
 /// An open store. Cheap to clone.

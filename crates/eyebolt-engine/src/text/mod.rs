@@ -25,6 +25,7 @@ pub use self::{
     characters::Characters, detect::Detector, orientation::LineOrienter, recognise::Recogniser,
     regions::DbThresholds,
 };
+pub(crate) use self::crop::sample;
 use self::{crop::Crop, quad::Quad, reader::Reader};
 use crate::{BackendError, Picture};
 

@@ -46,11 +46,11 @@ pub(crate) fn job(project: ProjectId, key: &str) -> NewJob {
 
 /// A retry by a key that has no limits, until then.
 pub(crate) fn again(deadline: i64) -> Again {
-    Again { key: KeyId::new(), caps: None, deadline: at(deadline) }
+    Again { key: KeyId::new(), caps: None, deadline: at(deadline), parts: None }
 }
 
 fn step(feature: Feature) -> NewStep {
-    NewStep { id: StepId::new(), feature, model: Some(format!("{}-1", feature.name())) }
+    NewStep { id: StepId::new(), feature, model: Some(format!("{}-1", feature.name())), units: 1 }
 }
 
 /// A small image of that content.
