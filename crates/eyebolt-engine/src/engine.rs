@@ -139,7 +139,8 @@ impl Engine {
                 Arc::new(OnnxRuntime::load(library).map_err(EngineError::Backend)?)
             }
         };
-        let pool = settings.decoder.as_deref().map(|program| start_decoders(program, &settings)).transpose()?;
+        let pool =
+            settings.decoder.as_deref().map(|program| start_decoders(program, &settings)).transpose()?;
         let decoder = Decoder { pool, count: AtomicU64::new(0) };
         Ok(Self {
             models: Models::open(&settings.models, backend, settings.sessions),
@@ -383,7 +384,12 @@ pub(crate) fn judge(gate: QualityGate, picture: &Picture) -> Result<Vec<QualityV
 }
 
 /// Does one task of a plan.
-pub(crate) fn step(task: &Task, picture: &Picture, sessions: &mut Sessions, results: &mut Results) -> StepReport {
+pub(crate) fn step(
+    task: &Task,
+    picture: &Picture,
+    sessions: &mut Sessions,
+    results: &mut Results,
+) -> StepReport {
     let (begun, mut phases) = (Instant::now(), Phases::default());
     let ran = run_task(task, picture, (sessions, &mut phases), results);
     let model = task.answers_as();

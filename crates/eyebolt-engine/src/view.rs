@@ -56,7 +56,8 @@ mod tests {
     fn a_part_on_its_side_is_straightened_and_its_places_lead_back() {
         // Reading direction downwards: the part's own top left is the picture's top right.
         let polygon = [[8.0, 2.0], [8.0, 8.0], [5.0, 8.0], [5.0, 2.0]];
-        let (part, warp) = cut(&places(), &Region { bounds: BoundingBox::around(&polygon), polygon: Some(polygon) });
+        let (part, warp) =
+            cut(&places(), &Region { bounds: BoundingBox::around(&polygon), polygon: Some(polygon) });
         assert_eq!((part.width, part.height), (6, 3));
         assert_eq!(&part.pixels[..6], [70, 20, 7, 70, 30, 7], "the first pixels go down the last column");
         for (at, pixel) in part.pixels.chunks(3).enumerate() {

@@ -130,7 +130,12 @@ fn check(bytes: &Bytes, sha256: [u8; 32], request: &AnalyzeRequest) -> Result<Ch
         frames: 1,
     };
     let snapshot = |feature: &Feature| (*feature, Some("fake@1".to_owned()));
-    Ok(Checked { input, warnings: Vec::new(), snapshots: request.features.iter().map(snapshot).collect() })
+    Ok(Checked {
+        input,
+        warnings: Vec::new(),
+        snapshots: request.features.iter().map(snapshot).collect(),
+        course: None,
+    })
 }
 
 /// Whatever is asked, the answer says what the bytes were.

@@ -50,8 +50,7 @@ const JOB: &str = "INSERT INTO jobs (id, project_id, mode, key_id, request_id, s
                    $10, $11, $12, $13, $14, $15, $16, $17, $18, $19) RETURNING id, image_id";
 const STEP: &str =
     "INSERT INTO steps (job_id, position, id, feature, model, status) VALUES ($1, $2, $3, $4, $5, $6)";
-const STEP_OF_PARTS: &str =
-    "INSERT INTO steps (job_id, position, id, feature, model, status, units) VALUES ($1, $2, $3, $4, $5, $6, $7)";
+const STEP_OF_PARTS: &str = "INSERT INTO steps (job_id, position, id, feature, model, status, units) VALUES ($1, $2, $3, $4, $5, $6, $7)";
 
 impl Accepting {
     pub(crate) fn new(mut job: NewJob, now: Timestamp) -> Self {
@@ -78,15 +77,7 @@ impl Accepting {
 
     fn capped(&self) -> Option<Capped> {
         let NewJob { id, project, key, mode, caps, .. } = self.job;
-        caps.map(|caps| Capped {
-            job: id,
-            project,
-            key,
-            mode,
-            units: self.job.units(),
-            caps,
-            now: self.now,
-        })
+        caps.map(|caps| Capped { job: id, project, key, mode, units: self.job.units(), caps, now: self.now })
     }
 
     /// Nothing of it stays, its key included.

@@ -188,9 +188,10 @@ fn run_again(
         None => vec![(REOPEN, vec![job()])],
         Some(opened) => {
             let steps = opened.steps.iter().map(|step| (REOPEN_STEP, vec![job(), (*step).into()]));
-            let tasks = opened.tasks.iter().map(|(step, task)| {
-                (REOPEN_TASK, vec![job(), (*step).into(), (*task).into()])
-            });
+            let tasks = opened
+                .tasks
+                .iter()
+                .map(|(step, task)| (REOPEN_TASK, vec![job(), (*step).into(), (*task).into()]));
             steps.chain(tasks).collect()
         }
     };

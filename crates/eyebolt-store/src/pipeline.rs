@@ -42,7 +42,8 @@ const ALL: &str = concat!(columns!(), " ORDER BY p.name, p.version DESC LIMIT 10
 const NAMED: &str = concat!(columns!(), " AND p.name = $3 ORDER BY p.version DESC LIMIT 1000");
 const NEW: &str = "INSERT INTO pipelines (project_id, mode, name, version, digest, pipeline, created_at) \
                    VALUES ($1, $2, $3, $4, $5, $6, $7)";
-const FORGET_DEFAULT: &str = "DELETE FROM pipeline_defaults WHERE project_id = $1 AND mode = $2 AND name = $3";
+const FORGET_DEFAULT: &str =
+    "DELETE FROM pipeline_defaults WHERE project_id = $1 AND mode = $2 AND name = $3";
 const SET_DEFAULT: &str =
     "INSERT INTO pipeline_defaults (project_id, mode, name, version) VALUES ($1, $2, $3, $4)";
 

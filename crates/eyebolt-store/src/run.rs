@@ -251,7 +251,10 @@ impl Store {
 }
 
 /// Whether the token is still the job's last, and the job has not ended.
-pub(crate) fn held(transaction: &mut dyn Transaction, (job, token): (JobId, i64)) -> Result<bool, StoreError> {
+pub(crate) fn held(
+    transaction: &mut dyn Transaction,
+    (job, token): (JobId, i64),
+) -> Result<bool, StoreError> {
     #[cfg(feature = "torture")]
     const HELD: &str = concat!(
         "SELECT id FROM jobs WHERE id = $1 AND ((lease_token = $2 AND status = 'processing') OR ",

@@ -93,7 +93,8 @@ const TASK: &str = "UPDATE tasks SET status = $1, attempts = attempts + CAST($2 
                     model = COALESCE($4, model), result = $5, error = $6, work_key = COALESCE($7, work_key), \
                     started_at = COALESCE($8, started_at), finished_at = $9 \
                     WHERE job_id = $10 AND position = $11 AND number = $12 AND finished_at IS NULL";
-const KNOWN: &str = "UPDATE steps SET tasks = $1, work_key = $2 WHERE job_id = $3 AND position = $4 AND tasks IS NULL";
+const KNOWN: &str =
+    "UPDATE steps SET tasks = $1, work_key = $2 WHERE job_id = $3 AND position = $4 AND tasks IS NULL";
 const NEW: &str = "INSERT INTO tasks (job_id, position, number, work_key, region, feature, model, status) \
                    VALUES ($1, $2, $3, $4, $5, $6, $7, $8) ON CONFLICT (job_id, position, number) DO NOTHING";
 pub(crate) const TASKS: &str = "SELECT position, number, work_key, region, feature, model, status, attempts, result, error, \

@@ -21,11 +21,11 @@ mod windows;
 
 use eyebolt_types::{Detail, manifest::Bands, result::TextLine};
 
+pub(crate) use self::crop::sample;
 pub use self::{
     characters::Characters, detect::Detector, orientation::LineOrienter, recognise::Recogniser,
     regions::DbThresholds,
 };
-pub(crate) use self::crop::sample;
 use self::{crop::Crop, quad::Quad, reader::Reader};
 use crate::{BackendError, Picture};
 

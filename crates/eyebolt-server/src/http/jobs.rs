@@ -8,9 +8,11 @@ use axum::{
     },
     response::{IntoResponse, Response},
 };
-use eyebolt_store::StoredJob;
+use eyebolt_store::{Principal, StoredJob};
 use eyebolt_types::{
-    ErrorCode, Feature, Input, Job, JobStatus, Mode, Problem, Results, Scope, Step, Usage, id::JobId,
+    ErrorCode, Feature, Input, Job, JobStatus, Mode, Problem, Results, Scope, Step, Usage,
+    id::JobId,
+    pipeline::{JobResults, TaskFound},
 };
 use http::{HeaderValue, header};
 use jiff::Timestamp;
@@ -18,15 +20,18 @@ use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
 use super::{
-    App,
+    App, Shared,
     accept::AcceptsJson,
     answer,
     caller::Caller,
-    openapi::{CancelErrors, JobErrors, JobListErrors, RetryErrors},
+    openapi::{CancelErrors, JobErrors, JobListErrors, RetryErrors, StepErrors, StepRetryErrors},
 };
 use crate::{
     ApiError,
-    jobs::{Page, Read, document, missing},
+    jobs::{
+        Page, Read, document, missing,
+        pipeline::{Part, no_step},
+    },
 };
 
 /// Jobs on a page at most, and where nothing is said.
@@ -96,6 +101,9 @@ pub struct StepResult {
     pub step: Step,
     /// What it found, once it has succeeded: the same as in the job's `results`.
     pub results: Option<Results>,
+    /// What it found on each part, where it has a `for_each`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub items: Option<Vec<TaskFound>>,
 }
 
 /// What a page of jobs is made of.
@@ -194,18 +202,89 @@ pub(super) async fn list_steps(
     id: Named,
 ) -> Result<Json<StepList>, ApiError> {
     let caller = caller.require(Scope::Read)?;
-    let (steps, results) = match shared.jobs.read(&caller, named(id)?, Duration::ZERO).await? {
-        Read::Running(job) => (job.steps, job.results),
-        Read::Ended(bytes) => {
-            let job: Job = document::read(&String::from_utf8_lossy(&bytes))?;
-            (job.steps, job.results)
-        }
-    };
+    let data = steps(whole(&shared, &caller, named(id)?).await?);
+    Ok(Json(StepList { object: "list".to_owned(), data }))
+}
+
+/// What did this step find?
+///
+/// A step of a pipeline is named as there, any other by its id. While its parts are done, those that have ended are shown.
+#[utoipa::path(
+    get, path = "/v1/jobs/{id}/steps/{step}", tag = "jobs", operation_id = "getStep",
+    params(
+        ("id" = JobId, Path, description = "The job."),
+        ("step" = String, Path, description = "The step: its name in the pipeline, or its id.")
+    ),
+    security(("api_key" = [])),
+    responses((status = 200, description = "The step.", body = StepResult), StepErrors)
+)]
+pub(super) async fn get_step(
+    caller: Caller,
+    _: AcceptsJson,
+    State(App(shared)): State<App>,
+    path: Result<Path<(String, String)>, PathRejection>,
+) -> Result<Json<StepResult>, ApiError> {
+    let caller = caller.require(Scope::Read)?;
+    let Path((id, step)) = path.map_err(|_| missing())?;
+    Ok(Json(one_step(&shared, &caller, (&id, &step)).await?))
+}
+
+/// What did this step find on this part?
+#[utoipa::path(
+    get, path = "/v1/jobs/{id}/steps/{step}/tasks/{index}", tag = "jobs", operation_id = "getTask",
+    params(
+        ("id" = JobId, Path, description = "The job."),
+        ("step" = String, Path, description = "The step: its name in the pipeline, or its id."),
+        ("index" = u32, Path, description = "The part: its place among those of the step, from 0.")
+    ),
+    security(("api_key" = [])),
+    responses((status = 200, description = "The part.", body = TaskFound), StepErrors)
+)]
+pub(super) async fn get_task(
+    caller: Caller,
+    _: AcceptsJson,
+    State(App(shared)): State<App>,
+    path: Result<Path<(String, String, String)>, PathRejection>,
+) -> Result<Json<TaskFound>, ApiError> {
+    let caller = caller.require(Scope::Read)?;
+    let Path((id, step, index)) = path.map_err(|_| missing())?;
+    let found = one_step(&shared, &caller, (&id, &step)).await?;
+    let index: u32 = index.parse().map_err(|_| no_step())?;
+    let task = found.items.into_iter().flatten().find(|task| task.index == index);
+    task.map(Json).ok_or_else(no_step)
+}
+
+async fn one_step(
+    shared: &Shared,
+    caller: &Principal,
+    (id, step): (&str, &str),
+) -> Result<StepResult, ApiError> {
+    let job = whole(shared, caller, id.parse().map_err(|_| missing())?).await?;
+    let named = |one: &StepResult| one.step.name.as_deref() == Some(step) || one.step.id.to_string() == step;
+    steps(job).into_iter().find(named).ok_or_else(no_step)
+}
+
+async fn whole(shared: &Shared, caller: &Principal, id: JobId) -> Result<Job, ApiError> {
+    match shared.jobs.read(caller, id, Duration::ZERO).await? {
+        Read::Running(job) => Ok(*job),
+        Read::Ended(bytes) => document::read(&String::from_utf8_lossy(&bytes)),
+    }
+}
+
+fn steps(job: Job) -> Vec<StepResult> {
+    let mut results = job.results;
     let found = |step: Step| {
-        let results = Some(results.only(step.feature)).filter(|only| *only != Results::default());
-        StepResult { step, results }
+        let of_pipeline = match (&mut results, &step.name) {
+            (JobResults::Steps(steps), Some(name)) => steps.remove(name),
+            _ => None,
+        };
+        let (results, items) = match of_pipeline {
+            Some(found) => (found.result, found.items),
+            None => (Some(results.only(step.feature)).filter(|only| *only != Results::default()), None),
+        };
+        StepResult { step, results, items }
     };
-    Ok(Json(StepList { object: "list".to_owned(), data: steps.into_iter().map(found).collect() }))
+    job.steps.into_iter().map(found).collect()
 }
 
 /// Stop this job
@@ -234,8 +313,9 @@ pub(super) async fn cancel_job(caller: Caller, app: State<App>, id: JobId) -> Re
 
 /// Run again what failed
 ///
-/// Only a job that failed for a passing reason, until its `retryable_until`. Steps that succeeded stay as they are and
-/// are not charged again; the models stay those of the first run. Two such requests at once make one run.
+/// Only a job that failed for a passing reason, or whose pipeline went on without something, until its `retryable_until`.
+/// Steps and parts that succeeded stay as they are and are not charged again; the models stay those of the first run. Two
+/// such requests at once make one run.
 #[utoipa::path(
     post, path = "/v1/jobs/{id}:retry", tag = "jobs", operation_id = "retryJob",
     params(("id" = JobId, Path, description = "The job.")), security(("api_key" = [])),
@@ -243,8 +323,73 @@ pub(super) async fn cancel_job(caller: Caller, app: State<App>, id: JobId) -> Re
 )]
 pub(super) async fn retry_job(caller: Caller, app: State<App>, id: JobId) -> Result<Response, ApiError> {
     let (caller, State(App(shared))) = (caller.require(Scope::Analyze)?, app);
-    let job = shared.jobs.retry(&caller, id).await?;
+    let job = shared.jobs.retry(&caller, (id, &Part::default())).await?;
     Ok(answer::accepted(&document::so_far(&job)?))
+}
+
+/// Run a step again
+///
+/// What of it failed, and what needs it. A step or part that succeeded stays as it is.
+#[utoipa::path(
+    post, path = "/v1/jobs/{id}/steps/{step}:retry", tag = "jobs", operation_id = "retryStep",
+    params(
+        ("id" = JobId, Path, description = "The job."),
+        ("step" = String, Path, description = "The step: its name in the pipeline, or its id.")
+    ),
+    security(("api_key" = [])),
+    responses((status = 202, description = "The job, which runs again.", body = Job), StepRetryErrors)
+)]
+pub(super) async fn retry_step(
+    caller: Caller,
+    _: AcceptsJson,
+    app: State<App>,
+    path: Result<Path<(String, String)>, PathRejection>,
+) -> Result<Response, ApiError> {
+    let Path((id, action)) = path.map_err(|_| missing())?;
+    let Some((step, "retry")) = action.rsplit_once(':') else { return Err(no_action("steps/{step}")) };
+    retry_part(caller, app, (&id, Part { step: Some(step.to_owned()), task: None })).await
+}
+
+/// Run a part of a step again
+///
+/// Where it failed, or was left out since it failed; and what needs its step.
+#[utoipa::path(
+    post, path = "/v1/jobs/{id}/steps/{step}/tasks/{index}:retry", tag = "jobs", operation_id = "retryTask",
+    params(
+        ("id" = JobId, Path, description = "The job."),
+        ("step" = String, Path, description = "The step: its name in the pipeline, or its id."),
+        ("index" = u32, Path, description = "The part: its place among those of the step, from 0.")
+    ),
+    security(("api_key" = [])),
+    responses((status = 202, description = "The job, which runs again.", body = Job), StepRetryErrors)
+)]
+pub(super) async fn retry_task(
+    caller: Caller,
+    _: AcceptsJson,
+    app: State<App>,
+    path: Result<Path<(String, String, String)>, PathRejection>,
+) -> Result<Response, ApiError> {
+    let Path((id, step, action)) = path.map_err(|_| missing())?;
+    let Some((index, "retry")) = action.rsplit_once(':') else {
+        return Err(no_action("steps/{step}/tasks/{index}"));
+    };
+    let task = Some(index.parse().map_err(|_| no_step())?);
+    retry_part(caller, app, (&id, Part { step: Some(step), task })).await
+}
+
+async fn retry_part(
+    caller: Caller,
+    State(App(shared)): State<App>,
+    (id, part): (&str, Part),
+) -> Result<Response, ApiError> {
+    let caller = caller.require(Scope::Analyze)?;
+    let job = shared.jobs.retry(&caller, (id.parse().map_err(|_| missing())?, &part)).await?;
+    Ok(answer::accepted(&document::so_far(&job)?))
+}
+
+fn no_action(what: &str) -> ApiError {
+    let detail = format!("This can be sent `:retry` alone, as in POST /v1/jobs/{{id}}/{what}:retry.");
+    ApiError::new(ErrorCode::RouteNotFound, detail).closing()
 }
 
 /// `POST /v1/jobs/{id}:cancel` and `:retry`: the router knows whole segments alone.

@@ -20,6 +20,7 @@ mod metrics;
 mod models;
 mod openapi;
 mod pages;
+mod pipelines;
 mod problem;
 mod ratelimit;
 mod router;

@@ -163,7 +163,6 @@ mod tests {
             ),
             (r#"{"features": [], "detail": "huge"}"#, "/detail", InvalidParameter),
             (r#"{"features": "text"}"#, "/features", InvalidParameter),
-            (r#"{"detail": "low"}"#, "/features", InvalidParameter),
             (
                 r#"{"features": [], "parameters": {"objects": {"max_results": -1}}}"#,
                 "/parameters/objects/max_results",

@@ -10,6 +10,7 @@ mod dedup;
 pub(crate) mod document;
 mod end;
 mod known;
+pub(crate) mod pipeline;
 mod place;
 mod retention;
 mod retry_policy;

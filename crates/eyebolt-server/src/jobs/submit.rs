@@ -10,6 +10,7 @@ use eyebolt_store::{
 use eyebolt_types::{
     AnalyzeRequest, Dedup, DedupStatus, Degraded, ErrorCode, JobStatus, Policy,
     id::{ImageId, JobId, StepId},
+    pipeline::{PipelineChoice, PipelineRef},
 };
 use jiff::Timestamp;
 use tokio::time::timeout;
@@ -59,6 +60,8 @@ pub(super) struct Arriving {
     pub(super) frozen: AnalyzeRequest,
     /// How that is less than what was asked.
     pub(super) degraded: Option<Degraded>,
+    /// The pipeline, where there is one.
+    pipeline: Option<PipelineRef>,
     pub(super) ask: Ask,
     pub(super) idempotency: Option<Idempotency>,
     pub(super) looked: Looked,
@@ -121,7 +124,7 @@ impl Jobs {
     pub(crate) async fn submit(
         &self,
         caller: &Principal,
-        submission: Submission,
+        mut submission: Submission,
         ask: Ask,
     ) -> Result<Submitted, ApiError> {
         let room = &self.0;
@@ -139,14 +142,14 @@ impl Jobs {
                 Arrived::Known(submitted) => return Ok(submitted),
             },
         };
+        let pipeline = self.name_resolved(caller, &mut submission.request).await?;
         let checked = room.tools.analyzer.check(&submission).await?;
         if let Some(url) = &submission.request.webhook_url {
             room.tools.webhooks.admit(caller, url).await?;
         }
-        let units = checked.snapshots.len() as u64;
-        let place = room.tools.quotas.arrive(caller, units, room.until_an_end(caller))?;
+        let place = room.tools.quotas.arrive(caller, checked.units(), room.until_an_end(caller))?;
         let taken = room.take(caller, (&submission, &checked), &ask.told).await?;
-        let frozen = submission.request.clone().with_models(&checked.snapshots);
+        let frozen = frozen(&submission.request, &checked);
         let caller = caller.clone();
         let mut arriving = Arriving {
             caller,
@@ -154,6 +157,7 @@ impl Jobs {
             checked,
             frozen,
             degraded: None,
+            pipeline,
             ask,
             idempotency,
             looked,
@@ -239,7 +243,7 @@ impl Jobs {
             Acceptance::Accepted(image) => {
                 crate::failpoint::hit("after_accept");
                 taken.spend();
-                room.tools.quotas.accepted(&caller, job.caps, job.steps.len() as u64);
+                room.tools.quotas.accepted(&caller, job.caps, job.units());
                 room.discard(file, Some(image));
                 // Made here, where no connection can be lost in between: a call that has gone leaves it to be dropped.
                 let keyless = job.idempotency.is_none();
@@ -269,7 +273,7 @@ impl Room {
     ) -> Result<Taken, Exceeded> {
         let thousandths = (checked.input.megapixels * 1000.0).ceil() as u64;
         let costs = [
-            (Policy::UnitsPerMinute, checked.snapshots.len() as u64),
+            (Policy::UnitsPerMinute, checked.units()),
             (Policy::MegapixelsPerMinute, thousandths),
             (Policy::BytesPerDay, submission.bytes.len() as u64),
         ];
@@ -289,6 +293,7 @@ impl Room {
             input: checked.input.clone(),
             warnings: checked.warnings.clone(),
             degraded: arriving.degraded.clone(),
+            pipeline: arriving.pipeline.clone(),
         };
         let predicted = self.predict(arriving);
         NewJob {
@@ -301,7 +306,7 @@ impl Room {
             input: document::write(&intake),
             image,
             dedup: document::write(dedup),
-            steps: new_steps(checked.snapshots.clone()),
+            steps: new_steps(checked),
             class: place.class(ask.urgency),
             predicted: Duration::try_from_secs_f64(predicted).unwrap_or(Duration::MAX),
             deadline: self.now() + signed(self.rules.jobs.deadline),
@@ -372,9 +377,26 @@ impl Room {
     }
 }
 
-fn new_steps(snapshots: Vec<(eyebolt_types::Feature, Option<String>)>) -> Vec<NewStep> {
-    let step = |(feature, model)| NewStep { id: StepId::new(), feature, model };
-    snapshots.into_iter().map(step).collect()
+/// What is to be done, with a snapshot wherever a model answers.
+fn frozen(request: &AnalyzeRequest, checked: &Checked) -> AnalyzeRequest {
+    match (&checked.course, &request.pipeline) {
+        (Some(course), Some(PipelineChoice::Inline(pipeline))) => {
+            let written = course.written((**pipeline).clone());
+            AnalyzeRequest { pipeline: Some(PipelineChoice::Inline(Box::new(written))), ..request.clone() }
+        }
+        _ => request.clone().with_models(&checked.snapshots),
+    }
+}
+
+fn new_steps(checked: &Checked) -> Vec<NewStep> {
+    let units = |at: usize| checked.course.as_ref().map_or(1, |course| course.stages[at].bound());
+    let step = |(at, (feature, model)): (usize, &(eyebolt_types::Feature, Option<String>))| NewStep {
+        id: StepId::new(),
+        feature: *feature,
+        model: model.clone(),
+        units: units(at),
+    };
+    checked.snapshots.iter().enumerate().map(step).collect()
 }
 
 /// What a look at the database would find.
@@ -400,6 +422,7 @@ pub(super) fn just_accepted(job: NewJob, image: ImageId, now: Timestamp) -> Stor
         finished_at: None,
         retryable_until: None,
         steps: (0..).zip(job.steps).map(|(position, step)| step.pending(position)).collect(),
+        tasks: Vec::new(),
     }
 }
 

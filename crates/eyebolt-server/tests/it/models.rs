@@ -51,7 +51,7 @@ async fn one_request_finds_everything_in_one_picture() {
             .iter()
             .all(|step| step.status == StepStatus::Succeeded && step.finished_at <= job.finished_at)
     );
-    let results = job.results;
+    let results = job.results.features().unwrap().clone();
     let objects = results.objects.unwrap();
     assert_eq!(objects.model, "ssdlite-mobilenet-v2@1");
     assert!(
@@ -86,7 +86,7 @@ async fn both_backends_give_the_same_answers() {
     let rten = runner("rten");
     let (one, other) =
         (ask(&ENGINE, SAMPLE, &request).await.unwrap(), ask(&rten, SAMPLE, &request).await.unwrap());
-    let (one, other) = (one.results, other.results);
+    let (one, other) = (one.results.features().unwrap().clone(), other.results.features().unwrap().clone());
     let (objects, others) = (one.objects.unwrap(), other.objects.unwrap());
     assert_eq!(labels(&objects), labels(&others));
     for (a, b) in objects.items.iter().zip(&others.items) {
@@ -149,9 +149,29 @@ async fn the_quality_gate_refuses_warns_or_is_off() {
 async fn small_things_need_a_closer_look() {
     let mut request = AnalyzeRequest::of([Feature::Faces]);
     request.parameters.faces.input_size = Some(64);
-    let far = ask(&ENGINE, SAMPLE, &request).await.unwrap().results.faces.unwrap().items.len();
+    let far = ask(&ENGINE, SAMPLE, &request)
+        .await
+        .unwrap()
+        .results
+        .features()
+        .unwrap()
+        .faces
+        .as_ref()
+        .unwrap()
+        .items
+        .len();
     request.parameters.faces.input_size = Some(640);
-    let near = ask(&ENGINE, SAMPLE, &request).await.unwrap().results.faces.unwrap().items.len();
+    let near = ask(&ENGINE, SAMPLE, &request)
+        .await
+        .unwrap()
+        .results
+        .features()
+        .unwrap()
+        .faces
+        .as_ref()
+        .unwrap()
+        .items
+        .len();
     assert_eq!((far, near), (0, 1));
 }
 

@@ -27,7 +27,9 @@ pub(super) use self::{
         DeliveryErrors, DeliveryListErrors, EndpointActErrors, EndpointChangeErrors, EndpointCreateErrors,
         EndpointErrors, EndpointListErrors, EndpointReplayErrors, EventErrors, JobErrors, JobEventErrors,
         JobListErrors, KeyErrors, LimitErrors, LookUpErrors, MetricsErrors, ModelErrors, PageErrors,
-        ReadErrors, ReadyErrors, RetryErrors, RotateDefaultErrors, RotateErrors, UsageErrors,
+        PipelineChangeErrors, PipelineCreateErrors, PipelineErrors, PipelineListErrors, ReadErrors,
+        ReadyErrors, RetryErrors, RotateDefaultErrors, RotateErrors, StepErrors, StepRetryErrors,
+        UsageErrors,
     },
     fields::SimpleFields,
     headers::{LastEventId, RetryHeaders},
@@ -49,6 +51,7 @@ use super::{accept::AcceptsJson, admin, jobs, router, webhooks};
         (name = "jobs", description = "Where work stands, what it cost, and what to do about it."),
         (name = "events", description = "What happens, as it happens."),
         (name = "webhooks", description = "What happens, sent to you: Standard Webhooks 1.0."),
+        (name = "pipelines", description = "Several steps on one image, by name."),
         (name = "models", description = "What this server can do."),
         (name = "admin", description = "Projects and keys, for the operator."),
         (name = "errors", description = "What can go wrong, and what to do."),
@@ -56,7 +59,7 @@ use super::{accept::AcceptsJson, admin, jobs, router, webhooks};
     ),
     // The router knows whole segments of a path alone, so these are not among its routes.
     paths(
-        admin::update_key, admin::rotate_key, admin::revoke_key, jobs::cancel_job, jobs::retry_job,
+        admin::update_key, admin::rotate_key, admin::revoke_key, jobs::cancel_job, jobs::retry_job, jobs::retry_step, jobs::retry_task,
         webhooks::rotate_secret, webhooks::test_endpoint, webhooks::replay, webhooks::replay_delivery
     ),
     components(schemas(Problem)),
