@@ -29,7 +29,7 @@ pub struct Submission {
     /// What the client says the file is.
     pub declared: Declared,
     /// The share of the body budget that `bytes` takes; drop both together.
-    pub memory: BodyMemory,
+    pub memory: Option<BodyMemory>,
 }
 
 /// What a look at the header and the settings found: nothing was decoded.
@@ -43,12 +43,23 @@ pub struct Checked {
     pub snapshots: Vec<(Feature, Option<String>)>,
     /// How the pipeline is run, where there is one.
     pub course: Option<Box<Course>>,
+    /// Places of the steps that are taken over from another job: they cost nothing.
+    pub kept: Vec<usize>,
 }
 
 impl Checked {
     /// Units that it costs at most.
     pub fn units(&self) -> u64 {
-        self.course.as_ref().map_or(self.snapshots.len() as u64, |course| course.bound())
+        (0..self.snapshots.len()).map(|at| self.units_of(at)).sum()
+    }
+
+    /// Units that the step at this place costs at most.
+    pub fn units_of(&self, at: usize) -> u64 {
+        match &self.course {
+            _ if self.kept.contains(&at) => 0,
+            Some(course) => course.stages[at].bound(),
+            None => 1,
+        }
     }
 }
 
@@ -307,7 +318,10 @@ impl Analyzer {
         (self.freeze)(pipeline, request).map_err(|errors| {
             let below =
                 |error: FieldError| FieldError { pointer: format!("/pipeline{}", error.pointer), ..error };
-            IngestError::Fields(errors.into_iter().map(below).collect())
+            let mut errors: Vec<_> = errors.into_iter().map(below).collect();
+            // In the order in which they are read.
+            errors.sort_by_key(|error| step_of(&error.pointer));
+            IngestError::Fields(errors)
         })
     }
 
@@ -345,6 +359,11 @@ impl Analyzer {
     pub async fn ready(&self) -> Result<(), ApiError> {
         (self.probe)().await
     }
+}
+
+/// The step that a place is in; what is in none comes first.
+fn step_of(pointer: &str) -> Option<usize> {
+    pointer.strip_prefix("/pipeline/steps/")?.split('/').next()?.parse().ok()
 }
 
 fn no_pipelines() -> FieldError {

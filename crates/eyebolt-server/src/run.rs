@@ -103,7 +103,13 @@ impl Runner {
                 format!("The file has {} frames or pages; the first one was analysed.", header.frames);
             warnings.push(Warning { code: "first_frame_only".to_owned(), detail });
         }
-        Ok(Checked { input: input(&header, length, sha256), warnings, snapshots, course: None })
+        Ok(Checked {
+            input: input(&header, length, sha256),
+            warnings,
+            snapshots,
+            course: None,
+            kept: Vec::new(),
+        })
     }
 
     /// Runs one request to its end, in the name of a job that is nowhere stored.
@@ -188,8 +194,15 @@ impl Runner {
     }
 }
 
-/// The models of a pipeline, as the engine knows them.
-fn freeze(engine: &Engine, pipeline: &Pipeline, request: &AnalyzeRequest) -> Result<Course, Vec<FieldError>> {
+/// How a pipeline is run with the models of the engine. `request`: the one that it is of.
+///
+/// # Errors
+/// Everything that is wrong with it.
+pub fn freeze(
+    engine: &Engine,
+    pipeline: &Pipeline,
+    request: &AnalyzeRequest,
+) -> Result<Course, Vec<FieldError>> {
     let snapshot = |request: &AnalyzeRequest| {
         let plan = engine.plan(request).map_err(|error| field_error(&error, request))?;
         Ok(plan.snapshots().pop().and_then(|(_, model)| model))

@@ -135,6 +135,7 @@ fn check(bytes: &Bytes, sha256: [u8; 32], request: &AnalyzeRequest) -> Result<Ch
         warnings: Vec::new(),
         snapshots: request.features.iter().map(snapshot).collect(),
         course: None,
+        kept: Vec::new(),
     })
 }
 

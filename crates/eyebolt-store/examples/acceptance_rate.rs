@@ -86,6 +86,7 @@ async fn accept(store: &Store, clock: &Clock, project: ProjectId) -> u64 {
             deadline: clock.now() + SignedDuration::from_mins(10),
             idempotency: Some(Idempotency { fingerprint: key_hash.clone(), key_hash, body: None }),
             lease: None,
+            taken_over: eyebolt_store::TakenOver::default(),
             caps: None,
         };
         let done = store.accept(job, clock.now()).await.expect("the database accepts");

@@ -10,8 +10,8 @@ use eyebolt_types::{
 use jiff::Timestamp;
 
 use crate::{
-    Caps, Closing, Known, Overrun, Store, StoreError, StoredStep, accepting::Accepting, closing::Ending,
-    database::drive,
+    Caps, Closing, Known, Overrun, Store, StoreError, StoredStep, TakenOver, accepting::Accepting,
+    closing::Ending, database::drive,
 };
 
 /// A job to be accepted.
@@ -49,6 +49,8 @@ pub struct NewJob {
     pub idempotency: Option<Idempotency>,
     /// Whoever accepts it runs it at once, under token 1.
     pub lease: Option<Lease>,
+    /// What is taken over from another job with the same pipeline and image: steps that cost nothing, with their parts.
+    pub taken_over: TakenOver,
     /// Limits that are decided with it. Not for one that is answered already, since it costs nothing and never waits.
     pub caps: Option<Caps>,
 }

@@ -94,6 +94,7 @@ impl Accepting {
         // The job before the image would have no image to name, and the rest no job.
         let mut rows = vec![insert_image(job, now), insert_job(job, now)];
         rows.extend(job.steps.iter().zip(0..).map(|(step, position)| insert_step(job.id, step, position)));
+        rows.extend(job.taken_over.statements(job.id));
         if let Some(operation) = job.operation {
             let key = ContentKey { project: job.project, mode: job.mode, operation, job: job.id };
             rows.push(content::remember_bytes(&key, &job.image.sha256, now));

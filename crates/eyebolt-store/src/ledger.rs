@@ -55,12 +55,12 @@ const CHARGE: &str = "INSERT INTO ledger_transfers (job_id, transfer, from_accou
                       SELECT j.id, 'use/' || s.position, 'reserved', 'used', 1, j.project_id, j.mode, j.key_id, \
                       s.feature, s.model, CAST($2 AS BIGINT) FROM steps s JOIN jobs j ON j.id = s.job_id \
                       WHERE s.job_id = $1 AND s.status = 'succeeded' ON CONFLICT (job_id, transfer) DO NOTHING";
-/// The same of a pipeline: a step with parts costs nothing itself.
+/// The same of a pipeline: a step with parts costs nothing itself, and what was taken over (`units` 0) nothing at all.
 const CHARGE_STEPS: &str = "INSERT INTO ledger_transfers (job_id, transfer, from_account, to_account, units, project_id, \
                             mode, key_id, feature, model, created_at) \
                             SELECT j.id, 'use/' || s.position, 'reserved', 'used', 1, j.project_id, j.mode, j.key_id, \
                             s.feature, s.model, CAST($2 AS BIGINT) FROM steps s JOIN jobs j ON j.id = s.job_id \
-                            WHERE s.job_id = $1 AND s.status = 'succeeded' AND s.tasks IS NULL \
+                            WHERE s.job_id = $1 AND s.status = 'succeeded' AND s.tasks IS NULL AND s.units > 0 \
                             ON CONFLICT (job_id, transfer) DO NOTHING";
 /// A unit for each part that succeeded.
 const CHARGE_TASKS: &str = "INSERT INTO ledger_transfers (job_id, transfer, from_account, to_account, units, project_id, \
@@ -68,6 +68,7 @@ const CHARGE_TASKS: &str = "INSERT INTO ledger_transfers (job_id, transfer, from
                             SELECT j.id, 'use/' || t.position || '/' || t.number, 'reserved', 'used', 1, j.project_id, \
                             j.mode, j.key_id, t.feature, t.model, CAST($2 AS BIGINT) \
                             FROM tasks t JOIN jobs j ON j.id = t.job_id \
+                            JOIN steps s ON s.job_id = t.job_id AND s.position = t.position AND s.units > 0 \
                             WHERE t.job_id = $1 AND t.status = 'succeeded' ON CONFLICT (job_id, transfer) DO NOTHING";
 /// A transfer of nothing for each step: the statement shows them, without a price.
 const DUPLICATE: &str = "INSERT INTO ledger_transfers (job_id, transfer, from_account, to_account, units, project_id, \

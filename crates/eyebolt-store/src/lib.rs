@@ -77,7 +77,7 @@ pub use retention::{Removed, SweepPlace};
 pub use run::{Fenced, Heartbeat, LeasedJob, Line, StepOutcome, Waiting};
 pub use secret::{ApiSecret, KeyHasher};
 pub use signal::Signal;
-pub use task::{Advance, FanOut, StoredTask, WorkEnd};
+pub use task::{Advance, FanOut, StoredTask, TakenOver, WorkEnd};
 pub use usage::{Charge, Replays, UsageKind, UsageLine};
 
 /// An open store. Cheap to clone.

@@ -5,7 +5,7 @@ use eyebolt_types::{Feature, StepStatus, id::JobId};
 use jiff::Timestamp;
 
 use crate::{
-    Fenced, Store, StoreError,
+    Fenced, Store, StoreError, StoredStep,
     database::{Row, Statement, Transaction, Value},
     run::held,
     times,
@@ -83,6 +83,67 @@ pub struct FanOut {
     pub key: Vec<u8>,
     /// The parts, by number: those of a step that has no such tasks yet.
     pub tasks: Vec<StoredTask>,
+}
+
+/// Steps of another job, with their parts.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct TakenOver {
+    /// The steps, at the same places.
+    pub steps: Vec<StoredStep>,
+    /// Their parts.
+    pub tasks: Vec<StoredTask>,
+}
+
+impl TakenOver {
+    /// Writes them into a job that has just been accepted.
+    pub(crate) fn statements(&self, job: JobId) -> Vec<Statement> {
+        let tasks_of = |step: &StoredStep| {
+            let own = self.tasks.iter().filter(|task| task.position == step.position);
+            own.cloned().collect::<Vec<_>>()
+        };
+        let mut statements = Vec::new();
+        for step in &self.steps {
+            let (tasks, key) = (tasks_of(step), step.key.clone().unwrap_or_default());
+            let ends = tasks.iter().filter_map(StoredTask::end).collect();
+            if step.tasks.is_some() {
+                let fan_outs = vec![FanOut { position: step.position, key, tasks }];
+                statements.extend(self::statements(job, &Advance { ends: Vec::new(), fan_outs }));
+            }
+            statements.extend(self::statements(job, &Advance { ends, fan_outs: Vec::new() }));
+            let end = WorkEnd {
+                place: (step.position, None),
+                status: step.status,
+                tried: false,
+                feature: step.feature,
+                model: step.model.clone(),
+                result: step.result.clone(),
+                error: None,
+                key: step.key.clone(),
+                started_at: step.started_at,
+                ended_at: step.finished_at.unwrap_or_default(),
+            };
+            statements.push(write(job, &end));
+        }
+        statements
+    }
+}
+
+impl StoredTask {
+    /// How it ended, where it did.
+    fn end(&self) -> Option<WorkEnd> {
+        Some(WorkEnd {
+            place: (self.position, Some(self.number)),
+            status: self.status,
+            tried: false,
+            feature: self.feature,
+            model: self.model.clone(),
+            result: self.result.clone(),
+            error: self.error.clone(),
+            key: None,
+            started_at: self.started_at,
+            ended_at: self.finished_at?,
+        })
+    }
 }
 
 const STEP: &str = "UPDATE steps SET status = $1, attempts = attempts + CAST($2 AS BIGINT), feature = $3, \

@@ -106,13 +106,21 @@ pub(super) async fn analyze(
         return Ok(Json(shared.jobs.estimate(&caller, submission).await?).into_response());
     }
     let urgency = Urgency::of(patience, sender);
-    let ask = Ask { key, body, route: ROUTE, request_id: request_id.to_string(), urgency, told, sighting };
+    let ask = Ask {
+        key,
+        body,
+        route: ROUTE.to_owned(),
+        request_id: request_id.to_string(),
+        urgency,
+        told,
+        sighting,
+    };
     let submitted = held_back(shared.jobs.submit(&caller, submission, ask).await).await?;
     answered(&shared, &caller, submitted, (prefer, patience, urgency)).await
 }
 
 /// A refusal of somebody who came back too early comes late. Nothing is held meanwhile but the connection.
-async fn held_back<T>(result: Result<T, ApiError>) -> Result<T, ApiError> {
+pub(super) async fn held_back<T>(result: Result<T, ApiError>) -> Result<T, ApiError> {
     if let Err(error) = &result
         && let Some(hold) = error.hold()
     {
@@ -122,7 +130,7 @@ async fn held_back<T>(result: Result<T, ApiError>) -> Result<T, ApiError> {
 }
 
 /// Waits for the end as long as the caller wants to.
-async fn answered(
+pub(super) async fn answered(
     shared: &Shared,
     caller: &Principal,
     submitted: Submitted,

@@ -2,8 +2,9 @@ use std::time::Duration;
 
 use axum::{
     Json,
+    body::Body,
     extract::{
-        Path, Query, State,
+        Path, Query, Request, State,
         rejection::{PathRejection, QueryRejection},
     },
     response::{IntoResponse, Response},
@@ -11,7 +12,7 @@ use axum::{
 use eyebolt_store::{Principal, StoredJob};
 use eyebolt_types::{
     ErrorCode, Feature, Input, Job, JobStatus, Mode, Problem, Results, Scope, Step, Usage,
-    id::JobId,
+    id::{JobId, RequestId},
     pipeline::{JobResults, TaskFound},
 };
 use http::{HeaderValue, header};
@@ -22,16 +23,24 @@ use utoipa::{IntoParams, ToSchema};
 use super::{
     App, Shared,
     accept::AcceptsJson,
+    analyze::{JobOrPrediction, answered, held_back},
     answer,
     caller::Caller,
-    openapi::{CancelErrors, JobErrors, JobListErrors, RetryErrors, StepErrors, StepRetryErrors},
+    json,
+    openapi::{
+        CancelErrors, JobErrors, JobListErrors, RetryErrors, StepErrors, StepRetryErrors, TaskRetryErrors,
+    },
+    ratelimit::Whose,
+    witness,
 };
 use crate::{
     ApiError,
+    idempotency::IdempotencyKey,
     jobs::{
-        Page, Read, document, missing,
+        Ask, Page, Read, Urgency, document, missing,
         pipeline::{Part, no_step},
     },
+    prefer::Prefer,
 };
 
 /// Jobs on a page at most, and where nothing is said.
@@ -327,9 +336,21 @@ pub(super) async fn retry_job(caller: Caller, app: State<App>, id: JobId) -> Res
     Ok(answer::accepted(&document::so_far(&job)?))
 }
 
+/// What running again means.
+#[derive(Debug, Default, Deserialize, ToSchema)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct RetryRequest {
+    /// Do the step once more although it succeeded, and what needs it: in a new job, which takes over everything else of this
+    /// one and pays for what it does. Needs a new `Idempotency-Key`.
+    reprocess: bool,
+    /// Tell what `reprocess` would cost, and do nothing.
+    validate_only: bool,
+}
+
 /// Run a step again
 ///
-/// What of it failed, and what needs it. A step or part that succeeded stays as it is.
+/// What of it failed, and what needs it. A step or part that succeeded stays as it is; with `reprocess` it is done once more in a
+/// job of its own.
 #[utoipa::path(
     post, path = "/v1/jobs/{id}/steps/{step}:retry", tag = "jobs", operation_id = "retryStep",
     params(
@@ -337,17 +358,56 @@ pub(super) async fn retry_job(caller: Caller, app: State<App>, id: JobId) -> Res
         ("step" = String, Path, description = "The step: its name in the pipeline, or its id.")
     ),
     security(("api_key" = [])),
-    responses((status = 202, description = "The job, which runs again.", body = Job), StepRetryErrors)
+    request_body = RetryRequest,
+    responses(
+        (status = 200, description = "With `reprocess` the new job, finished; with `validate_only` what it would cost.",
+            body = JobOrPrediction),
+        (status = 202, description = "The job, which runs again; with `reprocess` the new one.", body = Job),
+        StepRetryErrors
+    )
 )]
 pub(super) async fn retry_step(
     caller: Caller,
     _: AcceptsJson,
     app: State<App>,
-    path: Result<Path<(String, String)>, PathRejection>,
+    (path, request): (Result<Path<(String, String)>, PathRejection>, Request),
 ) -> Result<Response, ApiError> {
     let Path((id, action)) = path.map_err(|_| missing())?;
     let Some((step, "retry")) = action.rsplit_once(':') else { return Err(no_action("steps/{step}")) };
-    retry_part(caller, app, (&id, Part { step: Some(step.to_owned()), task: None })).await
+    let part = Part { step: Some(step.to_owned()), task: None };
+    let (head, body) = request.into_parts();
+    let RetryRequest { reprocess, validate_only } = json::read(body).await?;
+    if !reprocess && !validate_only {
+        return retry_part(caller, app, (&id, part)).await;
+    }
+    let (State(App(shared)), caller) = (app, caller.require(Scope::Analyze)?);
+    let id = id.parse().map_err(|_| missing())?;
+    if validate_only {
+        return Ok(Json(shared.jobs.reprocess_estimate(&caller, (id, &part)).await?).into_response());
+    }
+    reprocess_step(&shared, &caller, (id, part, Request::from_parts(head, Body::empty()))).await
+}
+
+async fn reprocess_step(
+    shared: &Shared,
+    caller: &Principal,
+    (id, part, request): (JobId, Part, Request),
+) -> Result<Response, ApiError> {
+    let (sighting, headers) = (witness::sighting(shared, &request), request.headers());
+    shared.jobs.clients().knock(caller, &sighting)?;
+    // The key is what says that it is meant.
+    let key = Some(IdempotencyKey::required(headers)?);
+    let prefer = Prefer::of(headers);
+    let (standard, longest) = shared.jobs.patience();
+    let patience = prefer.patience(standard, longest);
+    let urgency = Urgency::of(patience, sighting.sender(caller.key));
+    let extensions = request.extensions();
+    let request_id = extensions.get::<RequestId>().copied().unwrap_or_default().to_string();
+    let told = extensions.get::<Whose>().map(|whose| whose.told().clone()).unwrap_or_default();
+    let route = format!("/v1/jobs/{id}/steps/{}:retry", part.step.as_deref().unwrap_or_default());
+    let ask = Ask { key, body: None, route, request_id, urgency, told, sighting };
+    let submitted = held_back(shared.jobs.reprocess(caller, (id, &part), ask).await).await?;
+    answered(shared, caller, submitted, (prefer, patience, urgency)).await
 }
 
 /// Run a part of a step again
@@ -361,7 +421,7 @@ pub(super) async fn retry_step(
         ("index" = u32, Path, description = "The part: its place among those of the step, from 0.")
     ),
     security(("api_key" = [])),
-    responses((status = 202, description = "The job, which runs again.", body = Job), StepRetryErrors)
+    responses((status = 202, description = "The job, which runs again.", body = Job), TaskRetryErrors)
 )]
 pub(super) async fn retry_task(
     caller: Caller,

@@ -178,7 +178,7 @@ mod tests {
             let error = refused(json);
             assert_eq!((error.pointer.as_str(), error.code), (place, code), "{json}: {}", error.detail);
             assert!(
-                !error.detail.contains('<') && !error.detail.contains("line"),
+                !error.detail.contains('<') && !error.detail.contains("at line"),
                 "{json}: {}",
                 error.detail
             );

@@ -59,7 +59,7 @@ impl Room {
     pub(super) fn start(
         self: &Arc<Self>,
         leased: LeasedJob,
-        upload: Option<(Bytes, BodyMemory)>,
+        upload: Option<(Bytes, Option<BodyMemory>)>,
         permit: Permit,
     ) {
         let room = Arc::clone(self);
@@ -76,7 +76,7 @@ impl Room {
     pub(super) async fn attempt(
         &self,
         leased: LeasedJob,
-        upload: Option<(Bytes, BodyMemory)>,
+        upload: Option<(Bytes, Option<BodyMemory>)>,
     ) -> Result<(), ApiError> {
         let job = &leased.job;
         let (stop, mut stopped) = watch::channel(None);
@@ -148,10 +148,10 @@ impl Room {
     async fn file(
         &self,
         leased: &LeasedJob,
-        upload: Option<(Bytes, BodyMemory)>,
+        upload: Option<(Bytes, Option<BodyMemory>)>,
     ) -> Result<(Bytes, Option<BodyMemory>), ApiError> {
-        if let Some((bytes, memory)) = upload {
-            return Ok((bytes, Some(memory)));
+        if let Some(upload) = upload {
+            return Ok(upload);
         }
         if let Some(content) = &leased.content {
             return Ok((content.clone().into(), None));

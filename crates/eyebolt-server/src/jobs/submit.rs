@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use bytes::Bytes;
 use eyebolt_store::{
     Acceptance, Idempotency, LeasedJob, Line, NewImage, NewJob, NewStep, Principal, Seen, StoreError,
-    StoredJob, image_blob,
+    StoredJob, StoredStep, TakenOver, image_blob,
 };
 use eyebolt_types::{
     AnalyzeRequest, Dedup, DedupStatus, Degraded, ErrorCode, JobStatus, Policy,
@@ -40,7 +40,7 @@ pub(crate) struct Ask {
     /// Digest of the whole request, where its body was declared.
     pub(crate) body: Option<Vec<u8>>,
     /// The route, for the fingerprint.
-    pub(crate) route: &'static str,
+    pub(crate) route: String,
     /// This request.
     pub(crate) request_id: String,
     /// Who waits for it.
@@ -62,12 +62,20 @@ pub(super) struct Arriving {
     pub(super) degraded: Option<Degraded>,
     /// The pipeline, where there is one.
     pipeline: Option<PipelineRef>,
+    /// What another job found.
+    taken_over: TakenOver,
     pub(super) ask: Ask,
     pub(super) idempotency: Option<Idempotency>,
     pub(super) looked: Looked,
     taken: Taken,
     /// A twin waits for it; and it counts among the project's jobs at once, until it is one.
     _on_its_way: (Option<Arrival>, Option<quotas::Arriving>),
+}
+
+/// What another job found with the same pipeline and image, and what that job tells of the pipeline.
+pub(super) struct Beside {
+    pub(super) pipeline: Option<PipelineRef>,
+    pub(super) taken_over: TakenOver,
 }
 
 /// A file that was written for an image.
@@ -124,11 +132,21 @@ impl Jobs {
     pub(crate) async fn submit(
         &self,
         caller: &Principal,
-        mut submission: Submission,
+        submission: Submission,
+        ask: Ask,
+    ) -> Result<Submitted, ApiError> {
+        self.submit_beside(caller, (submission, None), ask).await
+    }
+
+    /// The same of one that takes over what another job found.
+    pub(super) async fn submit_beside(
+        &self,
+        caller: &Principal,
+        (mut submission, beside): (Submission, Option<Beside>),
         ask: Ask,
     ) -> Result<Submitted, ApiError> {
         let room = &self.0;
-        let fingerprint = idempotency::fingerprint(ask.route, &submission.request, &submission.sha256);
+        let fingerprint = idempotency::fingerprint(&ask.route, &submission.request, &submission.sha256);
         ask.sighting.read(&fingerprint);
         let idempotency = ask.key.as_ref().map(|key| Idempotency {
             key_hash: key.hash(),
@@ -142,8 +160,13 @@ impl Jobs {
                 Arrived::Known(submitted) => return Ok(submitted),
             },
         };
-        let pipeline = self.name_resolved(caller, &mut submission.request).await?;
-        let checked = room.tools.analyzer.check(&submission).await?;
+        let mut pipeline = self.name_resolved(caller, &mut submission.request).await?;
+        let mut checked = room.tools.analyzer.check(&submission).await?;
+        let mut taken_over = TakenOver::default();
+        if let Some(beside) = beside {
+            checked.kept = beside.taken_over.steps.iter().map(|step| step.position as usize).collect();
+            (pipeline, taken_over) = (beside.pipeline, beside.taken_over);
+        }
         if let Some(url) = &submission.request.webhook_url {
             room.tools.webhooks.admit(caller, url).await?;
         }
@@ -158,6 +181,7 @@ impl Jobs {
             frozen,
             degraded: None,
             pipeline,
+            taken_over,
             ask,
             idempotency,
             looked,
@@ -313,6 +337,7 @@ impl Room {
             idempotency: idempotency.clone(),
             operation: (dedup.status != DedupStatus::None).then(|| idempotency::operation(frozen)),
             lease: leased.then(|| self.lease()),
+            taken_over: arriving.taken_over.clone(),
             caps: if matches!(place, Place::Answered(_)) { None } else { self.tools.quotas.caps(caller) },
         }
     }
@@ -364,7 +389,7 @@ impl Room {
     fn run_now(
         self: &Arc<Self>,
         (job, image, now): (NewJob, ImageId, Timestamp),
-        (bytes, sha256, memory): (Bytes, [u8; 32], BodyMemory),
+        (bytes, sha256, memory): (Bytes, [u8; 32], Option<BodyMemory>),
         permit: Permit,
     ) {
         let leased = LeasedJob {
@@ -389,12 +414,11 @@ fn frozen(request: &AnalyzeRequest, checked: &Checked) -> AnalyzeRequest {
 }
 
 fn new_steps(checked: &Checked) -> Vec<NewStep> {
-    let units = |at: usize| checked.course.as_ref().map_or(1, |course| course.stages[at].bound());
     let step = |(at, (feature, model)): (usize, &(eyebolt_types::Feature, Option<String>))| NewStep {
         id: StepId::new(),
         feature: *feature,
         model: model.clone(),
-        units: units(at),
+        units: checked.units_of(at),
     };
     checked.snapshots.iter().enumerate().map(step).collect()
 }
@@ -421,8 +445,19 @@ pub(super) fn just_accepted(job: NewJob, image: ImageId, now: Timestamp) -> Stor
         started_at: Some(now),
         finished_at: None,
         retryable_until: None,
-        steps: (0..).zip(job.steps).map(|(position, step)| step.pending(position)).collect(),
-        tasks: Vec::new(),
+        steps: (0..).zip(job.steps).map(|place| stepped(place, &job.taken_over)).collect(),
+        tasks: job.taken_over.tasks,
+    }
+}
+
+/// A step that waits, or was taken over.
+fn stepped((position, step): (u32, NewStep), taken_over: &TakenOver) -> StoredStep {
+    let pending = step.pending(position);
+    match taken_over.steps.iter().find(|known| known.position == position) {
+        Some(known) => {
+            StoredStep { id: pending.id, units: pending.units, attempts: 0, error: None, ..known.clone() }
+        }
+        None => pending,
     }
 }
 

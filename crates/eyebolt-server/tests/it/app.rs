@@ -505,7 +505,7 @@ fn check(
         frames: 1,
     };
     let snapshots = request.features.iter().map(|feature| (*feature, Some(snapshot.to_owned()))).collect();
-    Ok(Checked { input, warnings: Vec::new(), snapshots, course: None })
+    Ok(Checked { input, warnings: Vec::new(), snapshots, course: None, kept: Vec::new() })
 }
 
 fn found(model: &str, cats: usize) -> Results {

@@ -23,7 +23,10 @@ pub(crate) fn signs(more: Value) -> Value {
 
 /// The body of a request with a pipeline.
 pub(crate) fn body(bytes: &[u8], pipeline: &Value) -> Vec<u8> {
-    form(&[("image", bytes), ("request", json!({ "pipeline": pipeline }).to_string().as_bytes())])
+    form(&[
+        ("name=\"image\"", bytes),
+        ("name=\"request\"", json!({ "pipeline": pipeline }).to_string().as_bytes()),
+    ])
 }
 
 pub(crate) async fn run(app: &TestApp, bytes: &[u8], (pipeline, name): (&Value, &str)) -> Answer {
@@ -143,6 +146,45 @@ on_both! {
         // The key tells what the job has become.
         let replay = run(&app, b"three", (&signs(json!({"on_error": "skip"})), "k")).await;
         assert_eq!(replay.json(), ended);
+    }
+
+    async fn a_step_that_succeeded_is_done_again_in_a_job_of_its_own(setup: Setup) {
+        let app = TestApp::set_up(setup).await;
+        let mut pipeline = signs(json!({}));
+        pipeline["steps"].as_array_mut().unwrap().push(json!({"id": "last", "feature": "labels", "needs": ["read"]}));
+        let first = run(&app, b"three", (&pipeline, "k")).await;
+        app.sitter.ordered();
+        app.assert_charged(5).await;
+        let again = async |step: &str, body: Value, name: &str| {
+            let line = format!("POST /v1/jobs/{}/steps/{step}:retry", first.job());
+            let key = [JSON, key(name)];
+            let headers = if name.is_empty() { &key[..1] } else { &key[..] };
+            app.ask(&line, headers, body.to_string().as_bytes()).await
+        };
+        let told = again("read", json!({"reprocess": true, "validate_only": true}), "").await;
+        assert_eq!((told.status, &told.json()["units"]), (200, &json!(41)), "{}", told.json());
+        assert_eq!(again("read", json!({}), "").await.code(), "job_not_retryable");
+        assert_eq!(again("read", json!({"reprocess": true}), "").await.code(), "idempotency_key_missing");
+        assert_eq!(again("read", json!({"reprocess": true}), "k").await.code(), "idempotency_key_reused");
+        assert!(app.sitter.ordered().is_empty());
+        let second = again("read", json!({"reprocess": true}), "l").await;
+        assert_eq!(second.status, 200, "{}", second.json());
+        let job = second.json();
+        assert_eq!(app.sitter.ordered(), ["read/0", "read/1", "read/2", "last"]);
+        assert_ne!(job["id"], first.json()["id"]);
+        assert_eq!(job["results"]["find"]["result"], first.json()["results"]["find"]["result"]);
+        assert_eq!(job["results"]["read"]["items"][0]["key"], first.json()["results"]["read"]["items"][0]["key"]);
+        assert_eq!((&job["usage"]["units"], &job["dedup"]["status"]), (&json!(4), &json!("bypassed")));
+        app.assert_charged(9).await;
+        assert!(again("read", json!({"reprocess": true}), "l").await.body == second.body);
+        // The last one alone: what has parts is taken over with them.
+        let third = again("last", json!({"reprocess": true}), "m").await.json();
+        assert_eq!((app.sitter.ordered(), parts(&third, "read")), (vec!["last".to_owned()], vec!["succeeded"; 3]));
+        assert_eq!(third["usage"]["units"], 1);
+        app.assert_charged(10).await;
+        assert!(app.read(&format!("/v1/jobs/{}", first.job())).await == first.json(), "the first one is as it was");
+        let task = format!("POST /v1/jobs/{}/steps/read/tasks/0:retry", first.job());
+        assert_eq!(app.ask(&task, &[], b"").await.code(), "job_not_retryable");
     }
 
     async fn a_named_pipeline_has_versions_and_a_default(setup: Setup) {
@@ -299,7 +341,7 @@ async fn what_needs_a_step_that_failed_is_not_done_and_what_does_not_is() {
     let failed = run(&app, b"x", (&pipeline, "2")).await;
     assert_eq!((failed.status, failed.json()["step"].clone()), (500, json!("c")));
     let job = app.read(&format!("/v1/jobs/{}", failed.job())).await;
-    assert_eq!(statuses(&job), ["skipped", "skipped", "failed", "canceled", "canceled"]);
+    assert_eq!(statuses(&job), ["skipped", "skipped", "failed", "canceled", "skipped"]);
     app.sitter.mend();
     app.sitter.ordered();
     assert_eq!(post(&app, &format!("/v1/jobs/{}/steps/c:retry", failed.job())).await.status, 202);
@@ -336,7 +378,7 @@ async fn an_image_that_is_refused_fails_the_job_and_an_engine_that_panics_does_f
     app.sitter.ordered();
     assert_eq!(
         run(&app, b"three", (&signs(json!({})), "2")).await.status,
-        409,
+        200,
         "the same key runs what is left"
     );
     assert_eq!(app.end_of(&failed.job()).await["status"], "succeeded");
@@ -374,7 +416,10 @@ async fn every_mistake_of_a_pipeline_is_told_at_once() {
         (
             "in a request",
             LINE,
-            form(&[("image", b"x"), ("request", json!({"pipeline": wrong}).to_string().as_bytes())]),
+            form(&[
+                ("name=\"image\"", b"x"),
+                ("name=\"request\"", json!({"pipeline": wrong}).to_string().as_bytes()),
+            ]),
         ),
         (
             "alone",
@@ -397,7 +442,7 @@ async fn every_mistake_of_a_pipeline_is_told_at_once() {
         (json!({"pipeline": {"steps": [{"id": "a", "colour": 1}]}}), "/pipeline/steps/0/colour"),
         (json!({"pipeline": 7}), "/pipeline"),
     ] {
-        let body = form(&[("image", b"x"), ("request", request.to_string().as_bytes())]);
+        let body = form(&[("name=\"image\"", b"x"), ("name=\"request\"", request.to_string().as_bytes())]);
         let refused = app.ask(LINE, &[FORM, key("k")], &body).await;
         assert_eq!(
             (refused.status, &refused.json()["errors"][0]["pointer"]),
@@ -412,8 +457,13 @@ async fn every_mistake_of_a_pipeline_is_told_at_once() {
 async fn what_it_would_cost_is_told_and_nothing_is_done() {
     let app = TestApp::start().await;
     let asked = json!({"pipeline": signs(json!({})), "validate_only": true}).to_string();
-    let told =
-        app.ask(LINE, &[FORM, key("k")], &form(&[("image", b"x"), ("request", asked.as_bytes())])).await;
+    let told = app
+        .ask(
+            LINE,
+            &[FORM, key("k")],
+            &form(&[("name=\"image\"", b"x"), ("name=\"request\"", asked.as_bytes())]),
+        )
+        .await;
     let told = (told.status, told.json());
     assert_eq!((told.0, &told.1["units"], &told.1["object"]), (200, &json!(41), &json!("prediction")));
     assert!(told.1["seconds"].as_f64().unwrap() > 0.0);
@@ -422,7 +472,11 @@ async fn what_it_would_cost_is_told_and_nothing_is_done() {
         json!({"name": "read", "feature": "text", "model": "cats@1", "units": 40})
     );
     let plain = app
-        .ask("POST /v1/analyze?features=objects,text&validate_only=true", &[FORM], &form(&[("image", b"x")]))
+        .ask(
+            "POST /v1/analyze?features=objects,text&validate_only=true",
+            &[FORM],
+            &form(&[("name=\"image\"", b"x")]),
+        )
         .await;
     assert_eq!(plain.json()["units"], 2);
     let alone = json!({"pipeline": signs(json!({})), "validate_only": true}).to_string();

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use eyebolt_store::{
     Acceptance, Again, Answer, Charging, Closing, Document, Idempotency, Lease, LeasedJob, NewEvent,
-    NewImage, NewJob, NewStep, StepOutcome, Store, StoreError, StoredJob,
+    NewImage, NewJob, NewStep, StepOutcome, Store, StoreError, StoredJob, TakenOver,
 };
 use eyebolt_types::{
     Class, EventType, Feature, JobStatus, Mode,
@@ -40,6 +40,7 @@ pub(crate) fn job(project: ProjectId, key: &str) -> NewJob {
             body: None,
         }),
         lease: None,
+        taken_over: TakenOver::default(),
         caps: None,
     }
 }

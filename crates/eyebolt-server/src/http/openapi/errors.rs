@@ -53,7 +53,9 @@ error_sets! {
     RetryErrors = EDGE, JSON_ONLY, KEY, STORE, [Code::JobNotFound, Code::JobNotRetryable];
     StepErrors = EDGE, JSON_ONLY, KEY, STORE,
         [Code::JobNotFound, Code::StepNotFound, Code::InvalidParameter, Code::StoredResponseCorrupt];
-    StepRetryErrors = EDGE, JSON_ONLY, KEY, STORE, [Code::JobNotFound, Code::StepNotFound, Code::JobNotRetryable];
+    StepRetryErrors = EDGE, JSON_ONLY, KEY, STORE, DOCUMENT, IDEMPOTENCY, BUSY, MODEL, ENDS,
+        [Code::JobNotFound, Code::StepNotFound, Code::JobNotRetryable, Code::UnknownModel, Code::StepTimeout];
+    TaskRetryErrors = EDGE, JSON_ONLY, KEY, STORE, [Code::JobNotFound, Code::StepNotFound, Code::JobNotRetryable];
     PipelineListErrors = EDGE, JSON_ONLY, KEY, STORE;
     PipelineErrors = EDGE, JSON_ONLY, KEY, STORE, [Code::PipelineNotFound];
     PipelineChangeErrors = EDGE, JSON_ONLY, KEY, STORE, DOCUMENT, [Code::PipelineNotFound, Code::PipelineReserved];

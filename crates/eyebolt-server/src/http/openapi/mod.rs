@@ -29,7 +29,7 @@ pub(super) use self::{
         JobListErrors, KeyErrors, LimitErrors, LookUpErrors, MetricsErrors, ModelErrors, PageErrors,
         PipelineChangeErrors, PipelineCreateErrors, PipelineErrors, PipelineListErrors, ReadErrors,
         ReadyErrors, RetryErrors, RotateDefaultErrors, RotateErrors, StepErrors, StepRetryErrors,
-        UsageErrors,
+        TaskRetryErrors, UsageErrors,
     },
     fields::SimpleFields,
     headers::{LastEventId, RetryHeaders},

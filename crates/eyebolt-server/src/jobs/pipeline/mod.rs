@@ -9,6 +9,7 @@ mod keys;
 mod named;
 mod part;
 mod progress;
+mod reprocess;
 mod view;
 
 use std::sync::Arc;

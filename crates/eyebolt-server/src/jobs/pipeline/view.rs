@@ -24,7 +24,9 @@ pub(crate) fn shown(job: &StoredJob, mut outline: Outline, state: State) -> Resu
     for (step, stage) in job.steps.iter().zip(&course.stages) {
         let tasks: Vec<_> = job.tasks.iter().filter(|task| task.position == step.position).collect();
         let found = of_step(step, &tasks, state.status)?;
+        // What was taken over from another job costs nothing in this one.
         units += match &found.items {
+            _ if step.units == 0 => 0,
             Some(items) => items.iter().filter(|item| item.status == StepStatus::Succeeded).count() as u64,
             None => u64::from(found.status == StepStatus::Succeeded),
         };
