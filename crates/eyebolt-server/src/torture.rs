@@ -15,15 +15,16 @@ use std::{
 use bytes::Bytes;
 use eyebolt_engine::ImageError;
 use eyebolt_types::{
-    AnalyzeRequest, Clock, ErrorCode, Feature, ImageFormat, ImageLimits, Input, Problem, Results,
+    AnalyzeRequest, Clock, ErrorCode, Feature, FieldError, ImageFormat, ImageLimits, Input, Problem, Results,
     id::{ImageId, JobId},
+    pipeline::{Asked, Course, Pipeline},
     result::{Label, Labels},
 };
 use tokio::time::sleep;
 
 use crate::{
     Analyzer, ApiError, Declared,
-    analysis::{Attempt, Capabilities, Checked, Remarks, StepEnd},
+    analysis::{Attempt, Capabilities, Checked, Order, Remarks, Sitting, StepEnd},
 };
 
 /// The fake engine, where this process is told to use it.
@@ -32,15 +33,21 @@ pub(crate) fn analyzer(clock: &Clock) -> Option<Analyzer> {
     let file =
         OpenOptions::new().create(true).append(true).open(&path).expect("the effects file can be written");
     let fake = Arc::new(Fake { effects: Mutex::new(file), delay: delay(), clock: clock.clone() });
+    let (runner, sitter) = (Arc::clone(&fake), fake);
     let run = move |attempt| {
-        let fake = Arc::clone(&fake);
+        let fake = Arc::clone(&runner);
         async move { fake.run(attempt).await }
     };
-    Some(Analyzer::new(
+    let analyzer = Analyzer::new(
         |bytes, sha256, request, _: Declared| async move { check(&bytes, sha256, &request) },
         run,
         capabilities,
-    ))
+    );
+    let sit = move |sitting| {
+        let fake = Arc::clone(&sitter);
+        async move { fake.sit(sitting).await }
+    };
+    Some(analyzer.with_pipelines(freeze, sit))
 }
 
 struct Fake {
@@ -59,7 +66,7 @@ impl Fake {
         for feature in request.features {
             let started_at = self.clock.now();
             sleep(self.pause(&bytes, feature)).await;
-            let seen = self.note(job, token, feature);
+            let seen = self.note(job, token, feature.name());
             let flaky = bytes.starts_with(b"FAKE flaky") && seen <= 1;
             let result = if flaky {
                 Err(Problem::new(ErrorCode::ModelFailed, "As the test wants it."))
@@ -78,11 +85,30 @@ impl Fake {
         Ok(Remarks::default())
     }
 
+    /// Does what is ordered of a pipeline; each order is an execution, known as `step` or `step/part`.
+    async fn sit(&self, sitting: Sitting) -> Result<Remarks, ApiError> {
+        let Sitting { job, token, bytes, course, mut orders, .. } = sitting;
+        while let Some(Order { step, part, begun, done, .. }) = orders.recv().await {
+            let stage = &course.stages[step];
+            _ = begun.send(());
+            sleep(self.pause(&bytes, stage.way.feature)).await;
+            let part = part.map_or_else(String::new, |(number, _)| format!("/{number}"));
+            let seen = self.note(job, token, &format!("{}{part}", stage.id));
+            let flaky = bytes.starts_with(b"FAKE flaky") && seen <= 1;
+            _ = done.send(if flaky {
+                Err(Problem::new(ErrorCode::ModelFailed, "As the test wants it."))
+            } else {
+                Ok(found(&bytes, stage.way.feature))
+            });
+        }
+        Ok(Remarks::default())
+    }
+
     /// Writes an execution down, in one write; which one it is of this step, as far as this token tells.
-    fn note(&self, job: JobId, token: i64, feature: Feature) -> i64 {
+    fn note(&self, job: JobId, token: i64, step: &str) -> i64 {
         let at = self.clock.now().as_microsecond();
         let line = format!(
-            "{{\"job\":\"{job}\",\"step\":\"{feature}\",\"token\":{token},\"attempt\":{token},\"at_us\":{at}}}\n"
+            "{{\"job\":\"{job}\",\"step\":\"{step}\",\"token\":{token},\"attempt\":{token},\"at_us\":{at}}}\n"
         );
         let mut effects = self.effects.lock().unwrap_or_else(PoisonError::into_inner);
         effects.write_all(line.as_bytes()).expect("the effects file can be written");
@@ -98,6 +124,11 @@ impl Fake {
         }
         Duration::from_millis(low + seed % (high - low + 1))
     }
+}
+
+fn freeze(pipeline: &Pipeline, request: &AnalyzeRequest) -> Result<Course, Vec<FieldError>> {
+    let snapshot = |_: &AnalyzeRequest| Ok(Some("fake@1".to_owned()));
+    Course::freeze(pipeline, request, &Asked { task: &|_| None, snapshot: &snapshot })
 }
 
 fn crc(bytes: &[u8]) -> u32 {

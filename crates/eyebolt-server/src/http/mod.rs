@@ -25,6 +25,7 @@ mod problem;
 mod ratelimit;
 mod router;
 mod serve;
+mod steps;
 mod stream;
 mod usage;
 mod webhooks;
@@ -38,11 +39,12 @@ use self::health::Readiness;
 pub use self::{
     errors::{ErrorEntry, ErrorList},
     health::{Health, Ready},
-    jobs::{JobList, JobSummary, StepList, StepResult},
+    jobs::{JobList, JobSummary},
     keys::{KeyState, KeyStatus},
     limits::{LimitReport, LimitRow, LimitWarning, Load, RecentRefusal},
     openapi::document,
     serve::{Server, Stopped},
+    steps::{StepList, StepResult},
     usage::{RowKind, UsageReport, UsageRow},
 };
 use crate::{Access, Analyzer, Events, HttpSettings, Jobs, Quotas, Webhooks, ingest::Ingest};

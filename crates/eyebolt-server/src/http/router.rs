@@ -11,7 +11,7 @@ use utoipa_axum::{router::OpenApiRouter, routes};
 
 use super::{
     App, admin, analyze, capacity, clients, debug, errors, events, health, jobs, keys, layers, limits,
-    metrics, models, openapi, pipelines, usage, webhooks,
+    metrics, models, openapi, pipelines, steps, usage, webhooks,
 };
 use crate::ApiError;
 
@@ -21,12 +21,12 @@ pub(super) fn described() -> OpenApiRouter<App> {
         .routes(routes!(analyze::analyze))
         .routes(routes!(jobs::list_jobs))
         .routes(routes!(jobs::get_job))
-        .routes(routes!(jobs::list_steps))
-        .routes(routes!(jobs::get_step))
-        .routes(routes!(jobs::get_task))
+        .routes(routes!(steps::list_steps))
+        .routes(routes!(steps::get_step))
+        .routes(routes!(steps::get_task))
         // `:retry`; described in `openapi`.
-        .route("/v1/jobs/{id}/steps/{step}", post(jobs::retry_step))
-        .route("/v1/jobs/{id}/steps/{step}/tasks/{index}", post(jobs::retry_task))
+        .route("/v1/jobs/{id}/steps/{step}", post(steps::retry_step))
+        .route("/v1/jobs/{id}/steps/{step}/tasks/{index}", post(steps::retry_task))
         .routes(routes!(pipelines::list_pipelines, pipelines::create_pipeline))
         .routes(routes!(pipelines::get_schema))
         .routes(routes!(pipelines::get_pipeline, pipelines::update_pipeline))

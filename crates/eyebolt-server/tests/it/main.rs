@@ -30,6 +30,7 @@ mod outages;
 mod pages;
 mod pipelines;
 mod pipelines_crashes;
+mod pipelines_named;
 mod place;
 mod quotas;
 mod quotas_held;

@@ -28,4 +28,5 @@ mod running;
 mod sample;
 mod schema;
 mod signals;
+mod tasks;
 mod usage;

@@ -37,7 +37,7 @@ fn wrong(feature: Feature, name: &str, value: &Value) -> Option<(ErrorCode, Stri
     let message = parse(feature, alone).err()?;
     // The message quotes what the client wrote; what is known stands at its end.
     let known = message.rsplit_once(", expected ").map_or("", |(_, known)| known);
-    let known = known.strip_prefix("one of ").unwrap_or(known).replace('`', "");
+    let known = known.strip_prefix("one of ").unwrap_or(known).replace('`', "").replace("model, ", "");
     Some(match (message.starts_with("unknown field"), known.as_str()) {
         (true, "" | "there are no fields") => {
             (ErrorCode::UnknownParameter, "is not known; nothing can be set here".to_owned())

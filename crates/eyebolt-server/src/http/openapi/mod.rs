@@ -34,7 +34,7 @@ pub(super) use self::{
     fields::SimpleFields,
     headers::{LastEventId, RetryHeaders},
 };
-use super::{accept::AcceptsJson, admin, jobs, router, webhooks};
+use super::{accept::AcceptsJson, admin, jobs, router, steps, webhooks};
 
 #[derive(OpenApi)]
 #[openapi(
@@ -59,7 +59,7 @@ use super::{accept::AcceptsJson, admin, jobs, router, webhooks};
     ),
     // The router knows whole segments of a path alone, so these are not among its routes.
     paths(
-        admin::update_key, admin::rotate_key, admin::revoke_key, jobs::cancel_job, jobs::retry_job, jobs::retry_step, jobs::retry_task,
+        admin::update_key, admin::rotate_key, admin::revoke_key, jobs::cancel_job, jobs::retry_job, steps::retry_step, steps::retry_task,
         webhooks::rotate_secret, webhooks::test_endpoint, webhooks::replay, webhooks::replay_delivery
     ),
     components(schemas(Problem)),
