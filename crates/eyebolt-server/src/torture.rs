@@ -15,10 +15,11 @@ use std::{
 use bytes::Bytes;
 use eyebolt_engine::ImageError;
 use eyebolt_types::{
-    AnalyzeRequest, Clock, ErrorCode, Feature, FieldError, ImageFormat, ImageLimits, Input, Problem, Results,
+    AnalyzeRequest, BoundingBox, Clock, ErrorCode, Feature, FieldError, ImageFormat, ImageLimits, Input,
+    Problem, Results,
     id::{ImageId, JobId},
     pipeline::{Asked, Course, Pipeline},
-    result::{Label, Labels},
+    result::{Label, Labels, Object, Objects},
 };
 use tokio::time::sleep;
 
@@ -98,7 +99,11 @@ impl Fake {
             _ = done.send(if flaky {
                 Err(Problem::new(ErrorCode::ModelFailed, "As the test wants it."))
             } else {
-                Ok(found(&bytes, stage.way.feature))
+                Ok(if stage.way.feature == Feature::Objects {
+                    things()
+                } else {
+                    found(&bytes, stage.way.feature)
+                })
             });
         }
         Ok(Remarks::default())
@@ -180,6 +185,19 @@ fn found(bytes: &[u8], feature: Feature) -> Results {
     };
     let labels = Labels { model, confidence_guide: String::new(), items: vec![label] };
     Results { labels: Some(labels), ..Results::default() }
+}
+
+/// Three things, so that a pipeline has parts.
+fn things() -> Results {
+    let thing = |at: u8| Object {
+        label: "thing".to_owned(),
+        confidence: 1.0,
+        confidence_band: eyebolt_types::result::ConfidenceBand::High,
+        bounds: BoundingBox { x: f32::from(at) * 20.0, y: 0.0, width: 16.0, height: 16.0 },
+    };
+    let items = (0..3).map(thing).collect();
+    let objects = Objects { model: "fake@1".to_owned(), confidence_guide: String::new(), items };
+    Results { objects: Some(objects), ..Results::default() }
 }
 
 fn capabilities() -> Capabilities {
