@@ -10,6 +10,7 @@ use crate::{Feature, Problem, Results, StepStatus};
 /// What a job found.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(untagged)]
+#[expect(clippy::large_enum_variant, reason = "nearly every job has the large one")]
 pub enum JobResults {
     /// By the steps of its pipeline.
     Steps(BTreeMap<String, StepFound>),

@@ -230,7 +230,7 @@ fn check_shape(pipeline: &Pipeline, errors: &mut Vec<FieldError>) {
         }
         match (step.on_error, &step.fallback) {
             (OnError::Fallback, None) => {
-                errors.push(wrong(at("fallback"), "is missing, and on_error says fallback"))
+                errors.push(wrong(at("fallback"), "is missing, and on_error says fallback"));
             }
             (OnError::Fail | OnError::Skip, Some(_)) => {
                 errors.push(wrong(at("fallback"), "is there, and on_error does not say fallback"));
@@ -244,7 +244,10 @@ fn check_shape(pipeline: &Pipeline, errors: &mut Vec<FieldError>) {
     }
 }
 
-fn check_numbers(step: &StepSpec, (at, errors): (&dyn Fn(&str) -> String, &mut Vec<FieldError>)) {
+/// Where a member of a step stands.
+type PlaceOf<'a> = &'a dyn Fn(&str) -> String;
+
+fn check_numbers(step: &StepSpec, (at, errors): (PlaceOf<'_>, &mut Vec<FieldError>)) {
     let each = step.for_each.as_ref();
     let whole = |number: Option<u32>| number.map(|number| number as f32);
     let numbers = [
