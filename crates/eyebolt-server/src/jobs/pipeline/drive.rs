@@ -174,7 +174,7 @@ impl Room {
             fallback = true;
             result = ordered(order, (unit, stage), fallback).await;
         }
-        Ended { fallback, result, started_at, ended_at: self.now() }
+        Ended { fallback, result, started_at, finished_at: self.now() }
     }
 
     async fn conclude_pipeline(

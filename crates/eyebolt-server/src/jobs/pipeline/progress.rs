@@ -37,7 +37,7 @@ pub(super) struct Ended {
     pub(super) fallback: bool,
     pub(super) result: Result<Results, Problem>,
     pub(super) started_at: Timestamp,
-    pub(super) ended_at: Timestamp,
+    pub(super) finished_at: Timestamp,
 }
 
 pub(super) struct Progress {
@@ -197,7 +197,7 @@ impl Progress {
     pub(super) fn failed(&mut self, problem: &Problem, now: Timestamp) {
         while let Some(Unit { place, .. }) = self.next() {
             let result = Err(of_step(problem.clone(), &self.stage(place).id));
-            self.ended(place, Ended { fallback: false, result, started_at: now, ended_at: now });
+            self.ended(place, Ended { fallback: false, result, started_at: now, finished_at: now });
         }
     }
 
@@ -313,7 +313,7 @@ impl Progress {
             error,
             key,
             started_at: Some(ended.started_at),
-            ended_at: ended.ended_at,
+            ended_at: ended.finished_at,
         }
     }
 
