@@ -2,7 +2,11 @@
 
 use std::{
     path::PathBuf,
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+        mpsc,
+    },
     time::{Duration, Instant},
 };
 
@@ -27,6 +31,7 @@ use crate::{
     plan::{Plan, Task},
     probe::{self, Header},
     quality,
+    sitting::{Order, Sat, Sitting},
 };
 
 /// What runs the models.
@@ -67,16 +72,19 @@ pub struct Engine {
 }
 
 /// Where decoding happens.
-enum Decoder {
-    Here,
-    Processes(DecodePool),
+struct Decoder {
+    /// Decoder processes; none: in this one.
+    pool: Option<DecodePool>,
+    /// Images that were begun.
+    count: AtomicU64,
 }
 
 impl Decoder {
     fn decode(&self, bytes: &[u8], header: &Header, plan: &DecodePlan) -> Result<Picture, ImageError> {
-        match self {
-            Self::Here => decode::decode(bytes, header, plan),
-            Self::Processes(pool) => pool.decode(bytes, header, plan),
+        self.count.fetch_add(1, Ordering::Relaxed);
+        match &self.pool {
+            None => decode::decode(bytes, header, plan),
+            Some(pool) => pool.decode(bytes, header, plan),
         }
     }
 }
@@ -131,10 +139,9 @@ impl Engine {
                 Arc::new(OnnxRuntime::load(library).map_err(EngineError::Backend)?)
             }
         };
-        let decoder = match &settings.decoder {
-            None => Decoder::Here,
-            Some(program) => Decoder::Processes(start_decoders(program, &settings)?),
-        };
+        let pool =
+            settings.decoder.as_deref().map(|program| start_decoders(program, &settings)).transpose()?;
+        let decoder = Decoder { pool, count: AtomicU64::new(0) };
         Ok(Self {
             models: Models::open(&settings.models, backend, settings.sessions),
             compute: Compute::start(settings.threads.max(1)),
@@ -152,6 +159,11 @@ impl Engine {
     /// What an image may be.
     pub fn limits(&self) -> &ImageLimits {
         &self.limits
+    }
+
+    /// Images whose decoding was begun since the start.
+    pub fn decodes(&self) -> u64 {
+        self.decoder.count.load(Ordering::Relaxed)
     }
 
     /// Memory for pixels that is taken now, bytes.
@@ -204,11 +216,7 @@ impl Engine {
         (header, plan): (Header, Plan),
         mut ended: impl FnMut(&StepReport, &Results) + Send + 'static,
     ) -> Result<Findings, EngineError> {
-        let mut sessions = Sessions::default();
-        for model in plan.models() {
-            let lent = self.models.session(&model).await?;
-            sessions.0.push((model.id.clone(), lent));
-        }
+        let sessions = self.sessions(plan.models()).await?;
         let decoding = decode::plan(&header, plan.wanted_side(&header));
         let permit = self.compute.permit().await.map_err(|Lost| EngineError::Stopped)?;
         let memory = self.memory.reserve(decoding.bytes_needed).await?;
@@ -222,6 +230,45 @@ impl Engine {
             findings
         };
         self.compute.run(permit, work).await.map_err(|Lost| EngineError::Died)?
+    }
+
+    /// Decodes the image once and does orders with it, until nobody can give any more. Waits as [`Engine::analyze`] does, and
+    /// holds all of it meanwhile; dropping the future cancels what has not begun.
+    ///
+    /// # Errors
+    /// Where the image is refused, or a model can't be had. What fails of an order is told to whoever gave it.
+    pub async fn sit(
+        &self,
+        bytes: impl AsRef<[u8]> + Send + 'static,
+        (header, sitting): (Header, Sitting),
+        orders: mpsc::Receiver<Order>,
+    ) -> Result<Sat, EngineError> {
+        let sessions = self.sessions(sitting.models()).await?;
+        let decoding = decode::plan(&header, sitting.wanted_side(&header));
+        let permit = self.compute.permit().await.map_err(|Lost| EngineError::Stopped)?;
+        // The parts have together with their whole at most twice its pixels at a time.
+        let parts = if sitting.full { header.pixels() * 3 } else { 0 };
+        let held = decoding.bytes_needed.max((decoding.bytes_needed + parts).min(self.memory.total()));
+        let memory = self.memory.reserve(held).await?;
+        let decoder = Arc::clone(&self.decoder);
+        let work = move |canceled: &Canceled<'_>| {
+            let decode = |header: &Header| decoder.decode(bytes.as_ref(), header, &decoding);
+            let sat = sitting.serve((&header, sessions), decode, (&orders, canceled));
+            memory::give_back(held);
+            drop(memory);
+            sat
+        };
+        self.compute.run(permit, work).await.map_err(|Lost| EngineError::Died)?
+    }
+
+    /// A session of each.
+    async fn sessions(&self, models: Vec<Arc<Model>>) -> Result<Sessions, EngineError> {
+        let mut sessions = Sessions::default();
+        for model in models {
+            let lent = self.models.session(&model).await?;
+            sessions.0.push((model.id.clone(), lent));
+        }
+        Ok(sessions)
     }
 
     /// Whether all models that read text are there.
@@ -303,7 +350,7 @@ impl Work<'_> {
         let begun = Instant::now();
         let picture = decode(&self.header)?;
         let decoded = begun.elapsed();
-        let verdicts = self.judge(&picture)?;
+        let verdicts = judge(self.plan.gate, &picture)?;
         let gate = begun.elapsed().saturating_sub(decoded);
         let content = digest::content_digests(&picture);
         let mut results = Results::default();
@@ -322,20 +369,27 @@ impl Work<'_> {
         let Self { header, .. } = self;
         Ok(Findings { header, verdicts, results, content, steps, decode: decoded, gate, elapsed })
     }
-
-    fn judge(&self, picture: &Picture) -> Result<Vec<QualityVerdict>, EngineError> {
-        if self.plan.gate == QualityGate::Off {
-            return Ok(Vec::new());
-        }
-        let verdicts = quality::judge(&quality::measure(picture));
-        if self.plan.gate == QualityGate::Reject && verdicts.iter().any(|one| one.verdict == Verdict::Fail) {
-            return Err(EngineError::LowQuality { verdicts });
-        }
-        Ok(verdicts)
-    }
 }
 
-fn step(task: &Task, picture: &Picture, sessions: &mut Sessions, results: &mut Results) -> StepReport {
+/// What the quality gate says of a picture.
+pub(crate) fn judge(gate: QualityGate, picture: &Picture) -> Result<Vec<QualityVerdict>, EngineError> {
+    if gate == QualityGate::Off {
+        return Ok(Vec::new());
+    }
+    let verdicts = quality::judge(&quality::measure(picture));
+    if gate == QualityGate::Reject && verdicts.iter().any(|one| one.verdict == Verdict::Fail) {
+        return Err(EngineError::LowQuality { verdicts });
+    }
+    Ok(verdicts)
+}
+
+/// Does one task of a plan.
+pub(crate) fn step(
+    task: &Task,
+    picture: &Picture,
+    sessions: &mut Sessions,
+    results: &mut Results,
+) -> StepReport {
     let (begun, mut phases) = (Instant::now(), Phases::default());
     let ran = run_task(task, picture, (sessions, &mut phases), results);
     let model = task.answers_as();

@@ -20,9 +20,12 @@ mod plan;
 mod preprocess;
 pub mod probe;
 pub mod quality;
+mod sitting;
 pub mod text;
+mod view;
 
 pub use engine::{BackendChoice, Engine, EngineSettings, Findings, StepReport};
 pub use error::{BackendError, EngineError, ImageError};
 pub use picture::Picture;
 pub use plan::Plan;
+pub use sitting::{Order, Sat, Sitting};

@@ -5,15 +5,17 @@ use std::{fmt, future::Future, sync::Arc};
 use bytes::Bytes;
 use eyebolt_engine::digest::ContentDigests;
 use eyebolt_types::{
-    AnalyzeRequest, Feature, ImageFormat, ImageLimits, Input, ModelId, Problem, Results, Warning, id::JobId,
+    AnalyzeRequest, Feature, FieldError, ImageFormat, ImageLimits, Input, ModelId, Problem, Results, Warning,
+    id::JobId,
+    pipeline::{Course, Pipeline, PipelineChoice, Region},
 };
 use futures_util::future::BoxFuture;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 use utoipa::ToSchema;
 
-use crate::{ApiError, BodyMemory, Declared};
+use crate::{ApiError, BodyMemory, Declared, ingest::IngestError};
 
 /// One request that passed the edge: the whole image is here, and every setting is inside its range.
 #[derive(Debug)]
@@ -27,7 +29,7 @@ pub struct Submission {
     /// What the client says the file is.
     pub declared: Declared,
     /// The share of the body budget that `bytes` takes; drop both together.
-    pub memory: BodyMemory,
+    pub memory: Option<BodyMemory>,
 }
 
 /// What a look at the header and the settings found: nothing was decoded.
@@ -37,8 +39,60 @@ pub struct Checked {
     pub input: Input,
     /// What was taken all the same.
     pub warnings: Vec<Warning>,
-    /// The features in the order asked, each with the snapshot that will answer.
+    /// The features in the order asked, or those of the pipeline's steps; each with the snapshot that will answer.
     pub snapshots: Vec<(Feature, Option<String>)>,
+    /// How the pipeline is run, where there is one.
+    pub course: Option<Box<Course>>,
+    /// Places of the steps that are taken over from another job: they cost nothing.
+    pub kept: Vec<usize>,
+}
+
+impl Checked {
+    /// Units that it costs at most.
+    pub fn units(&self) -> u64 {
+        (0..self.snapshots.len()).map(|at| self.units_of(at)).sum()
+    }
+
+    /// Units that the step at this place costs at most.
+    pub fn units_of(&self, at: usize) -> u64 {
+        match &self.course {
+            _ if self.kept.contains(&at) => 0,
+            Some(course) => course.stages[at].bound(),
+            None => 1,
+        }
+    }
+}
+
+/// One attempt at a job with a pipeline: a picture that is decoded once, and orders that come while it is there.
+#[derive(Debug)]
+pub struct Sitting {
+    /// The job.
+    pub job: JobId,
+    /// The fencing token under which it runs.
+    pub token: i64,
+    /// The file.
+    pub bytes: Bytes,
+    /// The share of the body budget that `bytes` takes, where the file came with the request.
+    pub memory: Option<BodyMemory>,
+    /// What may be ordered.
+    pub course: Arc<Course>,
+    /// What is ordered, one after the other; the attempt is over when nobody can order any more.
+    pub orders: mpsc::UnboundedReceiver<Order>,
+}
+
+/// A step of a pipeline, or a part of one, to be done.
+#[derive(Debug)]
+pub struct Order {
+    /// The place of the step.
+    pub step: usize,
+    /// Whether its fallback is meant.
+    pub fallback: bool,
+    /// The part: its number, and where it lies. `None`: the whole image.
+    pub part: Option<(u32, Region)>,
+    /// Told as it begins.
+    pub begun: oneshot::Sender<()>,
+    /// Told what was found, as it lies in the whole image.
+    pub done: oneshot::Sender<Result<Results, Problem>>,
 }
 
 /// One attempt at a job.
@@ -157,6 +211,8 @@ type Check = dyn Fn(Bytes, [u8; 32], AnalyzeRequest, Declared) -> BoxFuture<'sta
     + Send
     + Sync;
 type Run = dyn Fn(Attempt) -> BoxFuture<'static, Result<Remarks, ApiError>> + Send + Sync;
+type Freeze = dyn Fn(&Pipeline, &AnalyzeRequest) -> Result<Course, Vec<FieldError>> + Send + Sync;
+type Sit = dyn Fn(Sitting) -> BoxFuture<'static, Result<Remarks, ApiError>> + Send + Sync;
 type Describe = dyn Fn() -> Capabilities + Send + Sync;
 type Memory = dyn Fn() -> (u64, u64) + Send + Sync;
 type Probe = dyn Fn() -> BoxFuture<'static, Result<(), ApiError>> + Send + Sync;
@@ -166,6 +222,8 @@ type Probe = dyn Fn() -> BoxFuture<'static, Result<(), ApiError>> + Send + Sync;
 pub struct Analyzer {
     check: Arc<Check>,
     run: Arc<Run>,
+    freeze: Arc<Freeze>,
+    sit: Arc<Sit>,
     describe: Arc<Describe>,
     probe: Arc<Probe>,
     memory: Arc<Memory>,
@@ -188,10 +246,27 @@ impl Analyzer {
                 Box::pin(check(bytes, sha256, request, declared))
             }),
             run: Arc::new(move |attempt| Box::pin(run(attempt))),
+            freeze: Arc::new(|_, _| Err(vec![no_pipelines()])),
+            sit: Arc::new(|_| Box::pin(async { Err(IngestError::Fields(vec![no_pipelines()]).into()) })),
             describe: Arc::new(describe),
             probe: Arc::new(|| Box::pin(async { Ok(()) })),
             memory: Arc::new(|| (0, 0)),
         }
+    }
+
+    /// With pipelines: `freeze` resolves the models of one, `sit` does what is ordered and must stop when its future is dropped.
+    #[must_use]
+    pub fn with_pipelines<S>(
+        mut self,
+        freeze: impl Fn(&Pipeline, &AnalyzeRequest) -> Result<Course, Vec<FieldError>> + Send + Sync + 'static,
+        sit: impl Fn(Sitting) -> S + Send + Sync + 'static,
+    ) -> Self
+    where
+        S: Future<Output = Result<Remarks, ApiError>> + Send + 'static,
+    {
+        self.freeze = Arc::new(freeze);
+        self.sit = Arc::new(move |sitting| Box::pin(sit(sitting)));
+        self
     }
 
     /// With a real tiny inference, by which readiness is told.
@@ -217,7 +292,46 @@ impl Analyzer {
     /// Where the image or a setting is refused.
     pub async fn check(&self, submission: &Submission) -> Result<Checked, ApiError> {
         let Submission { bytes, sha256, request, declared, .. } = submission;
-        (self.check)(bytes.clone(), *sha256, request.clone(), declared.clone()).await
+        let course = match &request.pipeline {
+            Some(PipelineChoice::Inline(pipeline)) => Some(Box::new(self.freeze(pipeline, request)?)),
+            _ => None,
+        };
+        let mut checked = (self.check)(bytes.clone(), *sha256, request.clone(), declared.clone()).await?;
+        if let Some(course) = &course {
+            let snapshot =
+                |stage: &eyebolt_types::pipeline::Stage| (stage.way.feature, stage.way.model.clone());
+            checked.snapshots = course.stages.iter().map(snapshot).collect();
+        }
+        checked.course = course;
+        Ok(checked)
+    }
+
+    /// Checks a pipeline and resolves its models; `request`: the one that it is of.
+    ///
+    /// # Errors
+    /// Everything that is wrong with it, each with its place below `/pipeline`.
+    pub(crate) fn freeze(
+        &self,
+        pipeline: &Pipeline,
+        request: &AnalyzeRequest,
+    ) -> Result<Course, IngestError> {
+        (self.freeze)(pipeline, request).map_err(|errors| {
+            let below =
+                |error: FieldError| FieldError { pointer: format!("/pipeline{}", error.pointer), ..error };
+            let mut errors: Vec<_> = errors.into_iter().map(below).collect();
+            // In the order in which they are read.
+            errors.sort_by_key(|error| step_of(&error.pointer));
+            IngestError::Fields(errors)
+        })
+    }
+
+    /// Decodes the image of a job with a pipeline once, and does what is ordered. Dropping the future stops the work between
+    /// orders.
+    ///
+    /// # Errors
+    /// Where the image is refused, or the engine can't answer now.
+    pub async fn sit(&self, sitting: Sitting) -> Result<Remarks, ApiError> {
+        (self.sit)(sitting).await
     }
 
     /// Does what is asked; each step is told as it ends. Dropping the future stops the work between steps.
@@ -245,6 +359,15 @@ impl Analyzer {
     pub async fn ready(&self) -> Result<(), ApiError> {
         (self.probe)().await
     }
+}
+
+/// The step that a place is in; what is in none comes first.
+fn step_of(pointer: &str) -> Option<usize> {
+    pointer.strip_prefix("/pipeline/steps/")?.split('/').next()?.parse().ok()
+}
+
+fn no_pipelines() -> FieldError {
+    FieldError::new("", eyebolt_types::ErrorCode::InvalidPipeline, "can't be run by this server")
 }
 
 impl fmt::Debug for Analyzer {

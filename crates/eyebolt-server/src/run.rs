@@ -3,12 +3,18 @@
 use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
-use eyebolt_engine::{Engine, Findings, StepReport, digest, models::Model, probe::Header};
+use eyebolt_engine::{
+    Engine, EngineError, Order as EngineOrder, Sitting as EngineSitting, StepReport,
+    digest::{self, ContentDigests},
+    models::Model,
+    probe::Header,
+};
 use eyebolt_store::Charging;
 use eyebolt_types::{
-    AnalyzeRequest, Clock, Dedup, ErrorCode, Feature, ImageFormat, Input, Job, JobStatus, Mode, Problem,
-    Results, Warning,
+    AnalyzeRequest, Clock, Dedup, ErrorCode, Feature, FieldError, ImageFormat, Input, Job, JobStatus, Mode,
+    Problem, Results, Warning,
     id::{ImageId, JobId},
+    pipeline::{Asked, Course, Pipeline, Stage},
     result::{QualityVerdict, Verdict},
 };
 use jiff::{SignedDuration, Timestamp};
@@ -16,7 +22,9 @@ use tokio::sync::mpsc;
 
 use crate::{
     Analyzer, ApiError, BodyMemory, Declared,
-    analysis::{Attempt, Capabilities, Checked, ConfidenceGuide, ModelInfo, Remarks, StepEnd},
+    analysis::{
+        Attempt, Capabilities, Checked, ConfidenceGuide, ModelInfo, Order, Remarks, Sitting, StepEnd,
+    },
     jobs::document::{self, Outline, State},
     settings::Mismatch,
 };
@@ -50,7 +58,8 @@ impl AsRef<[u8]> for File {
 impl Runner {
     /// The same as the door that the edge knows.
     pub fn analyzer(self) -> Analyzer {
-        let (checking, running) = (self.clone(), self.clone());
+        let (checking, running, sitting) = (self.clone(), self.clone(), self.clone());
+        let freezing = Arc::clone(&self.engine);
         let (described, weighed, probed) = (Arc::clone(&self.engine), Arc::clone(&self.engine), self.engine);
         let check = move |bytes, sha256, request, declared| {
             let runner = checking.clone();
@@ -60,13 +69,19 @@ impl Runner {
             let runner = running.clone();
             async move { runner.attempt(attempt).await }
         };
+        let freeze =
+            move |pipeline: &Pipeline, request: &AnalyzeRequest| freeze(&freezing, pipeline, request);
+        let sit = move |taken: Sitting| {
+            let runner = sitting.clone();
+            async move { runner.sit(taken).await }
+        };
         let memory = move || (weighed.memory_used(), weighed.memory_total());
-        Analyzer::new(check, run, move || capabilities(&described)).with_memory(memory).with_probe(
-            move || {
-                let engine = Arc::clone(&probed);
-                async move { engine.canary().await.map_err(ApiError::from) }
-            },
-        )
+        let probe = move || {
+            let engine = Arc::clone(&probed);
+            async move { engine.canary().await.map_err(ApiError::from) }
+        };
+        let analyzer = Analyzer::new(check, run, move || capabilities(&described));
+        analyzer.with_memory(memory).with_probe(probe).with_pipelines(freeze, sit)
     }
 
     /// Reads the header and resolves the models.
@@ -88,7 +103,13 @@ impl Runner {
                 format!("The file has {} frames or pages; the first one was analysed.", header.frames);
             warnings.push(Warning { code: "first_frame_only".to_owned(), detail });
         }
-        Ok(Checked { input: input(&header, length, sha256), warnings, snapshots })
+        Ok(Checked {
+            input: input(&header, length, sha256),
+            warnings,
+            snapshots,
+            course: None,
+            kept: Vec::new(),
+        })
     }
 
     /// Runs one request to its end, in the name of a job that is nowhere stored.
@@ -119,6 +140,7 @@ impl Runner {
             warnings: [checked.warnings, remarks.warnings].concat(),
             dedup: Dedup::none(),
             degraded: None,
+            pipeline: None,
         };
         let error = steps.iter().find_map(|(step, _)| step.error.clone());
         let status = if error.is_some() { JobStatus::Failed } else { JobStatus::Succeeded };
@@ -141,7 +163,89 @@ impl Runner {
             _ = ended.send(step_end(report, results, clock.now()));
         };
         let findings = self.engine.analyze_by_step(file, (header, plan), tell).await?;
-        Ok(remarks(findings))
+        Ok(remarks(&findings.verdicts, findings.content))
+    }
+
+    /// Runs one attempt at a job with a pipeline: the image is decoded once.
+    ///
+    /// # Errors
+    /// Where the image is refused, a model can't be had or the engine stops.
+    pub async fn sit(&self, sitting: Sitting) -> Result<Remarks, ApiError> {
+        let Sitting { bytes, memory, course, mut orders, .. } = sitting;
+        let ways = course.stages.iter().flat_map(Stage::ways);
+        let plans = ways.map(|way| self.engine.plan(&way.request)).collect::<Result<Vec<_>, _>>()?;
+        let header = look(&self.engine, bytes.clone()).await?;
+        let full = course.has_regions();
+        let (give, taken) = std::sync::mpsc::channel();
+        let passing_on = async move {
+            while let Some(order) = orders.recv().await {
+                // Nobody takes it: the attempt has failed, and says so.
+                _ = give.send(passed_on(order, &course));
+            }
+        };
+        let request = (header, EngineSitting { plans, full });
+        let sitting = self.engine.sit(File { bytes, _memory: memory }, request, taken);
+        tokio::pin!(sitting);
+        let sat = tokio::select! {
+            sat = &mut sitting => sat?,
+            () = passing_on => sitting.await?,
+        };
+        Ok(remarks(&sat.verdicts, sat.content))
+    }
+}
+
+/// How a pipeline is run with the models of the engine. `request`: the one that it is of.
+///
+/// # Errors
+/// Everything that is wrong with it.
+pub fn freeze(
+    engine: &Engine,
+    pipeline: &Pipeline,
+    request: &AnalyzeRequest,
+) -> Result<Course, Vec<FieldError>> {
+    let snapshot = |request: &AnalyzeRequest| {
+        let plan = engine.plan(request).map_err(|error| field_error(&error, request))?;
+        Ok(plan.snapshots().pop().and_then(|(_, model)| model))
+    };
+    let task = |name: &str| engine.models().task(name);
+    Course::freeze(pipeline, request, &Asked { task: &task, snapshot: &snapshot })
+}
+
+/// Why the engine can't do what one step asks, with the place in a request for its feature alone.
+fn field_error(error: &EngineError, request: &AnalyzeRequest) -> FieldError {
+    let own = request.features.first().map_or("", |feature| feature.name());
+    let pointer = match error {
+        EngineError::InvalidParameter { pointer, .. } => pointer.clone(),
+        EngineError::UnknownModel { .. } | EngineError::ModelMismatch { .. } => {
+            format!("/parameters/{own}/model")
+        }
+        EngineError::UnsupportedLanguage { .. } => format!("/parameters/{own}/languages"),
+        _ => String::new(),
+    };
+    let detail = match error {
+        EngineError::InvalidParameter { reason, .. } => reason.clone(),
+        _ => ApiError::from(error).problem().detail.clone(),
+    };
+    FieldError::new(pointer, ApiError::from(error).problem().code, detail)
+}
+
+/// An order in the words of the engine.
+fn passed_on(order: Order, course: &Course) -> EngineOrder {
+    let Order { step, fallback, part, begun, done } = order;
+    let before: usize = course.stages.iter().take(step).map(|stage| stage.ways().count()).sum();
+    let name = course.stages.get(step).map(|stage| stage.id.clone());
+    EngineOrder {
+        plan: before + usize::from(fallback),
+        region: part.map(|(_, region)| region),
+        // Who waits no more needs no answer.
+        begun: Box::new(move || _ = begun.send(())),
+        done: Box::new(move |found| {
+            _ = done.send(found.map_err(|error| {
+                let mut problem = Problem::from(ApiError::from(&error));
+                problem.step = name;
+                problem
+            }));
+        }),
     }
 }
 
@@ -163,9 +267,8 @@ fn step_end(report: &StepReport, results: &Results, now: Timestamp) -> StepEnd {
     }
 }
 
-fn remarks(findings: Findings) -> Remarks {
-    let warnings = findings.verdicts.iter().filter_map(quality_warning).collect();
-    Remarks { warnings, content: Some(findings.content) }
+fn remarks(verdicts: &[QualityVerdict], content: ContentDigests) -> Remarks {
+    Remarks { warnings: verdicts.iter().filter_map(quality_warning).collect(), content: Some(content) }
 }
 
 /// The header of the file.

@@ -15,15 +15,17 @@ use std::{
 use bytes::Bytes;
 use eyebolt_engine::ImageError;
 use eyebolt_types::{
-    AnalyzeRequest, Clock, ErrorCode, Feature, ImageFormat, ImageLimits, Input, Problem, Results,
+    AnalyzeRequest, BoundingBox, Clock, ErrorCode, Feature, FieldError, ImageFormat, ImageLimits, Input,
+    Problem, Results,
     id::{ImageId, JobId},
-    result::{Label, Labels},
+    pipeline::{Asked, Course, Pipeline},
+    result::{Label, Labels, Object, Objects},
 };
 use tokio::{sync::Semaphore, time::sleep};
 
 use crate::{
     Analyzer, ApiError, Declared,
-    analysis::{Attempt, Capabilities, Checked, Remarks, StepEnd},
+    analysis::{Attempt, Capabilities, Checked, Order, Remarks, Sitting, StepEnd},
 };
 
 /// The fake engine, where this process is told to use it.
@@ -37,15 +39,21 @@ pub(crate) fn analyzer(clock: &Clock) -> Option<Analyzer> {
         threads: threads(),
         clock: clock.clone(),
     });
+    let (runner, sitter) = (Arc::clone(&fake), fake);
     let run = move |attempt| {
-        let fake = Arc::clone(&fake);
+        let fake = Arc::clone(&runner);
         async move { fake.run(attempt).await }
     };
-    Some(Analyzer::new(
+    let analyzer = Analyzer::new(
         |bytes, sha256, request, _: Declared| async move { check(&bytes, sha256, &request) },
         run,
         capabilities,
-    ))
+    );
+    let sit = move |sitting| {
+        let fake = Arc::clone(&sitter);
+        async move { fake.sit(sitting).await }
+    };
+    Some(analyzer.with_pipelines(freeze, sit))
 }
 
 /// Whether this process is to have a defect (`EYEBOLT_TORTURE_DEFECT`), so that crash tests can be seen to find it.
@@ -73,7 +81,7 @@ impl Fake {
             let thread = self.threads.acquire().await.expect("nobody closes it");
             sleep(self.pause(&bytes, feature)).await;
             drop(thread);
-            let seen = self.note(job, token, feature);
+            let seen = self.note(job, token, feature.name());
             let flaky = bytes.starts_with(b"FAKE flaky") && seen <= 1;
             let result = if flaky {
                 Err(Problem::new(ErrorCode::ModelFailed, "As the test wants it."))
@@ -92,11 +100,34 @@ impl Fake {
         Ok(Remarks::default())
     }
 
+    /// Does what is ordered of a pipeline; each order is an execution, known as `step` or `step/part`.
+    async fn sit(&self, sitting: Sitting) -> Result<Remarks, ApiError> {
+        let Sitting { job, token, bytes, course, mut orders, .. } = sitting;
+        while let Some(Order { step, part, begun, done, .. }) = orders.recv().await {
+            let stage = &course.stages[step];
+            _ = begun.send(());
+            sleep(self.pause(&bytes, stage.way.feature)).await;
+            let part = part.map_or_else(String::new, |(number, _)| format!("/{number}"));
+            let seen = self.note(job, token, &format!("{}{part}", stage.id));
+            let flaky = bytes.starts_with(b"FAKE flaky") && seen <= 1;
+            _ = done.send(if flaky {
+                Err(Problem::new(ErrorCode::ModelFailed, "As the test wants it."))
+            } else {
+                Ok(if stage.way.feature == Feature::Objects {
+                    things()
+                } else {
+                    found(&bytes, stage.way.feature)
+                })
+            });
+        }
+        Ok(Remarks::default())
+    }
+
     /// Writes an execution down, in one write; which one it is of this step, as far as this token tells.
-    fn note(&self, job: JobId, token: i64, feature: Feature) -> i64 {
+    fn note(&self, job: JobId, token: i64, step: &str) -> i64 {
         let at = self.clock.now().as_microsecond();
         let line = format!(
-            "{{\"job\":\"{job}\",\"step\":\"{feature}\",\"token\":{token},\"attempt\":{token},\"at_us\":{at}}}\n"
+            "{{\"job\":\"{job}\",\"step\":\"{step}\",\"token\":{token},\"attempt\":{token},\"at_us\":{at}}}\n"
         );
         let mut effects = self.effects.lock().unwrap_or_else(PoisonError::into_inner);
         effects.write_all(line.as_bytes()).expect("the effects file can be written");
@@ -112,6 +143,11 @@ impl Fake {
         }
         Duration::from_millis(low + seed % (high - low + 1))
     }
+}
+
+fn freeze(pipeline: &Pipeline, request: &AnalyzeRequest) -> Result<Course, Vec<FieldError>> {
+    let snapshot = |_: &AnalyzeRequest| Ok(Some("fake@1".to_owned()));
+    Course::freeze(pipeline, request, &Asked { task: &|_| None, snapshot: &snapshot })
 }
 
 fn crc(bytes: &[u8]) -> u32 {
@@ -149,7 +185,13 @@ fn check(bytes: &Bytes, sha256: [u8; 32], request: &AnalyzeRequest) -> Result<Ch
         frames: 1,
     };
     let snapshot = |feature: &Feature| (*feature, Some("fake@1".to_owned()));
-    Ok(Checked { input, warnings: Vec::new(), snapshots: request.features.iter().map(snapshot).collect() })
+    Ok(Checked {
+        input,
+        warnings: Vec::new(),
+        snapshots: request.features.iter().map(snapshot).collect(),
+        course: None,
+        kept: Vec::new(),
+    })
 }
 
 /// Whatever is asked, the answer says what the bytes were.
@@ -162,6 +204,19 @@ fn found(bytes: &[u8], feature: Feature) -> Results {
     };
     let labels = Labels { model, confidence_guide: String::new(), items: vec![label] };
     Results { labels: Some(labels), ..Results::default() }
+}
+
+/// Three things, so that a pipeline has parts.
+fn things() -> Results {
+    let thing = |at: u8| Object {
+        label: "thing".to_owned(),
+        confidence: 1.0,
+        confidence_band: eyebolt_types::result::ConfidenceBand::High,
+        bounds: BoundingBox { x: f32::from(at) * 20.0, y: 0.0, width: 16.0, height: 16.0 },
+    };
+    let items = (0..3).map(thing).collect();
+    let objects = Objects { model: "fake@1".to_owned(), confidence_guide: String::new(), items };
+    Results { objects: Some(objects), ..Results::default() }
 }
 
 fn capabilities() -> Capabilities {

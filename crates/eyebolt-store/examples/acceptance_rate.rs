@@ -80,12 +80,13 @@ async fn accept(store: &Store, clock: &Clock, project: ProjectId) -> u64 {
             },
             dedup: "{}".to_owned(),
             operation: Some([7; 32]),
-            steps: vec![NewStep { id: StepId::new(), feature: Feature::Objects, model: None }],
+            steps: vec![NewStep { id: StepId::new(), feature: Feature::Objects, model: None, units: 1 }],
             class: Class::Standard,
             predicted: Duration::from_millis(20),
             deadline: clock.now() + SignedDuration::from_mins(10),
             idempotency: Some(Idempotency { fingerprint: key_hash.clone(), key_hash, body: None }),
             lease: None,
+            taken_over: eyebolt_store::TakenOver::default(),
             caps: None,
         };
         let done = store.accept(job, clock.now()).await.expect("the database accepts");

@@ -10,8 +10,8 @@ use eyebolt_types::{
 use jiff::Timestamp;
 
 use crate::{
-    Caps, Closing, Known, Overrun, Store, StoreError, StoredStep, accepting::Accepting, closing::Ending,
-    database::drive,
+    Caps, Closing, Known, Overrun, Store, StoreError, StoredStep, TakenOver, accepting::Accepting,
+    closing::Ending, database::drive,
 };
 
 /// A job to be accepted.
@@ -37,7 +37,7 @@ pub struct NewJob {
     pub dedup: String,
     /// Digest of what is asked, where the image is to be known when it comes again.
     pub operation: Option<[u8; 32]>,
-    /// What is to be done, in this order. Each costs a unit, reserved now.
+    /// What is to be done, in this order. What each may cost is reserved now.
     pub steps: Vec<NewStep>,
     /// How urgent it is: where it waits.
     pub class: Class,
@@ -49,6 +49,8 @@ pub struct NewJob {
     pub idempotency: Option<Idempotency>,
     /// Whoever accepts it runs it at once, under token 1.
     pub lease: Option<Lease>,
+    /// What is taken over from another job with the same pipeline and image: steps that cost nothing, with their parts.
+    pub taken_over: TakenOver,
     /// Limits that are decided with it. Not for one that is answered already, since it costs nothing and never waits.
     pub caps: Option<Caps>,
 }
@@ -84,6 +86,15 @@ pub struct NewStep {
     pub feature: Feature,
     /// The snapshot that answers.
     pub model: Option<String>,
+    /// Units that it costs at most: more than one where it is done for each of several parts.
+    pub units: u64,
+}
+
+impl NewJob {
+    /// Units that are reserved for it.
+    pub fn units(&self) -> u64 {
+        self.steps.iter().map(|step| step.units).sum()
+    }
 }
 
 impl NewStep {
@@ -94,6 +105,9 @@ impl NewStep {
             id: self.id,
             feature: self.feature,
             model: self.model,
+            units: self.units,
+            tasks: None,
+            key: None,
             status: StepStatus::Pending,
             attempts: 0,
             result: None,

@@ -52,6 +52,7 @@ const JOB: &str = "INSERT INTO jobs (id, project_id, mode, key_id, request_id, s
                    $10, $11, $12, $13, $14, $15, $16, $17, $18, $19) RETURNING id, image_id";
 const STEP: &str =
     "INSERT INTO steps (job_id, position, id, feature, model, status) VALUES ($1, $2, $3, $4, $5, $6)";
+const STEP_OF_PARTS: &str = "INSERT INTO steps (job_id, position, id, feature, model, status, units) VALUES ($1, $2, $3, $4, $5, $6, $7)";
 
 impl Accepting {
     pub(crate) fn new(mut job: NewJob, now: Timestamp) -> Self {
@@ -82,16 +83,8 @@ impl Accepting {
     }
 
     fn capped(&self) -> Option<Capped> {
-        let NewJob { id, project, key, mode, ref steps, caps, .. } = self.job;
-        caps.map(|caps| Capped {
-            job: id,
-            project,
-            key,
-            mode,
-            units: steps.len() as u64,
-            caps,
-            now: self.now,
-        })
+        let NewJob { id, project, key, mode, caps, .. } = self.job;
+        caps.map(|caps| Capped { job: id, project, key, mode, units: self.job.units(), caps, now: self.now })
     }
 
     /// Nothing of it stays, its key included.
@@ -109,6 +102,7 @@ impl Accepting {
         // The job before the image would have no image to name, and the rest no job.
         let mut rows = vec![insert_image(job, now), insert_job(job, now)];
         rows.extend(job.steps.iter().zip(0..).map(|(step, position)| insert_step(job.id, step, position)));
+        rows.extend(job.taken_over.statements(job.id));
         if let Some(operation) = job.operation {
             let key = ContentKey { project: job.project, mode: job.mode, operation, job: job.id };
             rows.push(content::remember_bytes(&key, &job.image.sha256, now));
@@ -228,7 +222,7 @@ fn insert_job(job: &NewJob, now: Timestamp) -> Statement {
 }
 
 fn insert_step(job: JobId, step: &NewStep, position: i64) -> Statement {
-    let row = [
+    let mut row = vec![
         job.to_string().into(),
         position.into(),
         step.id.to_string().into(),
@@ -236,5 +230,9 @@ fn insert_step(job: JobId, step: &NewStep, position: i64) -> Statement {
         step.model.clone().into(),
         StepStatus::Pending.name().into(),
     ];
-    (STEP, row.into())
+    if step.units == 1 {
+        return (STEP, row);
+    }
+    row.push((step.units as i64).into());
+    (STEP_OF_PARTS, row)
 }

@@ -12,7 +12,7 @@ use crate::{
     database::{Pace, Round, Rounds, Row, Statement},
     event, ledger,
     run::write_step,
-    times,
+    task, times,
 };
 
 /// How a job ends.
@@ -45,6 +45,8 @@ pub struct Closing {
 pub enum Charging {
     /// A unit for each step that succeeded.
     Steps,
+    /// The same of a pipeline, where a step with parts costs what its parts do. Results stay with the rows.
+    Pipeline,
     /// Nothing, and the statement shows each step: it was answered from another job.
     Duplicate,
     /// Nothing.
@@ -127,6 +129,7 @@ impl Ending {
         rest.push((EXPIRE, vec![times::micros(closing.expires_at).into(), job.to_string().into()]));
         match closing.charge {
             Charging::Steps => rest.push(ledger::charge(job, now)),
+            Charging::Pipeline => rest.extend(ledger::charge_parts(job, now)),
             Charging::Duplicate => rest.push(ledger::note_duplicate(job, now)),
             Charging::Nothing => {}
         }
@@ -222,14 +225,18 @@ fn close((job, token): (JobId, i64), closing: &Closing, now: Timestamp) -> State
 }
 
 fn end_steps(job: JobId, (closing, now): (&Closing, Timestamp)) -> Vec<Statement> {
-    let in_document = closing.status == JobStatus::Succeeded;
+    let of_pipeline = closing.charge == Charging::Pipeline;
+    let in_document = closing.status == JobStatus::Succeeded && !of_pipeline;
     let mut ends: Vec<_> =
         closing.steps.iter().map(|outcome| write_step((job, !in_document), outcome)).collect();
     if in_document {
         ends.push((DROP_RESULTS, vec![job.to_string().into()]));
     }
-    if matches!(closing.status, JobStatus::Canceled | JobStatus::Expired) {
-        ends.push((CANCEL_STEPS, vec![job.to_string().into(), times::micros(now).into()]));
+    // What a pipeline that failed did not come to is canceled as well.
+    let left = of_pipeline && closing.status == JobStatus::Failed;
+    if left || matches!(closing.status, JobStatus::Canceled | JobStatus::Expired) {
+        let canceled = || vec![job.to_string().into(), times::micros(now).into()];
+        ends.extend([(CANCEL_STEPS, canceled()), (task::CANCEL, canceled())]);
     }
     ends
 }

@@ -7,9 +7,9 @@ use eyebolt_types::{
 use jiff::Timestamp;
 
 use crate::{
-    Store, StoreError,
+    Store, StoreError, StoredTask,
     database::{Row, Transaction},
-    times,
+    task, times,
 };
 
 /// A job with its steps.
@@ -55,6 +55,8 @@ pub struct StoredJob {
     pub retryable_until: Option<Timestamp>,
     /// What is done, in this order.
     pub steps: Vec<StoredStep>,
+    /// The parts of its steps, as far as they are known: of a pipeline alone.
+    pub tasks: Vec<StoredTask>,
 }
 
 /// One step of a job.
@@ -68,6 +70,12 @@ pub struct StoredStep {
     pub feature: Feature,
     /// The snapshot that answers, resolved at acceptance.
     pub model: Option<String>,
+    /// Units that it costs at most.
+    pub units: u64,
+    /// How many parts it has, once that is known: of a pipeline alone.
+    pub tasks: Option<u32>,
+    /// What its work is known by, once it is in hand: of a pipeline alone.
+    pub key: Option<Vec<u8>>,
     /// Where it stands.
     pub status: StepStatus,
     /// How often it ended, well or not.
@@ -130,8 +138,8 @@ const LIST: &str = concat!(
     " FROM jobs WHERE project_id = $1 AND mode = $2 AND id < $3 AND ($4 = '' OR status = $4) \
      AND created_at >= $5 AND created_at < $6 ORDER BY id DESC LIMIT $7"
 );
-const STEPS: &str = "SELECT position, id, feature, model, status, attempts, result, error, started_at, finished_at \
-                     FROM steps WHERE job_id = $1 ORDER BY position";
+const STEPS: &str = "SELECT position, id, feature, model, status, attempts, result, error, started_at, finished_at, \
+                     units, tasks, work_key FROM steps WHERE job_id = $1 ORDER BY position";
 const DOCUMENT: &str = "SELECT document, document_digest FROM jobs WHERE id = $1";
 
 impl Store {
@@ -201,7 +209,13 @@ pub(crate) fn all_stored(
 ) -> Result<Vec<StoredJob>, StoreError> {
     let ids = rows.iter().map(|row| Ok((STEPS, vec![row.text(0)?.into()])));
     let steps = transaction.query_all(&ids.collect::<Result<Vec<_>, StoreError>>()?)?;
-    rows.iter().zip(&steps).map(|(row, steps)| stored(row, steps)).collect()
+    let jobs = rows.iter().zip(&steps).map(|(row, steps)| {
+        let fanned_out = steps.iter().map(|step| step.optional_integer(11)).collect::<Result<Vec<_>, _>>()?;
+        Ok((row.text(0)?, fanned_out.iter().any(Option::is_some)))
+    });
+    let tasks = task::tasks(transaction, &jobs.collect::<Result<Vec<_>, StoreError>>()?)?;
+    let parts = steps.iter().zip(tasks);
+    rows.iter().zip(parts).map(|(row, parts)| stored(row, parts)).collect()
 }
 
 /// The same without those that were removed between both looks.
@@ -216,7 +230,7 @@ fn all_there(transaction: &mut dyn Transaction, rows: &[Row]) -> Result<Vec<Stor
     Ok(jobs)
 }
 
-fn stored(row: &Row, steps: &[Row]) -> Result<StoredJob, StoreError> {
+fn stored(row: &Row, (steps, tasks): (&Vec<Row>, Vec<StoredTask>)) -> Result<StoredJob, StoreError> {
     Ok(StoredJob {
         id: row.parsed(0)?,
         project: row.parsed(1)?,
@@ -238,6 +252,7 @@ fn stored(row: &Row, steps: &[Row]) -> Result<StoredJob, StoreError> {
         finished_at: times::optional(row.optional_integer(17)?)?,
         retryable_until: times::optional(row.optional_integer(18)?)?,
         steps: steps.iter().map(step).collect::<Result<_, _>>()?,
+        tasks,
     })
 }
 
@@ -253,5 +268,8 @@ fn step(row: &Row) -> Result<StoredStep, StoreError> {
         error: row.optional_text(7)?,
         started_at: times::optional(row.optional_integer(8)?)?,
         finished_at: times::optional(row.optional_integer(9)?)?,
+        units: row.integer(10)?.unsigned_abs(),
+        tasks: row.optional_integer(11)?.map(|tasks| tasks as u32),
+        key: row.optional_blob(12)?,
     })
 }

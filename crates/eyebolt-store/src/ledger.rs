@@ -55,6 +55,21 @@ const CHARGE: &str = "INSERT INTO ledger_transfers (job_id, transfer, from_accou
                       SELECT j.id, 'use/' || s.position, 'reserved', 'used', 1, j.project_id, j.mode, j.key_id, \
                       s.feature, s.model, CAST($2 AS BIGINT) FROM steps s JOIN jobs j ON j.id = s.job_id \
                       WHERE s.job_id = $1 AND s.status = 'succeeded' ON CONFLICT (job_id, transfer) DO NOTHING";
+/// The same of a pipeline: a step with parts costs nothing itself, and what was taken over (`units` 0) nothing at all.
+const CHARGE_STEPS: &str = "INSERT INTO ledger_transfers (job_id, transfer, from_account, to_account, units, project_id, \
+                            mode, key_id, feature, model, created_at) \
+                            SELECT j.id, 'use/' || s.position, 'reserved', 'used', 1, j.project_id, j.mode, j.key_id, \
+                            s.feature, s.model, CAST($2 AS BIGINT) FROM steps s JOIN jobs j ON j.id = s.job_id \
+                            WHERE s.job_id = $1 AND s.status = 'succeeded' AND s.tasks IS NULL AND s.units > 0 \
+                            ON CONFLICT (job_id, transfer) DO NOTHING";
+/// A unit for each part that succeeded.
+const CHARGE_TASKS: &str = "INSERT INTO ledger_transfers (job_id, transfer, from_account, to_account, units, project_id, \
+                            mode, key_id, feature, model, created_at) \
+                            SELECT j.id, 'use/' || t.position || '/' || t.number, 'reserved', 'used', 1, j.project_id, \
+                            j.mode, j.key_id, t.feature, t.model, CAST($2 AS BIGINT) \
+                            FROM tasks t JOIN jobs j ON j.id = t.job_id \
+                            JOIN steps s ON s.job_id = t.job_id AND s.position = t.position AND s.units > 0 \
+                            WHERE t.job_id = $1 AND t.status = 'succeeded' ON CONFLICT (job_id, transfer) DO NOTHING";
 /// A transfer of nothing for each step: the statement shows them, without a price.
 const DUPLICATE: &str = "INSERT INTO ledger_transfers (job_id, transfer, from_account, to_account, units, project_id, \
                          mode, key_id, feature, model, created_at) \
@@ -85,7 +100,9 @@ const UNRESERVED: &str = "SELECT j.id FROM jobs j LEFT JOIN ledger_transfers l O
 /// The steps of a job that was removed are gone.
 const OVERCHARGED: &str = "SELECT l.job_id FROM ledger_transfers l JOIN jobs j ON j.id = l.job_id LEFT JOIN steps s ON s.job_id = l.job_id \
                            AND l.transfer = 'use/' || s.position AND s.status = 'succeeded' \
-                           WHERE l.to_account = 'used' AND l.units > 0 AND s.job_id IS NULL LIMIT 1000";
+                           LEFT JOIN tasks t ON t.job_id = l.job_id \
+                           AND l.transfer = 'use/' || t.position || '/' || t.number AND t.status = 'succeeded' \
+                           WHERE l.to_account = 'used' AND l.units > 0 AND s.job_id IS NULL AND t.job_id IS NULL LIMIT 1000";
 
 /// The last transfer is of the job's end: no job that ended later was removed.
 const LOST: &str = "SELECT l.job_id FROM ledger_transfers l LEFT JOIN jobs j ON j.id = l.job_id WHERE j.id IS NULL \
@@ -97,11 +114,11 @@ pub(crate) fn reserve((job, units): (JobId, u64), now: Timestamp) -> Statement {
     (TRANSFER, vec![job.to_string().into(), (units as i64).into(), times::micros(now).into()])
 }
 
-/// Holds the price of a job that is just accepted: a unit for each step.
+/// Holds the price of a job that is just accepted: what each step may cost.
 pub(crate) fn reserve_new(job: &NewJob, now: Timestamp) -> Statement {
     let row = [
         job.id.to_string().into(),
-        (job.steps.len() as i64).into(),
+        (job.units() as i64).into(),
         job.project.to_string().into(),
         job.mode.name().into(),
         job.key.map(|key| key.to_string()).into(),
@@ -113,6 +130,12 @@ pub(crate) fn reserve_new(job: &NewJob, now: Timestamp) -> Statement {
 /// Charges the steps that succeeded: each once, however often this is done.
 pub(crate) fn charge(job: JobId, now: Timestamp) -> Statement {
     (CHARGE, vec![job.to_string().into(), times::micros(now).into()])
+}
+
+/// The same of a pipeline, by its steps and their parts.
+pub(crate) fn charge_parts(job: JobId, now: Timestamp) -> [Statement; 2] {
+    let of = || vec![job.to_string().into(), times::micros(now).into()];
+    [(CHARGE_STEPS, of()), (CHARGE_TASKS, of())]
 }
 
 /// Notes the steps that were answered from another job.

@@ -6,6 +6,7 @@
 
 mod acceptance;
 mod accepting;
+mod again;
 mod alive;
 mod batch;
 mod blobs;
@@ -28,6 +29,7 @@ mod key_secret;
 mod ledger;
 mod lock;
 mod migrate;
+mod pipeline;
 mod project;
 mod record;
 mod recovery;
@@ -35,6 +37,7 @@ mod retention;
 mod run;
 mod secret;
 mod signal;
+mod task;
 mod times;
 mod usage;
 
@@ -43,6 +46,7 @@ use std::path::Path;
 use jiff::Timestamp;
 
 pub use acceptance::{Acceptance, Idempotency, Lease, NewImage, NewJob, NewStep};
+pub use again::{Again, Parts, Retry};
 pub use batch::{
     BatchAcceptance, BatchEnding, BatchFilter, BatchRetry, DueBatches, EarlyEnd, Fed, ItemFilter, ItemJob,
     NewBatch, OpenBatch, StagedImage, StagedItem, StoredBatch, StoredImage, StoredItem, WaitingItem,
@@ -54,7 +58,7 @@ pub use client::{
 };
 pub use closing::{Answer, Charging, Closing};
 pub use content::{ContentKey, NearEntry, NearSought, Search, Seen, Sought};
-pub use control::{Again, Cancellation, Retry};
+pub use control::Cancellation;
 use database::Database;
 pub use database::Location;
 pub use delivery::{
@@ -70,6 +74,7 @@ pub use job::{Document, JobFilter, StoredJob, StoredStep};
 pub use key::{KeyInfo, NewKey, Principal, Shown};
 pub use ledger::{Audit, Balance};
 pub use lock::DataLock;
+pub use pipeline::StoredPipeline;
 pub use project::{Project, ProjectChange};
 pub use record::{BatchRecord, Known, Record, StoredAnswer, TOMBSTONE};
 pub use recovery::{MAX_CRASHES, Reaped};
@@ -77,6 +82,7 @@ pub use retention::{Removed, SweepPlace};
 pub use run::{Fenced, Heartbeat, LeasedJob, Line, StepOutcome, Waiting};
 pub use secret::{ApiSecret, KeyHasher};
 pub use signal::Signal;
+pub use task::{Advance, FanOut, StoredTask, TakenOver, WorkEnd};
 pub use usage::{Charge, Replays, UsageKind, UsageLine};
 
 /// An open store. Cheap to clone.

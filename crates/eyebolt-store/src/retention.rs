@@ -17,7 +17,7 @@ use crate::{
     Store, StoreError, content,
     database::{Row, Statement, Transaction, Value},
     image::{former_image_blob, image_blob},
-    times,
+    task, times,
 };
 
 /// What a key or a retry needs is kept for so much longer: somebody may have looked at it just before, and reads the rest
@@ -185,6 +185,7 @@ fn remove_rows(transaction: &mut dyn Transaction, gone: &[Row]) -> Result<(), St
     let mut statements = Vec::new();
     for row in gone {
         let id = row.text(0)?;
+        statements.push((task::REMOVE, vec![id.as_str().into()]));
         statements.push((REMOVE_STEPS, vec![id.as_str().into()]));
         statements.extend(content::forgotten(row.parsed(0)?));
         statements.push((REMOVE_JOB, vec![id.into()]));

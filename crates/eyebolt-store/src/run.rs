@@ -90,6 +90,7 @@ const CLAIM: &str = concat!(
     columns!()
 );
 const IMAGE: &str = "SELECT sha256, content FROM images WHERE id = $1";
+const KEPT: &str = "SELECT sha256, content FROM images WHERE id = $1 AND removed_at IS NULL";
 const HEARTBEAT: &str = "UPDATE jobs SET lease_until = $1 WHERE id = $2 AND lease_token = $3 \
                          AND status = 'processing' RETURNING cancel_requested_at";
 #[cfg(not(feature = "torture"))]
@@ -179,6 +180,17 @@ impl Store {
         times::optional(row.map_or(Ok(None), |row| row.optional_integer(0))?)
     }
 
+    /// The image of a job: its digest, and its bytes where they are small. `None`: it is kept no longer.
+    ///
+    /// # Errors
+    /// Where the database fails.
+    pub async fn image_of(&self, job: &StoredJob) -> Result<Option<(Vec<u8>, Option<Vec<u8>>)>, StoreError> {
+        let image = job.image.to_string();
+        let row =
+            self.database.read(move |transaction| transaction.query_one(KEPT, &[image.as_str().into()]));
+        row.await?.map(|row| Ok((row.blob(0)?, row.optional_blob(1)?))).transpose()
+    }
+
     /// Keeps leases alive; an answer for each, in their order.
     ///
     /// # Errors
@@ -251,7 +263,10 @@ impl Store {
 }
 
 /// Whether the token is still the job's last, and the job has not ended.
-fn held(transaction: &mut dyn Transaction, (job, token): (JobId, i64)) -> Result<bool, StoreError> {
+pub(crate) fn held(
+    transaction: &mut dyn Transaction,
+    (job, token): (JobId, i64),
+) -> Result<bool, StoreError> {
     #[cfg(feature = "torture")]
     const HELD: &str = concat!(
         "SELECT id FROM jobs WHERE id = $1 AND ((lease_token = $2 AND status = 'processing') OR ",

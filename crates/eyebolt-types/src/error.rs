@@ -133,6 +133,8 @@ catalogue! {
         "errors[] names it; check the spelling against /openapi.json.";
     UnknownFeature "unknown_feature" 400 Client never "A feature has a name that is not known"
         "params.known lists the features.";
+    InvalidPipeline "invalid_pipeline" 400 Client never "The pipeline can't be run"
+        "errors[] names each place; docs/pipelines.md says what a step may have, and validate_only tells without doing.";
     UnknownModel "unknown_model" 404 Client never "There is no model of this name"
         "GET /v1/models lists the models and their aliases.";
     ModelMismatch "model_mismatch" 422 Client never "The model does another task"
@@ -216,6 +218,12 @@ catalogue! {
         "Nothing needs to be done: an ended job never changes.";
     JobNotRetryable "job_not_retryable" 422 Client never "The job can't be run again"
         "Send the request with a new idempotency key; only a job that failed for a passing reason can be retried, until its retryable_until.";
+    StepNotFound "step_not_found" 404 Client never "The job has no such step or part"
+        "GET /v1/jobs/{id}/steps lists the steps of a job with their parts.";
+    PipelineNotFound "pipeline_not_found" 404 Client never "There is no such pipeline"
+        "GET /v1/pipelines lists the pipelines of the key's project and mode, and those that are always there.";
+    PipelineReserved "pipeline_reserved" 409 Client never "The name belongs to a pipeline that is always there"
+        "Choose another name; GET /v1/pipelines lists those that are taken.";
     JobCanceled "job_canceled" 410 Client never "The job was canceled"
         "Send the request with a new idempotency key to run it anew.";
     JobExpired "job_expired" 410 Client never "The job was not finished before its deadline"
@@ -266,6 +274,8 @@ catalogue! {
         "Send the same request again after retry_after seconds.";
     DeadlineExceeded "deadline_exceeded" 504 Server retry "The answer was not ready in time"
         "Ask fewer features or a lower detail, or send the same request again.";
+    StepTimeout "step_timeout" 504 Server retry "A step of the pipeline took longer than it may"
+        "Give the step a longer timeout, a lower detail or smaller parts; then run again what failed.";
     ModelUnavailable "model_unavailable" 503 Server retry "The model can't be used now"
         "It may still be loading; if it stays so, run eyebolt doctor on the server.";
     FeatureUnavailable "feature_unavailable" 501 Server never "This server was built or set up without the feature"

@@ -5,8 +5,9 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use crate::{
-    Dedup, Detail, ErrorCode, Feature, ImageFormat, Problem, Results,
+    Dedup, Detail, ErrorCode, Feature, ImageFormat, Problem,
     id::{ImageId, JobId, StepId},
+    pipeline::{JobResults, PipelineRef, TaskCounts},
 };
 
 /// One accepted intent and where it stands.
@@ -33,10 +34,13 @@ pub struct Job {
     pub api_version: String,
     /// The image.
     pub input: Input,
-    /// One for each feature.
+    /// The pipeline that it runs, where it does.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pipeline: Option<PipelineRef>,
+    /// One for each feature, or for each step of the pipeline.
     pub steps: Vec<Step>,
-    /// Answers of the steps that succeeded.
-    pub results: Results,
+    /// Answers of the steps that succeeded: by feature, or by the names of the pipeline's steps.
+    pub results: JobResults,
     /// What was taken all the same.
     pub warnings: Vec<Warning>,
     /// Whether the image was seen before.
@@ -110,13 +114,13 @@ impl JobStatus {
     }
 
     /// Whether a job may go from this state to the next. A job whose worker died waits again; a failed one may be
-    /// retried; every other end is final.
+    /// retried, and so may one that succeeded without parts that its pipeline may skip; every other end is final.
     pub fn may_become(self, next: Self) -> bool {
         match self {
             Self::Pending => matches!(next, Self::Processing | Self::Canceled | Self::Expired),
             Self::Processing => next != Self::Processing,
-            Self::Failed => next == Self::Pending,
-            Self::Succeeded | Self::Canceled | Self::Expired => false,
+            Self::Failed | Self::Succeeded => next == Self::Pending,
+            Self::Canceled | Self::Expired => false,
         }
     }
 }
@@ -139,12 +143,13 @@ pub enum StepStatus {
     Succeeded,
     Failed,
     Canceled,
+    Skipped,
 }
 
 impl StepStatus {
     /// All of them.
-    pub const ALL: [Self; 5] =
-        [Self::Pending, Self::Processing, Self::Succeeded, Self::Failed, Self::Canceled];
+    pub const ALL: [Self; 6] =
+        [Self::Pending, Self::Processing, Self::Succeeded, Self::Failed, Self::Canceled, Self::Skipped];
 
     /// The name in answers and rows.
     pub fn name(self) -> &'static str {
@@ -154,6 +159,7 @@ impl StepStatus {
             Self::Succeeded => "succeeded",
             Self::Failed => "failed",
             Self::Canceled => "canceled",
+            Self::Skipped => "skipped",
         }
     }
 }
@@ -223,6 +229,9 @@ pub struct Input {
 pub struct Step {
     /// Its name.
     pub id: StepId,
+    /// Its name in the pipeline.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
     /// What is asked.
     pub feature: Feature,
     /// Where it stands.
@@ -239,6 +248,12 @@ pub struct Step {
     pub finished_at: Option<Timestamp>,
     /// Why it failed.
     pub error: Option<Problem>,
+    /// What its work is known by, once it is in hand: 32 bytes, hex. Of a pipeline's steps alone.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub key: Option<String>,
+    /// How its parts stand, where it is done for each of several.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tasks: Option<TaskCounts>,
 }
 
 /// Something to know about an answer that was given all the same.
@@ -253,7 +268,7 @@ pub struct Warning {
 /// What a job costs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Usage {
-    /// One for each feature answered.
+    /// One for each feature answered; of a pipeline: one for each step that succeeded, or for each of its parts.
     pub units: u64,
 }
 
@@ -301,6 +316,7 @@ mod tests {
             (Processing, Canceled),
             (Processing, Expired),
             (Failed, Pending),
+            (Succeeded, Pending),
         ];
         for from in JobStatus::ALL {
             for to in JobStatus::ALL {

@@ -16,6 +16,7 @@ pub mod id;
 mod image;
 mod job;
 pub mod manifest;
+pub mod pipeline;
 mod problem;
 mod quota;
 pub mod request;

@@ -6,14 +6,19 @@
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use crate::{Detail, ErrorCode, Feature, FieldError, Looked};
+use crate::{Detail, ErrorCode, Feature, FieldError, Looked, pipeline::PipelineChoice};
 
 /// One image, one or more questions.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct AnalyzeRequest {
-    /// What is asked; at least one, each once.
+    /// What is asked: at least one, each once. Not with a pipeline.
+    #[serde(default)]
     pub features: Vec<Feature>,
+    /// Several steps instead of features, or the name of a pipeline: `name`, `name@version`.
+    // Left out where there is none: fingerprints stay what they were.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pipeline: Option<PipelineChoice>,
     /// How closely to look, for every feature that does not say otherwise.
     #[serde(default)]
     pub detail: Detail,
@@ -32,7 +37,10 @@ pub struct AnalyzeRequest {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(max_length = 2048)]
     pub webhook_url: Option<String>,
-    /// Settings of single features.
+    /// Check everything and tell what it would cost, and do nothing.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub validate_only: bool,
+    /// Settings of single features. Not with a pipeline, whose steps have their own.
     #[serde(default)]
     pub parameters: Parameters,
 }
@@ -66,6 +74,11 @@ impl Degrade {
     fn is_never(&self) -> bool {
         *self == Self::Never
     }
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks like this")]
+fn is_false(value: &bool) -> bool {
+    !*value
 }
 
 /// Parameters by feature.
@@ -246,7 +259,9 @@ impl AnalyzeRequest {
     /// The places where a value is outside its range. Empty: the request is sound.
     pub fn check(&self) -> Vec<FieldError> {
         let mut found = Vec::new();
-        if self.features.is_empty() {
+        if self.pipeline.is_some() {
+            self.check_alone(&mut found);
+        } else if self.features.is_empty() {
             found.push(FieldError::new(
                 "/features",
                 ErrorCode::InvalidParameter,
@@ -286,6 +301,22 @@ impl AnalyzeRequest {
         let size = p.faces.input_size.map(|size| size as f32);
         check_range(&mut found, "faces", "input_size", (size, 64.0..=1920.0));
         found
+    }
+
+    /// What can't be said beside a pipeline.
+    fn check_alone(&self, found: &mut Vec<FieldError>) {
+        let said = [
+            ("/features", !self.features.is_empty(), "can't be asked beside a pipeline, which asks its own"),
+            (
+                "/parameters",
+                self.parameters != Parameters::default(),
+                "are said by the pipeline's steps: params",
+            ),
+            ("/degrade", self.degrade != Degrade::Never, "is not possible with a pipeline"),
+        ];
+        for (pointer, _, detail) in said.into_iter().filter(|(_, said, _)| *said) {
+            found.push(FieldError::new(pointer, ErrorCode::InvalidParameter, detail));
+        }
     }
 }
 

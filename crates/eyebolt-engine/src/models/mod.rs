@@ -178,6 +178,11 @@ impl Models {
         }
     }
 
+    /// The feature that a model of this name answers.
+    pub fn task(&self, name: &str) -> Option<Feature> {
+        self.find(name).map(|model| model.manifest.task)
+    }
+
     /// The model in a role that no request names: `text/detection/default`, `text/orientation/default`.
     pub(crate) fn in_role(&self, alias: &str) -> Option<Arc<Model>> {
         self.find(alias)

@@ -118,7 +118,7 @@ fn straightened(picture: &Picture, quad: &Quad, (width, height): (usize, usize))
 }
 
 /// The colour at a point, pixel centres at whole numbers: bicubic (Keys 1981, a = −0.5).
-fn sample(picture: &Picture, x: f32, y: f32) -> [u8; 3] {
+pub(crate) fn sample(picture: &Picture, x: f32, y: f32) -> [u8; 3] {
     let (left, top) = (x.floor(), y.floor());
     let weights_x = keys(x - left);
     let mut columns = [0.0; 12];

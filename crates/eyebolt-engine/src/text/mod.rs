@@ -21,6 +21,7 @@ mod windows;
 
 use eyebolt_types::{Detail, manifest::Bands, result::TextLine};
 
+pub(crate) use self::crop::sample;
 pub use self::{
     characters::Characters, detect::Detector, orientation::LineOrienter, recognise::Recogniser,
     regions::DbThresholds,

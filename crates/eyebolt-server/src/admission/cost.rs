@@ -44,6 +44,15 @@ impl Costs {
         steps.sum::<f64>() + self.one(&None, megapixels)
     }
 
+    /// The same of looks of which each is at so many parts, which share the megapixels.
+    pub(super) fn predict_parts(&self, looks: Vec<(Look, u64)>, megapixels: f64) -> f64 {
+        let steps = looks.into_iter().map(|(look, parts)| {
+            let parts = parts.max(1) as f64;
+            parts * self.one(&Some(look), megapixels / parts)
+        });
+        steps.sum::<f64>() + self.one(&None, megapixels)
+    }
+
     pub(super) fn learn(&mut self, work: Work, megapixels: f64, took: Duration) {
         if self.0.len() >= MOST && !self.0.contains_key(&work) {
             self.0.clear();

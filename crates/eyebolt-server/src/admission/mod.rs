@@ -123,6 +123,11 @@ impl Admission {
         self.state().costs.predict(looks, megapixels)
     }
 
+    /// The same of looks of which each is at so many parts, which share the megapixels.
+    pub(crate) fn predict_parts(&self, looks: Vec<(Look, u64)>, megapixels: f64) -> f64 {
+        self.state().costs.predict_parts(looks, megapixels)
+    }
+
     /// How long a request of this urgency would wait that comes now: predicted.
     pub(crate) fn wait(&self, class: Class) -> Duration {
         let wait = self.state().law.work(class) / self.0.workers.max(1) as f64;

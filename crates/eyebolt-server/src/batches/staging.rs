@@ -20,7 +20,7 @@ use crate::{
     ApiError, BodyMemory, Declared, Jobs,
     analysis::Submission,
     ingest::{self, BatchItem, ItemImage},
-    jobs::{self, ItemCheck, document},
+    jobs::{self, document},
     quotas::Told,
 };
 
@@ -81,7 +81,7 @@ impl Staging {
         let staged = match (image, known) {
             (ItemImage::File(bytes, declared), Image::Bytes(sha256)) => {
                 self.bytes += bytes.len() as u64;
-                let looked = self.look((bytes.clone(), sha256), (&request, declared), memory).await?;
+                let looked = self.look(caller, (bytes.clone(), sha256), (&request, declared, memory)).await?;
                 match looked {
                     Err(refused) => (request, Err(refused)),
                     Ok((frozen, check)) => (frozen, Ok((self.keep(bytes, sha256).await?, check))),
@@ -111,16 +111,14 @@ impl Staging {
     /// Looks at an image and what is asked of it. A fault of the image is the item's matter, any other the whole batch's.
     async fn look(
         &self,
+        caller: &Principal,
         (bytes, sha256): (Bytes, [u8; 32]),
-        (request, declared): (&AnalyzeRequest, Declared),
-        memory: BodyMemory,
+        (request, declared, memory): (&AnalyzeRequest, Declared, BodyMemory),
     ) -> Result<Result<(AnalyzeRequest, String), ApiError>, ApiError> {
-        let submission = Submission { bytes, sha256, request: request.clone(), declared, memory };
-        match self.room.tools.analyzer.check(&submission).await {
-            Ok(checked) => {
-                let frozen = submission.request.with_models(&checked.snapshots);
-                Ok(Ok((frozen, document::write(&ItemCheck::from(checked)))))
-            }
+        let request = request.clone();
+        let submission = Submission { bytes, sha256, request, declared, memory: Some(memory) };
+        match self.jobs.check_item(caller, submission).await {
+            Ok((frozen, check)) => Ok(Ok((frozen, document::write(&check)))),
             Err(error) if error.problem().code.row().fault == Fault::Image => Ok(Err(error)),
             Err(error) => Err(error),
         }
@@ -147,7 +145,7 @@ impl Staging {
         };
         let sha256 = <[u8; 32]>::try_from(image.sha256.as_slice())
             .map_err(|_| ApiError::new(ErrorCode::Internal, "A stored digest has another length."))?;
-        let looked = self.look((bytes, sha256), (&request, Declared::default()), memory).await?;
+        let looked = self.look(caller, (bytes, sha256), (&request, Declared::default(), memory)).await?;
         Ok(match looked {
             Ok((frozen, check)) => (frozen, Ok((StagedImage::Stored(sha256), check))),
             Err(refused) => (request, Err(refused)),

@@ -159,6 +159,7 @@ pub(super) fn escaped(value: &str) -> String {
 fn draw(bytes: &[u8], job: &Job, out: &Path, settings: &Settings) -> anyhow::Result<()> {
     let header = eyebolt_engine::probe::probe(bytes, &settings.limits)?;
     let picture = decode::decode(bytes, &header, &decode::plan(&header, None))?;
-    let png = annotate::to_png(&annotate::draw(picture, &job.results));
+    let results = job.results.features().cloned().unwrap_or_default();
+    let png = annotate::to_png(&annotate::draw(picture, &results));
     std::fs::write(out, png).with_context(|| format!("{} can't be written", out.display()))
 }

@@ -46,8 +46,8 @@ fn line(text: &mut String, [feature, confidence, what, place]: [&str; 4]) {
 type Rows = Vec<[String; 3]>;
 
 fn rows(job: &Job) -> Vec<(&'static str, Rows)> {
-    let results = &job.results;
     let mut all: Vec<(&'static str, Rows)> = Vec::new();
+    let Some(results) = job.results.features() else { return all };
     if let Some(found) = &results.objects {
         let rows =
             found.items.iter().map(|one| [percent(one.confidence), one.label.clone(), place(&one.bounds)]);

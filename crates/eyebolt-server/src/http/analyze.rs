@@ -1,9 +1,10 @@
 use std::time::Duration;
 
 use axum::{
+    Json,
     body::Body,
     extract::{Query, Request, State},
-    response::Response,
+    response::{IntoResponse, Response},
 };
 use eyebolt_store::Principal;
 use eyebolt_types::{ErrorCode, Job, Scope, id::RequestId};
@@ -24,13 +25,23 @@ use crate::{
     clients::Sighting,
     idempotency::IdempotencyKey,
     ingest::{DeclaredDigest, Incoming},
-    jobs::{Ask, Replay, Submitted, Urgency},
+    jobs::{Ask, Replay, Submitted, Urgency, pipeline::Prediction},
     prefer::Prefer,
     quotas::Told,
 };
 
 /// The route, as fingerprints name it.
 const ROUTE: &str = "/v1/analyze";
+
+/// A job, or with `validate_only` what it would cost.
+#[derive(utoipa::ToSchema)]
+#[schema(as = JobOrPrediction)]
+#[serde(untagged)]
+#[expect(dead_code, reason = "it is described alone")]
+pub(super) enum JobOrPrediction {
+    Job(Box<Job>),
+    Prediction(Prediction),
+}
 
 /// What is in this image?
 ///
@@ -43,13 +54,16 @@ const ROUTE: &str = "/v1/analyze";
 /// has fewer waiting, or becomes a job (`202`) where it has a key. The job is durable before there is an answer. A caller waits for its end, as long as `Prefer: wait` allows: then the
 /// answer is `200` with the finished job, otherwise `202` with the job as it stands and its address in `Location`.
 ///
+/// With `pipeline` instead of features several steps are done, some of them on each thing that an earlier one found. With
+/// `validate_only` everything is checked and the answer tells what it would cost: nothing is run, and no key is used up.
+///
 /// The same request with the same `Idempotency-Key` is answered with the same bytes and never run or charged twice.
 #[utoipa::path(
     post, path = "/v1/analyze", tag = "analysis", operation_id = "analyze",
     params(RetryHeaders, SimpleFields),
     security(("api_key" = [])),
     responses(
-        (status = 200, description = "The job, finished.", body = Job),
+        (status = 200, description = "The job, finished; or with `validate_only` what it would cost.", body = JobOrPrediction),
         (status = 202, description = "The job, still running; `Location` is its address.", body = Job),
         AnalyzeErrors
     )
@@ -73,8 +87,19 @@ pub(super) async fn analyze(
     };
     let Entered { key, digest, body, prefer, request_id, patience, sender, told, sighting } = entered;
     let submission = shared.ingest.submission(incoming((head, content), digest)?).await?;
+    if submission.request.validate_only {
+        return Ok(Json(shared.jobs.estimate(&caller, submission).await?).into_response());
+    }
     let urgency = Urgency::of(patience, sender);
-    let ask = Ask { key, body, route: ROUTE, request_id: request_id.to_string(), urgency, told, sighting };
+    let ask = Ask {
+        key,
+        body,
+        route: ROUTE.to_owned(),
+        request_id: request_id.to_string(),
+        urgency,
+        told,
+        sighting,
+    };
     let submitted = held_back(shared.jobs.submit(&caller, submission, ask).await).await?;
     answered(&shared, &caller, submitted, (prefer, patience, urgency)).await
 }
@@ -131,7 +156,7 @@ async fn enter(shared: &Shared, caller: &Principal, head: &Parts) -> Result<Entr
 }
 
 /// A refusal of somebody who came back too early comes late. Nothing is held meanwhile but the connection.
-async fn held_back<T>(result: Result<T, ApiError>) -> Result<T, ApiError> {
+pub(super) async fn held_back<T>(result: Result<T, ApiError>) -> Result<T, ApiError> {
     if let Err(error) = &result
         && let Some(hold) = error.hold()
     {
@@ -141,7 +166,7 @@ async fn held_back<T>(result: Result<T, ApiError>) -> Result<T, ApiError> {
 }
 
 /// Waits for the end as long as the caller wants to.
-async fn answered(
+pub(super) async fn answered(
     shared: &Shared,
     caller: &Principal,
     submitted: Submitted,

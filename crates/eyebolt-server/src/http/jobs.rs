@@ -9,9 +9,7 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use eyebolt_store::StoredJob;
-use eyebolt_types::{
-    ErrorCode, Feature, Input, Job, JobStatus, Mode, Problem, Results, Scope, Step, Usage, id::JobId,
-};
+use eyebolt_types::{ErrorCode, Feature, Input, Job, JobStatus, Mode, Problem, Scope, Usage, id::JobId};
 use http::{HeaderValue, header};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -26,7 +24,7 @@ use super::{
 };
 use crate::{
     ApiError,
-    jobs::{Page, Read, document, missing},
+    jobs::{Page, Read, document, missing, pipeline::Part},
 };
 
 /// Jobs on a page at most, and where nothing is said.
@@ -79,25 +77,6 @@ pub struct JobSummary {
     pub retryable_until: Option<Timestamp>,
 }
 
-/// The steps of a job.
-#[derive(Debug, Serialize, Deserialize, ToSchema)]
-pub struct StepList {
-    /// Always `list`.
-    pub object: String,
-    /// In their order.
-    pub data: Vec<StepResult>,
-}
-
-/// A step with what it found.
-#[derive(Debug, Serialize, Deserialize, ToSchema)]
-pub struct StepResult {
-    /// Where it stands.
-    #[serde(flatten)]
-    pub step: Step,
-    /// What it found, once it has succeeded: the same as in the job's `results`.
-    pub results: Option<Results>,
-}
-
 /// What a page of jobs is made of.
 #[derive(Debug, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
@@ -128,7 +107,7 @@ pub(super) struct ReadQuery {
     wait: Option<u64>,
 }
 
-type Named = Result<Path<String>, PathRejection>;
+pub(super) type Named = Result<Path<String>, PathRejection>;
 
 /// Which jobs are there?
 ///
@@ -179,35 +158,6 @@ pub(super) async fn get_job(
     }
 }
 
-/// What did each step find?
-///
-/// Steps of a job that still runs show what was found so far.
-#[utoipa::path(
-    get, path = "/v1/jobs/{id}/steps", tag = "jobs", operation_id = "listSteps",
-    params(("id" = JobId, Path, description = "The job.")), security(("api_key" = [])),
-    responses((status = 200, description = "Its steps.", body = StepList), JobErrors)
-)]
-pub(super) async fn list_steps(
-    caller: Caller,
-    _: AcceptsJson,
-    State(App(shared)): State<App>,
-    id: Named,
-) -> Result<Json<StepList>, ApiError> {
-    let caller = caller.require(Scope::Read)?;
-    let (steps, results) = match shared.jobs.read(&caller, named(id)?, Duration::ZERO).await? {
-        Read::Running(job) => (job.steps, job.results),
-        Read::Ended(bytes) => {
-            let job: Job = document::read(&String::from_utf8_lossy(&bytes))?;
-            (job.steps, job.results)
-        }
-    };
-    let found = |step: Step| {
-        let results = Some(results.only(step.feature)).filter(|only| *only != Results::default());
-        StepResult { step, results }
-    };
-    Ok(Json(StepList { object: "list".to_owned(), data: steps.into_iter().map(found).collect() }))
-}
-
 /// Stop this job
 ///
 /// A job that waits ends at once; one that runs ends before its next step, within seconds. It costs nothing. A job that
@@ -234,8 +184,9 @@ pub(super) async fn cancel_job(caller: Caller, app: State<App>, id: JobId) -> Re
 
 /// Run again what failed
 ///
-/// Only a job that failed for a passing reason, until its `retryable_until`. Steps that succeeded stay as they are and
-/// are not charged again; the models stay those of the first run. Two such requests at once make one run.
+/// Only a job that failed for a passing reason, or whose pipeline went on without something, until its `retryable_until`.
+/// Steps and parts that succeeded stay as they are and are not charged again; the models stay those of the first run. Two
+/// such requests at once make one run.
 #[utoipa::path(
     post, path = "/v1/jobs/{id}:retry", tag = "jobs", operation_id = "retryJob",
     params(("id" = JobId, Path, description = "The job.")), security(("api_key" = [])),
@@ -243,7 +194,7 @@ pub(super) async fn cancel_job(caller: Caller, app: State<App>, id: JobId) -> Re
 )]
 pub(super) async fn retry_job(caller: Caller, app: State<App>, id: JobId) -> Result<Response, ApiError> {
     let (caller, State(App(shared))) = (caller.require(Scope::Analyze)?, app);
-    let job = shared.jobs.retry(&caller, id).await?;
+    let job = shared.jobs.retry(&caller, (id, &Part::default())).await?;
     Ok(answer::accepted(&document::so_far(&job)?))
 }
 
@@ -266,7 +217,7 @@ pub(super) async fn act(
     }
 }
 
-fn named(id: Named) -> Result<JobId, ApiError> {
+pub(super) fn named(id: Named) -> Result<JobId, ApiError> {
     // What is no id names no job.
     id.ok().and_then(|Path(id)| id.parse().ok()).ok_or_else(missing)
 }

@@ -22,10 +22,12 @@ mod metrics;
 mod models;
 mod openapi;
 mod pages;
+mod pipelines;
 mod problem;
 mod ratelimit;
 mod router;
 mod serve;
+mod steps;
 mod stream;
 mod unread;
 mod usage;
@@ -40,11 +42,12 @@ use self::health::Readiness;
 pub use self::{
     errors::{ErrorEntry, ErrorList},
     health::{Health, Ready},
-    jobs::{JobList, JobSummary, StepList, StepResult},
+    jobs::{JobList, JobSummary},
     keys::{KeyState, KeyStatus},
     limits::{LimitReport, LimitRow, LimitWarning, Load, RecentRefusal},
     openapi::document,
     serve::{Server, Stopped},
+    steps::{StepList, StepResult},
     usage::{RowKind, UsageReport, UsageRow},
 };
 use crate::{Access, Analyzer, Batches, Events, HttpSettings, Jobs, Quotas, Webhooks, ingest::Ingest};

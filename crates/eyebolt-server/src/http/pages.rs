@@ -44,6 +44,11 @@ pages! {
     InvalidParameter "invalid_parameter";
     UnknownParameter "unknown_parameter";
     UnknownFeature "unknown_feature";
+    InvalidPipeline "invalid_pipeline";
+    StepNotFound "step_not_found";
+    PipelineNotFound "pipeline_not_found";
+    PipelineReserved "pipeline_reserved";
+    StepTimeout "step_timeout";
     UnknownModel "unknown_model";
     ModelMismatch "model_mismatch";
     UnsupportedLanguage "unsupported_language";

@@ -11,7 +11,7 @@ use utoipa_axum::{router::OpenApiRouter, routes};
 
 use super::{
     App, admin, analyze, batch_results, batches, capacity, clients, debug, errors, events, health, jobs,
-    keys, layers, limits, metrics, models, openapi, usage, webhooks,
+    keys, layers, limits, metrics, models, openapi, pipelines, steps, usage, webhooks,
 };
 use crate::ApiError;
 
@@ -21,7 +21,15 @@ pub(super) fn described() -> OpenApiRouter<App> {
         .routes(routes!(analyze::analyze))
         .routes(routes!(jobs::list_jobs))
         .routes(routes!(jobs::get_job))
-        .routes(routes!(jobs::list_steps))
+        .routes(routes!(steps::list_steps))
+        .routes(routes!(steps::get_step))
+        .routes(routes!(steps::get_task))
+        // `:retry`; described in `openapi`.
+        .route("/v1/jobs/{id}/steps/{step}", post(steps::retry_step))
+        .route("/v1/jobs/{id}/steps/{step}/tasks/{index}", post(steps::retry_task))
+        .routes(routes!(pipelines::list_pipelines, pipelines::create_pipeline))
+        .routes(routes!(pipelines::get_schema))
+        .routes(routes!(pipelines::get_pipeline, pipelines::update_pipeline))
         // `:cancel` and `:retry`; described in `openapi`.
         .route("/v1/jobs/{id}", post(jobs::act))
         .routes(routes!(batches::list_batches, batches::create_batch))

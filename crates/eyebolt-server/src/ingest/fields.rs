@@ -20,13 +20,15 @@ pub(crate) enum Kind {
 }
 
 /// Every simple field; a dotted one is a parameter of a feature. Held to the schema of `AnalyzeRequest` by a test.
-pub(crate) const FIELDS: [(&str, Kind); 28] = [
+pub(crate) const FIELDS: [(&str, Kind); 30] = [
     ("features", Kind::List),
+    ("pipeline", Kind::Text),
     ("detail", Kind::Text),
     ("quality_gate", Kind::Text),
     ("reprocess", Kind::Flag),
     ("degrade", Kind::Text),
     ("webhook_url", Kind::Text),
+    ("validate_only", Kind::Flag),
     ("objects.model", Kind::Text),
     ("objects.min_confidence", Kind::Number),
     ("objects.max_results", Kind::Number),

@@ -5,6 +5,7 @@ use std::borrow::Cow;
 use base64::{DecodeError, Engine, engine::general_purpose::STANDARD};
 use eyebolt_types::{
     AnalyzeRequest, Detail, Feature,
+    pipeline::PipelineChoice,
     request::{Degrade, Parameters, QualityGate},
 };
 use serde::Deserialize;
@@ -23,6 +24,8 @@ pub(crate) struct Document<'a> {
     image_base64: Option<Cow<'a, str>>,
     /// What is asked; at least one, each once. Here, or in the query.
     features: Option<Vec<Feature>>,
+    /// Several steps instead of features, or the name of a pipeline.
+    pipeline: Option<PipelineChoice>,
     /// How closely to look, for every feature that does not say otherwise.
     detail: Option<Detail>,
     /// What happens to an image that is too dark, blurred, empty …
@@ -33,6 +36,8 @@ pub(crate) struct Document<'a> {
     degrade: Option<Degrade>,
     /// Where the job's end is told, beside the project's webhook endpoints.
     webhook_url: Option<String>,
+    /// Check everything and tell what it would cost, and do nothing.
+    validate_only: Option<bool>,
     /// Settings of single features.
     parameters: Option<Parameters>,
 }
@@ -40,6 +45,8 @@ pub(crate) struct Document<'a> {
 impl Document<'_> {
     fn settings(&mut self) -> Settings {
         let said = self.features.is_some()
+            || self.pipeline.is_some()
+            || self.validate_only.is_some()
             || self.detail.is_some()
             || self.quality_gate.is_some()
             || self.reprocess.is_some()
@@ -51,11 +58,13 @@ impl Document<'_> {
         }
         let request = AnalyzeRequest {
             features: self.features.take().unwrap_or_default(),
+            pipeline: self.pipeline.take(),
             detail: self.detail.unwrap_or_default(),
             quality_gate: self.quality_gate.unwrap_or_default(),
             reprocess: self.reprocess.unwrap_or_default(),
             degrade: self.degrade.unwrap_or_default(),
             webhook_url: self.webhook_url.take(),
+            validate_only: self.validate_only.unwrap_or_default(),
             parameters: self.parameters.take().unwrap_or_default(),
         };
         Settings::Document(Box::new(request), "the JSON body")

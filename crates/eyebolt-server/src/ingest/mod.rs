@@ -39,7 +39,8 @@ use crate::{ApiError, HttpSettings, analysis::Submission, config};
 const LARGE_FILE: usize = 1 << 20;
 
 /// The parts of a multipart body, beside dotted parameters such as `objects.min_confidence`.
-pub(crate) const PARTS: [&str; 6] = ["image", "request", "features", "detail", "quality_gate", "reprocess"];
+pub(crate) const PARTS: [&str; 7] =
+    ["image", "request", "features", "pipeline", "detail", "quality_gate", "reprocess"];
 
 /// Reads requests under the limits of the server.
 #[derive(Debug)]
@@ -110,7 +111,7 @@ impl Ingest {
             Form::Json => json::read(body, self.max_file_bytes).await?,
         };
         let request = request::settle(received.settings, query)?;
-        let memory = intake.memory();
+        let memory = Some(intake.memory());
         let (bytes, declared) = (received.image, received.declared);
         Ok(Submission { sha256: digest(bytes.clone()).await, bytes, request, declared, memory })
     }

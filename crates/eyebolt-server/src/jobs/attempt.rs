@@ -27,7 +27,7 @@ use crate::{
 };
 
 /// How an attempt came to its end.
-enum Outcome {
+pub(super) enum Outcome {
     Done(Result<Box<Remarks>, ApiError>),
     Stopped(Stop),
     Overdue,
@@ -59,7 +59,7 @@ impl Room {
     pub(super) fn start(
         self: &Arc<Self>,
         leased: LeasedJob,
-        upload: Option<(Bytes, BodyMemory)>,
+        upload: Option<(Bytes, Option<BodyMemory>)>,
         permit: Permit,
     ) {
         let room = Arc::clone(self);
@@ -76,7 +76,7 @@ impl Room {
     pub(super) async fn attempt(
         &self,
         leased: LeasedJob,
-        upload: Option<(Bytes, BodyMemory)>,
+        upload: Option<(Bytes, Option<BodyMemory>)>,
     ) -> Result<(), ApiError> {
         let job = &leased.job;
         let (stop, mut stopped) = watch::channel(None);
@@ -85,9 +85,14 @@ impl Room {
         if let Some(end) = self.ends_at_once(&leased) {
             return self.end(&leased, end, Found::default()).await;
         }
+        let file = self.file(&leased, upload).await;
+        let request: AnalyzeRequest = document::read(&job.request)?;
+        if request.pipeline.is_some() {
+            return self.attempt_pipeline(&leased, file, &mut stopped).await;
+        }
         let (mut found, began) = (Found::default(), Instant::now());
-        let outcome = match self.file(&leased, upload).await {
-            Ok(file) => self.run(&leased, file, (&mut found, &mut stopped)).await?,
+        let outcome = match file {
+            Ok(file) => self.run((&leased, request), file, (&mut found, &mut stopped)).await?,
             Err(error) => Outcome::Done(Err(error)),
         };
         if let Outcome::Done(Ok(_)) = &outcome {
@@ -143,10 +148,10 @@ impl Room {
     async fn file(
         &self,
         leased: &LeasedJob,
-        upload: Option<(Bytes, BodyMemory)>,
+        upload: Option<(Bytes, Option<BodyMemory>)>,
     ) -> Result<(Bytes, Option<BodyMemory>), ApiError> {
-        if let Some((bytes, memory)) = upload {
-            return Ok((bytes, Some(memory)));
+        if let Some(upload) = upload {
+            return Ok(upload);
         }
         if let Some(content) = &leased.content {
             return Ok((content.clone().into(), None));
@@ -158,14 +163,13 @@ impl Room {
     /// Runs what is still to be done. What it finds is in `found`, however it ends.
     async fn run(
         &self,
-        leased: &LeasedJob,
+        (leased, request): (&LeasedJob, AnalyzeRequest),
         (bytes, memory): (Bytes, Option<BodyMemory>),
         (found, stopped): (&mut Found, &mut watch::Receiver<Option<Stop>>),
     ) -> Result<Outcome, ApiError> {
         let job = &leased.job;
         let unfinished: Vec<_> = unfinished(leased).map(|step| step.feature).collect();
         let planned = unfinished.len();
-        let request: AnalyzeRequest = document::read(&job.request)?;
         let request = AnalyzeRequest { features: unfinished, ..request };
         let (ended, mut ends) = mpsc::unbounded_channel();
         let attempt = Attempt { job: job.id, token: leased.token, bytes, memory, request, ended };
@@ -255,7 +259,7 @@ impl Room {
         }
     }
 
-    async fn give_back(
+    pub(super) async fn give_back(
         &self,
         leased: &LeasedJob,
         tried: Vec<StepOutcome>,
@@ -295,12 +299,12 @@ impl Room {
     }
 }
 
-fn panicked() -> ApiError {
+pub(super) fn panicked() -> ApiError {
     ApiError::new(ErrorCode::Internal, "The engine made a mistake; it has been logged.")
 }
 
 /// Resolves once somebody wants the attempt to stop.
-async fn told(stopped: &mut watch::Receiver<Option<Stop>>) -> Stop {
+pub(super) async fn told(stopped: &mut watch::Receiver<Option<Stop>>) -> Stop {
     loop {
         if let Some(stop) = *stopped.borrow_and_update() {
             return stop;

@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use eyebolt_store::{
-    Again, Cancellation, Document, JobFilter, Principal, Retry, Signal, StoreError, StoredJob, UsageLine,
+    Cancellation, Document, JobFilter, Principal, Retry, Signal, StoreError, StoredJob, UsageLine,
 };
 use eyebolt_types::{
     ErrorCode, Job, JobStatus, Mode,
@@ -13,7 +13,7 @@ use eyebolt_types::{
 use jiff::Timestamp;
 use tokio::time::{sleep, timeout};
 
-use super::{Jobs, Room, Stop, Waiter, document, signed, waiting::Told};
+use super::{Jobs, Room, Stop, Waiter, document, pipeline::Part, waiting::Told};
 use crate::ApiError;
 
 /// A job as it is read.
@@ -199,17 +199,19 @@ impl Jobs {
         Ok(())
     }
 
-    /// Runs again what failed of a job.
+    /// Runs again what failed of a job, or of a part of it.
     ///
     /// # Errors
-    /// `job_not_found`; `job_not_retryable` where nothing failed for a passing reason, or too long ago; a limit of jobs at once
+    /// `job_not_found`, `step_not_found`; `job_not_retryable` where nothing failed for a passing reason, or too long ago; a limit of jobs at once
     /// or of the month.
-    pub(crate) async fn retry(&self, caller: &Principal, id: JobId) -> Result<StoredJob, ApiError> {
+    pub(crate) async fn retry(
+        &self,
+        caller: &Principal,
+        (id, part): (JobId, &Part),
+    ) -> Result<StoredJob, ApiError> {
         let (room, whose) = (&self.0, (caller.project, caller.mode, id));
-        let now = room.now();
-        let quotas = &room.tools.quotas;
-        let deadline = now + signed(room.rules.jobs.deadline);
-        let again = Again { key: caller.key, caps: quotas.caps(caller), deadline };
+        let (now, quotas) = (room.now(), &room.tools.quotas);
+        let again = self.again(caller, (id, part)).await?;
         match room.tools.store.retry(whose, again, now).await? {
             Retry::Missing => Err(missing()),
             Retry::Over(overrun) => Err(quotas

@@ -59,7 +59,9 @@ impl Room {
         let (operation, job) = (idempotency::operation(frozen), JobId::new());
         let key = ContentKey { project: caller.project, mode: caller.mode, operation, job };
         let sought = Sought { bytes: Some(sha256), ..Sought::default() };
+        // What a pipeline found is by its steps and parts, which an answer is not made of.
         if policy == DedupPolicy::Reuse
+            && frozen.pipeline.is_none()
             && let Some(seen) = self.find((key, Search::Reuse), sought.clone()).await?
         {
             return Ok(found(DedupStatus::Reused, seen));

@@ -5,10 +5,12 @@ use eyebolt_types::{
     Dedup, DedupStatus, Degraded, ErrorCode, Input, Job, JobStatus, Links, Mode, Problem, Results, Step,
     StepStatus, Usage, Warning,
     id::{BatchId, JobId, StepId},
+    pipeline::{JobResults, PipelineRef},
 };
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
+use super::pipeline;
 use crate::{ApiError, analysis::StepEnd};
 
 /// The version of the answers' shape.
@@ -27,6 +29,9 @@ pub(crate) struct Intake {
     /// The batch that the job is an item of.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) batch: Option<BatchId>,
+    /// The pipeline, where there is one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) pipeline: Option<PipelineRef>,
 }
 
 /// A job before its steps and its end.
@@ -40,6 +45,7 @@ pub(crate) struct Outline {
     pub(crate) warnings: Vec<Warning>,
     pub(crate) dedup: Dedup,
     pub(crate) degraded: Option<Degraded>,
+    pub(crate) pipeline: Option<PipelineRef>,
 }
 
 /// Where a job stands, beside its steps.
@@ -68,10 +74,11 @@ impl Outline {
             warnings: intake.warnings,
             dedup: read(&job.dedup)?,
             degraded: intake.degraded,
+            pipeline: intake.pipeline,
         })
     }
 
-    /// The whole job.
+    /// The whole job, of features.
     pub(crate) fn job(self, steps: Vec<(Step, Option<Results>)>, state: State) -> Job {
         let mut results = Results::default();
         let mut units = 0;
@@ -83,6 +90,11 @@ impl Outline {
             }
             shown.push(step);
         }
+        self.whole((shown, JobResults::Features(results), units), state)
+    }
+
+    /// The whole job.
+    pub(crate) fn whole(self, (steps, results, units): (Vec<Step>, JobResults, u64), state: State) -> Job {
         Job {
             id: self.id,
             object: "job".to_owned(),
@@ -93,7 +105,8 @@ impl Outline {
             mode: self.mode,
             api_version: API_VERSION.to_owned(),
             input: self.input,
-            steps: shown,
+            pipeline: self.pipeline,
+            steps,
             results,
             warnings: self.warnings,
             dedup: self.dedup,
@@ -116,7 +129,6 @@ pub(crate) fn batch_of(job: &StoredJob) -> Option<BatchId> {
 /// # Errors
 /// Where its columns hold what this version can't read.
 pub(crate) fn so_far(job: &StoredJob) -> Result<Job, ApiError> {
-    let steps = job.steps.iter().map(of_row).collect::<Result<_, _>>()?;
     let state = State {
         status: job.status,
         finished_at: job.finished_at,
@@ -125,14 +137,19 @@ pub(crate) fn so_far(job: &StoredJob) -> Result<Job, ApiError> {
         charging: Charging::Steps,
     };
     let (outline, code) = (Outline::of(job)?, state.error.as_ref().map(|problem| problem.code));
-    let charging = charging(job, (job.status, code), outline.dedup.status);
-    Ok(outline.job(steps, State { charging, ..state }))
+    let charging = charging((job, outline.pipeline.is_some()), (job.status, code), outline.dedup.status);
+    let state = State { charging, ..state };
+    if outline.pipeline.is_some() {
+        return pipeline::shown(job, outline, state);
+    }
+    let steps = job.steps.iter().map(of_row).collect::<Result<_, _>>()?;
+    Ok(outline.job(steps, state))
 }
 
 /// What a job costs that stands so. One that nobody got an answer from costs nothing; but what was charged before, when
 /// it failed and was then run again, stays charged.
 pub(crate) fn charging(
-    job: &StoredJob,
+    (job, of_pipeline): (&StoredJob, bool),
     (status, code): (JobStatus, Option<ErrorCode>),
     dedup: DedupStatus,
 ) -> Charging {
@@ -141,6 +158,7 @@ pub(crate) fn charging(
     match dedup {
         DedupStatus::Reused => Charging::Duplicate,
         _ if fruitless && job.round == 1 => Charging::Nothing,
+        _ if of_pipeline => Charging::Pipeline,
         _ => Charging::Steps,
     }
 }
@@ -156,6 +174,9 @@ pub(crate) fn of_row(step: &StoredStep) -> Result<(Step, Option<Results>), ApiEr
         started_at: step.started_at,
         finished_at: step.finished_at,
         error: step.error.as_deref().map(read).transpose()?,
+        name: None,
+        key: None,
+        tasks: None,
     };
     let found = step.result.as_deref().map(serde_json::from_slice).transpose();
     Ok((shown, found.map_err(|error| unreadable(&error))?))
@@ -172,13 +193,16 @@ pub(crate) fn of_end(step: &StoredStep, end: &StepEnd) -> (Step, Option<Results>
         started_at: Some(end.started_at),
         finished_at: Some(end.finished_at),
         error: end.result.as_ref().err().cloned(),
+        name: None,
+        key: None,
+        tasks: None,
     };
     (shown, end.result.as_ref().ok().cloned())
 }
 
 /// A step of a job that is nowhere stored.
 pub(crate) fn of_loose_end(end: &StepEnd) -> (Step, Option<Results>) {
-    let step = NewStep { id: StepId::new(), feature: end.feature, model: None }.pending(0);
+    let step = NewStep { id: StepId::new(), feature: end.feature, model: None, units: 1 }.pending(0);
     of_end(&step, end)
 }
 

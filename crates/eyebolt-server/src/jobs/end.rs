@@ -14,7 +14,7 @@ use jiff::Timestamp;
 use super::{
     Room,
     document::{self, Outline, State},
-    signed,
+    pipeline, signed,
     waiting::Ended,
 };
 use crate::{
@@ -77,11 +77,14 @@ impl Room {
     /// otherwise; meanwhile the lease holds.
     pub(super) async fn end(&self, leased: &LeasedJob, end: End, found: Found) -> Result<(), ApiError> {
         let (job, now) = (&leased.job, self.now());
-        let retryable = matches!(&end, End::Failed(problem) if problem.retryable);
+        let outline = Outline::of(job)?;
+        let of_pipeline = outline.pipeline.is_some();
+        let retryable = matches!(&end, End::Failed(problem) if problem.retryable)
+            || matches!(&end, End::Succeeded if of_pipeline && went_on_without(job));
         let retryable_until = retryable.then(|| now + signed(self.rules.jobs.retryable));
         let problem = end.problem(job);
         let code = problem.as_ref().map(|problem| problem.code);
-        let charge = document::charging(job, (end.status(), code), DedupStatus::None);
+        let charge = document::charging((job, of_pipeline), (end.status(), code), DedupStatus::None);
         let state = State {
             status: end.status(),
             finished_at: Some(now),
@@ -93,7 +96,7 @@ impl Room {
         let content = found.remarks.content.as_ref().filter(|_| succeeded);
         let content = content.and_then(|content| Self::remember(job, content));
         let outcomes = found.ends.iter().filter_map(|end| outcome(job, end, true)).collect();
-        let whole = assemble(job, found, state)?;
+        let whole = assemble((job, outline), found, state)?;
         let (told, answer) = answer(&whole);
         let closing = Closing {
             status: whole.status,
@@ -144,11 +147,19 @@ impl Room {
     }
 }
 
-fn assemble(job: &StoredJob, found: Found, state: State) -> Result<Job, ApiError> {
-    let mut outline = Outline::of(job)?;
+/// Whether something failed that may be missing.
+fn went_on_without(job: &StoredJob) -> bool {
+    let steps = job.steps.iter().map(|step| step.status);
+    steps.chain(job.tasks.iter().map(|task| task.status)).any(|status| status == StepStatus::Skipped)
+}
+
+fn assemble((job, mut outline): (&StoredJob, Outline), found: Found, state: State) -> Result<Job, ApiError> {
     outline.warnings.extend(found.remarks.warnings);
     if let Some(dedup) = found.dedup {
         outline.dedup = dedup;
+    }
+    if outline.pipeline.is_some() {
+        return pipeline::shown(job, outline, state);
     }
     let ends: Vec<_> = found.committed.iter().chain(&found.ends).collect();
     let given_up = matches!(state.status, JobStatus::Canceled | JobStatus::Expired);

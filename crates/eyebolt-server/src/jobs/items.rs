@@ -2,32 +2,64 @@
 
 use std::time::Duration;
 
-use eyebolt_store::{Again, Fed, ItemJob, NewImage, NewJob, OpenBatch, Principal, WaitingItem};
+use eyebolt_store::{
+    Again, Fed, ItemJob, NewImage, NewJob, NewStep, OpenBatch, Principal, TakenOver, WaitingItem,
+};
 use eyebolt_types::{
     AnalyzeRequest, Class, Dedup, DedupStatus, ErrorCode, Feature, Input, JobStatus, Policy, Warning,
-    id::{ImageId, JobId},
+    id::{ImageId, JobId, StepId},
+    pipeline::PipelineRef,
 };
 use serde::{Deserialize, Serialize};
 
 use super::{
     Jobs, Room,
     document::{self, Intake},
-    submit::{Looked, new_steps},
+    pipeline::Part,
+    submit::{Looked, frozen},
 };
-use crate::{ApiError, admission::looks, analysis::Checked, idempotency, quotas::Told};
+use crate::{
+    ApiError,
+    admission::looks,
+    analysis::{Checked, Submission},
+    idempotency,
+    quotas::Told,
+};
 
 /// What a look at an item's image found when its batch was accepted: the column `checked`.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct ItemCheck {
     input: Input,
     warnings: Vec<Warning>,
-    snapshots: Vec<(Feature, Option<String>)>,
+    steps: Vec<ItemStep>,
+    /// The pipeline, where there is one.
+    pipeline: Option<PipelineRef>,
 }
 
-impl From<Checked> for ItemCheck {
-    fn from(checked: Checked) -> Self {
-        let Checked { input, warnings, snapshots } = checked;
-        Self { input, warnings, snapshots }
+#[derive(Debug, Serialize, Deserialize)]
+struct ItemStep {
+    feature: Feature,
+    model: Option<String>,
+    /// Units that it costs at most.
+    units: u64,
+}
+
+impl ItemCheck {
+    fn new(checked: Checked, pipeline: Option<PipelineRef>) -> Self {
+        let units: Vec<_> = (0..checked.snapshots.len()).map(|at| checked.units_of(at)).collect();
+        let Checked { input, warnings, snapshots, .. } = checked;
+        let step = |((feature, model), units)| ItemStep { feature, model, units };
+        Self { input, warnings, steps: snapshots.into_iter().zip(units).map(step).collect(), pipeline }
+    }
+
+    fn units(&self) -> u64 {
+        self.steps.iter().map(|step| step.units).sum()
+    }
+}
+
+impl ItemStep {
+    fn pending(self) -> NewStep {
+        NewStep { id: StepId::new(), feature: self.feature, model: self.model, units: self.units }
     }
 }
 
@@ -58,6 +90,20 @@ impl Jobs {
         self.0.wake();
     }
 
+    /// Looks at an item's image and what is asked of it: what is to be done, with its snapshots.
+    ///
+    /// # Errors
+    /// Where image or settings are refused.
+    pub(crate) async fn check_item(
+        &self,
+        caller: &Principal,
+        mut submission: Submission,
+    ) -> Result<(AnalyzeRequest, ItemCheck), ApiError> {
+        let pipeline = self.name_resolved(caller, &mut submission.request).await?;
+        let checked = self.0.tools.analyzer.check(&submission).await?;
+        Ok((frozen(&submission.request, &checked), ItemCheck::new(checked, pipeline)))
+    }
+
     /// Makes a job of an item, under the limits of whoever sent the batch.
     ///
     /// # Errors
@@ -68,28 +114,35 @@ impl Jobs {
         item: WaitingItem,
     ) -> Result<Turn, ApiError> {
         match item.job {
-            Some(job) => self.0.run_item_again((batch, caller), (item.position, job)).await,
+            Some(job) => self.run_item_again((batch, caller), (item.position, job)).await,
             None => self.0.feed((batch, caller), item).await,
         }
     }
-}
 
-impl Room {
     async fn run_item_again(
         &self,
         (batch, caller): (&OpenBatch, &Principal),
         (position, job): (u32, JobId),
     ) -> Result<Turn, ApiError> {
-        let again =
-            Again { key: caller.key, caps: self.tools.quotas.caps(caller), deadline: batch.expires_at };
-        let fed = self.tools.store.feed_again((batch, position), (job, again), self.now()).await?;
+        let room = &self.0;
+        let again = match self.again(caller, (job, &Part::default())).await {
+            Ok(again) => Again { deadline: batch.expires_at, ..again },
+            // It was removed: the store says so.
+            Err(error) if error.problem().code == ErrorCode::JobNotFound => {
+                Again { key: caller.key, caps: None, deadline: batch.expires_at, parts: None }
+            }
+            Err(error) => return Err(error),
+        };
+        let fed = room.tools.store.feed_again((batch, position), (job, again), room.now()).await?;
         Ok(match fed {
             Fed::Job(_) | Fed::Again => Turn::Waits,
             Fed::Taken => Turn::Done,
-            Fed::Over(_) => Turn::Later(self.until_an_end(caller)),
+            Fed::Over(_) => Turn::Later(room.until_an_end(caller)),
         })
     }
+}
 
+impl Room {
     async fn feed(
         &self,
         (batch, caller): (&OpenBatch, &Principal),
@@ -99,7 +152,7 @@ impl Room {
             (document::read(&item.request)?, document::read(&item.checked)?);
         // What is agreed for a minute gives the pace; the bytes of a day were taken with the batch.
         let costs = [
-            (Policy::UnitsPerMinute, check.snapshots.len() as u64),
+            (Policy::UnitsPerMinute, check.units()),
             (Policy::MegapixelsPerMinute, (check.input.megapixels * 1000.0).ceil() as u64),
         ];
         let taken = match self.tools.quotas.take(caller, &costs, &Told::default()).await {
@@ -110,6 +163,7 @@ impl Room {
             .map_err(|_| ApiError::new(ErrorCode::Internal, "A stored digest has another length."))?;
         let seen = self.seen_before((caller, &frozen), sha256, Looked::NotYet).await?;
         let (dedup, earlier) = self.reusable(caller, seen).await?;
+        let units = check.units();
         let mut job = self.item_job((batch, caller), (&item, sha256), (frozen, check, &dedup));
         let now = self.now();
         let closing = match earlier {
@@ -119,7 +173,7 @@ impl Room {
                 Some(self.answered_closing(&job, &earlier, (dedup, now)).await?.0)
             }
         };
-        let (caps, units, answered) = (job.caps, job.steps.len() as u64, closing.is_some());
+        let (caps, units, answered) = (job.caps, units, closing.is_some());
         let new = ItemJob { batch: batch.id, position: item.position, job };
         let fed = self.tools.store.feed(new, closing, now).await?;
         crate::failpoint::hit("after_feed");
@@ -145,9 +199,11 @@ impl Room {
         (item, sha256): (&WaitingItem, [u8; 32]),
         (frozen, check, dedup): (AnalyzeRequest, ItemCheck, &Dedup),
     ) -> NewJob {
-        let ItemCheck { input, warnings, snapshots } = check;
-        let service = self.admission.predict(looks(&frozen, &snapshots), input.megapixels.into());
-        let intake = Intake { input, warnings, degraded: None, batch: Some(batch.id) };
+        let ItemCheck { input, warnings, steps, pipeline } = check;
+        let snapshots: Vec<_> = steps.iter().map(|step| (step.feature, step.model.clone())).collect();
+        let counted = looks(&frozen, &snapshots).into_iter().zip(steps.iter().map(|step| step.units));
+        let service = self.admission.predict_parts(counted.collect(), input.megapixels.into());
+        let intake = Intake { input, warnings, degraded: None, batch: Some(batch.id), pipeline };
         NewJob {
             id: JobId::new(),
             project: batch.project,
@@ -160,12 +216,13 @@ impl Room {
             image: NewImage { id: ImageId::new(), sha256, bytes: item.bytes, content: None },
             dedup: document::write(dedup),
             operation: (dedup.status != DedupStatus::None).then(|| idempotency::operation(&frozen)),
-            steps: new_steps(snapshots),
+            steps: steps.into_iter().map(ItemStep::pending).collect(),
             class: Class::Batch,
             predicted: Duration::try_from_secs_f64(service).unwrap_or(Duration::MAX),
             deadline: batch.expires_at,
             idempotency: None,
             lease: None,
+            taken_over: TakenOver::default(),
             caps: self.tools.quotas.caps(caller),
         }
     }

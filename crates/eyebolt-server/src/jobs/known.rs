@@ -7,6 +7,7 @@ use jiff::Timestamp;
 use super::{
     Ended, Jobs, Room,
     end::dedup_status,
+    pipeline::Part,
     submit::{Replay, Submitted},
 };
 use crate::{ApiError, idempotency::IdempotencyKey};
@@ -53,7 +54,7 @@ impl Jobs {
         if record.status == JobStatus::Failed && again {
             // It failed for a reason that may have passed: what is not finished runs again.
             let waiter = room.waiters.register(record.job);
-            match self.retry(caller, record.job).await {
+            match self.retry(caller, (record.job, &Part::default())).await {
                 Ok(_) => return Ok(Submitted::Joined(waiter)),
                 // A twin ran it to its end meanwhile.
                 Err(error) if error.problem().code == ErrorCode::JobNotRetryable => {}

@@ -11,6 +11,7 @@ pub(crate) mod document;
 mod end;
 mod items;
 mod known;
+pub(crate) mod pipeline;
 mod place;
 mod retention;
 mod retry_policy;
@@ -35,7 +36,7 @@ pub use self::settings::{DedupSettings, IdempotencySettings, JobSettings};
 use self::{arrivals::Arrivals, waiting::Waiters};
 pub(crate) use self::{
     control::{Page, Read, missing},
-    items::{ItemCheck, Turn},
+    items::Turn,
     known::{expired, reused},
     place::Urgency,
     submit::{Ask, Replay, Submitted},

@@ -162,6 +162,9 @@ impl Room {
     /// Seconds that a request will hold a worker.
     pub(super) fn predict(&self, arriving: &Arriving) -> f64 {
         let Arriving { checked, frozen, .. } = arriving;
+        if let Some(course) = &checked.course {
+            return self.predict_course(course, checked.input.megapixels.into());
+        }
         self.admission.predict(looks(frozen, &checked.snapshots), checked.input.megapixels.into())
     }
 

@@ -5,11 +5,12 @@ use std::{sync::Arc, time::Duration};
 use bytes::Bytes;
 use eyebolt_store::{
     Acceptance, Idempotency, LeasedJob, Line, NewImage, NewJob, NewStep, Principal, Seen, StoreError,
-    StoredJob, image_blob,
+    StoredJob, StoredStep, TakenOver, image_blob,
 };
 use eyebolt_types::{
     AnalyzeRequest, Dedup, DedupStatus, Degraded, ErrorCode, JobStatus, Policy,
     id::{ImageId, JobId, StepId},
+    pipeline::{PipelineChoice, PipelineRef},
 };
 use jiff::Timestamp;
 use tokio::time::timeout;
@@ -39,7 +40,7 @@ pub(crate) struct Ask {
     /// Digest of the whole request, where its body was declared.
     pub(crate) body: Option<Vec<u8>>,
     /// The route, for the fingerprint.
-    pub(crate) route: &'static str,
+    pub(crate) route: String,
     /// This request.
     pub(crate) request_id: String,
     /// Who waits for it.
@@ -59,12 +60,22 @@ pub(super) struct Arriving {
     pub(super) frozen: AnalyzeRequest,
     /// How that is less than what was asked.
     pub(super) degraded: Option<Degraded>,
+    /// The pipeline, where there is one.
+    pipeline: Option<PipelineRef>,
+    /// What another job found.
+    taken_over: TakenOver,
     pub(super) ask: Ask,
     pub(super) idempotency: Option<Idempotency>,
     pub(super) looked: Looked,
     taken: Taken,
     /// A twin waits for it; and it counts among the project's jobs at once, until it is one.
     _on_its_way: (Option<Arrival>, Option<quotas::Arriving>),
+}
+
+/// What another job found with the same pipeline and image, and what that job tells of the pipeline.
+pub(super) struct Beside {
+    pub(super) pipeline: Option<PipelineRef>,
+    pub(super) taken_over: TakenOver,
 }
 
 /// A file that was written for an image.
@@ -124,8 +135,18 @@ impl Jobs {
         submission: Submission,
         ask: Ask,
     ) -> Result<Submitted, ApiError> {
+        self.submit_beside(caller, (submission, None), ask).await
+    }
+
+    /// The same of one that takes over what another job found.
+    pub(super) async fn submit_beside(
+        &self,
+        caller: &Principal,
+        (mut submission, beside): (Submission, Option<Beside>),
+        ask: Ask,
+    ) -> Result<Submitted, ApiError> {
         let room = &self.0;
-        let fingerprint = idempotency::fingerprint(ask.route, &submission.request, &submission.sha256);
+        let fingerprint = idempotency::fingerprint(&ask.route, &submission.request, &submission.sha256);
         ask.sighting.read(&fingerprint);
         let idempotency = ask.key.as_ref().map(|key| Idempotency {
             key_hash: key.hash(),
@@ -139,14 +160,19 @@ impl Jobs {
                 Arrived::Known(submitted) => return Ok(submitted),
             },
         };
-        let checked = room.tools.analyzer.check(&submission).await?;
+        let mut pipeline = self.name_resolved(caller, &mut submission.request).await?;
+        let mut checked = room.tools.analyzer.check(&submission).await?;
+        let mut taken_over = TakenOver::default();
+        if let Some(beside) = beside {
+            checked.kept = beside.taken_over.steps.iter().map(|step| step.position as usize).collect();
+            (pipeline, taken_over) = (beside.pipeline, beside.taken_over);
+        }
         if let Some(url) = &submission.request.webhook_url {
             room.tools.webhooks.admit(caller, url).await?;
         }
-        let units = checked.snapshots.len() as u64;
-        let place = room.tools.quotas.arrive(caller, units, room.until_an_end(caller))?;
+        let place = room.tools.quotas.arrive(caller, checked.units(), room.until_an_end(caller))?;
         let taken = room.take(caller, (&submission, &checked), &ask.told).await?;
-        let frozen = submission.request.clone().with_models(&checked.snapshots);
+        let frozen = frozen(&submission.request, &checked);
         let caller = caller.clone();
         let mut arriving = Arriving {
             caller,
@@ -154,6 +180,8 @@ impl Jobs {
             checked,
             frozen,
             degraded: None,
+            pipeline,
+            taken_over,
             ask,
             idempotency,
             looked,
@@ -239,7 +267,7 @@ impl Jobs {
             Acceptance::Accepted(image) => {
                 crate::failpoint::hit("after_accept");
                 taken.spend();
-                room.tools.quotas.accepted(&caller, job.caps, job.steps.len() as u64);
+                room.tools.quotas.accepted(&caller, job.caps, job.units());
                 room.discard(file, Some(image));
                 // Made here, where no connection can be lost in between: a call that has gone leaves it to be dropped.
                 let keyless = job.idempotency.is_none();
@@ -269,7 +297,7 @@ impl Room {
     ) -> Result<Taken, Exceeded> {
         let thousandths = (checked.input.megapixels * 1000.0).ceil() as u64;
         let costs = [
-            (Policy::UnitsPerMinute, checked.snapshots.len() as u64),
+            (Policy::UnitsPerMinute, checked.units()),
             (Policy::MegapixelsPerMinute, thousandths),
             (Policy::BytesPerDay, submission.bytes.len() as u64),
         ];
@@ -290,6 +318,7 @@ impl Room {
             warnings: checked.warnings.clone(),
             degraded: arriving.degraded.clone(),
             batch: None,
+            pipeline: arriving.pipeline.clone(),
         };
         let predicted = self.predict(arriving);
         NewJob {
@@ -302,13 +331,14 @@ impl Room {
             input: document::write(&intake),
             image,
             dedup: document::write(dedup),
-            steps: new_steps(checked.snapshots.clone()),
+            steps: new_steps(checked),
             class: place.class(ask.urgency),
             predicted: Duration::try_from_secs_f64(predicted).unwrap_or(Duration::MAX),
             deadline: self.now() + signed(self.rules.jobs.deadline),
             idempotency: idempotency.clone(),
             operation: (dedup.status != DedupStatus::None).then(|| idempotency::operation(frozen)),
             lease: leased.then(|| self.lease()),
+            taken_over: arriving.taken_over.clone(),
             caps: if matches!(place, Place::Answered(_)) { None } else { self.tools.quotas.caps(caller) },
         }
     }
@@ -360,7 +390,7 @@ impl Room {
     fn run_now(
         self: &Arc<Self>,
         (job, image, now): (NewJob, ImageId, Timestamp),
-        (bytes, sha256, memory): (Bytes, [u8; 32], BodyMemory),
+        (bytes, sha256, memory): (Bytes, [u8; 32], Option<BodyMemory>),
         permit: Permit,
     ) {
         let leased = LeasedJob {
@@ -373,9 +403,25 @@ impl Room {
     }
 }
 
-pub(super) fn new_steps(snapshots: Vec<(eyebolt_types::Feature, Option<String>)>) -> Vec<NewStep> {
-    let step = |(feature, model)| NewStep { id: StepId::new(), feature, model };
-    snapshots.into_iter().map(step).collect()
+/// What is to be done, with a snapshot wherever a model answers.
+pub(super) fn frozen(request: &AnalyzeRequest, checked: &Checked) -> AnalyzeRequest {
+    match (&checked.course, &request.pipeline) {
+        (Some(course), Some(PipelineChoice::Inline(pipeline))) => {
+            let written = course.written((**pipeline).clone());
+            AnalyzeRequest { pipeline: Some(PipelineChoice::Inline(Box::new(written))), ..request.clone() }
+        }
+        _ => request.clone().with_models(&checked.snapshots),
+    }
+}
+
+fn new_steps(checked: &Checked) -> Vec<NewStep> {
+    let step = |(at, (feature, model)): (usize, &(eyebolt_types::Feature, Option<String>))| NewStep {
+        id: StepId::new(),
+        feature: *feature,
+        model: model.clone(),
+        units: checked.units_of(at),
+    };
+    checked.snapshots.iter().enumerate().map(step).collect()
 }
 
 /// What a look at the database would find.
@@ -400,7 +446,19 @@ pub(super) fn just_accepted(job: NewJob, image: ImageId, now: Timestamp) -> Stor
         started_at: Some(now),
         finished_at: None,
         retryable_until: None,
-        steps: (0..).zip(job.steps).map(|(position, step)| step.pending(position)).collect(),
+        steps: (0..).zip(job.steps).map(|place| stepped(place, &job.taken_over)).collect(),
+        tasks: job.taken_over.tasks,
+    }
+}
+
+/// A step that waits, or was taken over.
+fn stepped((position, step): (u32, NewStep), taken_over: &TakenOver) -> StoredStep {
+    let pending = step.pending(position);
+    match taken_over.steps.iter().find(|known| known.position == position) {
+        Some(known) => {
+            StoredStep { id: pending.id, units: pending.units, attempts: 0, error: None, ..known.clone() }
+        }
+        None => pending,
     }
 }
 

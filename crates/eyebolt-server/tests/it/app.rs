@@ -42,6 +42,7 @@ use tokio::{
 
 use crate::{
     database::Schema,
+    sitter::Sitter,
     wire::{Answer, FORM, Wire, image, request},
 };
 
@@ -78,6 +79,8 @@ pub(crate) struct Setup {
     pub(crate) steady: bool,
     /// The snapshot that answers whoever names no model.
     pub(crate) snapshot: &'static str,
+    /// What its engine does with pipelines.
+    pub(crate) sitter: Sitter,
 }
 
 impl Default for Setup {
@@ -103,6 +106,7 @@ impl Default for Setup {
             clock: None,
             steady: false,
             snapshot: "cats@1",
+            sitter: Sitter::default(),
         }
     }
 }
@@ -136,6 +140,8 @@ pub(crate) struct TestApp {
     pub(crate) batches: Batches,
     pub(crate) quotas: Quotas,
     pub(crate) events: Events,
+    /// What its engine does with pipelines.
+    pub(crate) sitter: Sitter,
     webhooks: Webhooks,
     lock: DataLock,
     schema: Option<Arc<Schema>>,
@@ -254,7 +260,14 @@ impl TestApp {
             place(&folder, (&setup.access, setup.schema.as_deref()), &clock).await;
         let (gate, breaks) = (Arc::clone(&release), Arc::clone(&broken));
         let script = Script { began, does, gate, broken: breaks, clock: clock.clock() };
-        let analyzer = script.analyzer(looked, setup.snapshot);
+        let (sitter, snapshot) = (setup.sitter.clone(), setup.snapshot);
+        let analyzer = script.analyzer(looked, setup.snapshot).with_pipelines(
+            move |pipeline, request| Sitter::freeze((pipeline, request), snapshot),
+            move |sitting| {
+                let sitter = sitter.clone();
+                async move { sitter.sit(sitting).await }
+            },
+        );
         let quotas = Quotas::open(setup.quotas, clock.clock()).await.expect("counters");
         // Receivers under test are on this machine.
         let allowed = OutboundSettings { allow: vec!["127.0.0.0/8".to_owned()] };
@@ -303,6 +316,7 @@ impl TestApp {
             batches,
             quotas,
             events,
+            sitter: setup.sitter,
             webhooks,
             lock,
             schema: setup.schema,
@@ -518,7 +532,7 @@ fn check(
         frames: 1,
     };
     let snapshots = request.features.iter().map(|feature| (*feature, Some(snapshot.to_owned()))).collect();
-    Ok(Checked { input, warnings: Vec::new(), snapshots })
+    Ok(Checked { input, warnings: Vec::new(), snapshots, course: None, kept: Vec::new() })
 }
 
 fn found(model: &str, cats: usize) -> Results {

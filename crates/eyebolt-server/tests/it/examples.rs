@@ -87,6 +87,25 @@ async fn the_examples_of_batches_do_what_they_say() {
 }
 
 #[tokio::test]
+async fn the_examples_of_pipelines_do_what_they_say() {
+    let printed = run("pipelines.md").await;
+    let lines: Vec<_> = printed.lines().map(str::trim).collect();
+    for expected in [
+        "succeeded",
+        r#"{"index":0,"status":"succeeded","region":{"box":{"x":0,"y":0,"width":26.25,"height":26.25}}}"#,
+        "read\ttext\tsucceeded",
+        "/pipeline/steps/1/for_each/step\tinvalid_pipeline",
+        "/pipeline/steps/1/params/max_results\tinvalid_parameter",
+        r#"["prediction",21,[1,20]]"#,
+        r#"["prediction",["read"]]"#,
+        "my-signs\t1\ttrue",
+        "my-signs@1",
+    ] {
+        assert!(lines.contains(&expected), "{expected} is not in\n{printed}");
+    }
+}
+
+#[tokio::test]
 async fn the_examples_of_events_do_what_they_say() {
     let printed = run("events.md").await;
     assert!(printed.contains("\nid: 1\nevent: job.succeeded\ndata: {\"id\":\"evt_"), "{printed}");

@@ -1,15 +1,25 @@
 //! The server with its real models, as `eyebolt setup` brings them: without them these tests fail and say so.
 
-use std::{path::PathBuf, sync::LazyLock};
+use std::{
+    path::PathBuf,
+    sync::{Arc, LazyLock},
+};
 
 use bytes::Bytes;
 use eyebolt_engine::{Engine, EngineSettings};
-use eyebolt_server::{ApiError, Declared, Runner, Settings, run::capabilities};
+use eyebolt_server::{
+    ApiError, Declared, Runner, Settings,
+    analysis::{Order, Sitting},
+    run::{capabilities, freeze},
+};
 use eyebolt_types::{
-    AnalyzeRequest, Clock, ErrorCode, Feature, Job, JobStatus, StepStatus,
+    AnalyzeRequest, Clock, ErrorCode, Feature, Job, JobStatus, Results, StepStatus,
+    id::JobId,
+    pipeline::Region,
     request::QualityGate,
     result::{Objects, Verdict},
 };
+use tokio::sync::{mpsc, oneshot};
 
 const SAMPLE: &[u8] = include_bytes!("../../assets/sample.jpg");
 
@@ -51,7 +61,7 @@ async fn one_request_finds_everything_in_one_picture() {
             .iter()
             .all(|step| step.status == StepStatus::Succeeded && step.finished_at <= job.finished_at)
     );
-    let results = job.results;
+    let results = job.results.features().unwrap().clone();
     let objects = results.objects.unwrap();
     assert_eq!(objects.model, "ssdlite-mobilenet-v2@1");
     assert!(
@@ -86,7 +96,7 @@ async fn both_backends_give_the_same_answers() {
     let rten = runner("rten");
     let (one, other) =
         (ask(&ENGINE, SAMPLE, &request).await.unwrap(), ask(&rten, SAMPLE, &request).await.unwrap());
-    let (one, other) = (one.results, other.results);
+    let (one, other) = (one.results.features().unwrap().clone(), other.results.features().unwrap().clone());
     let (objects, others) = (one.objects.unwrap(), other.objects.unwrap());
     assert_eq!(labels(&objects), labels(&others));
     for (a, b) in objects.items.iter().zip(&others.items) {
@@ -149,9 +159,29 @@ async fn the_quality_gate_refuses_warns_or_is_off() {
 async fn small_things_need_a_closer_look() {
     let mut request = AnalyzeRequest::of([Feature::Faces]);
     request.parameters.faces.input_size = Some(64);
-    let far = ask(&ENGINE, SAMPLE, &request).await.unwrap().results.faces.unwrap().items.len();
+    let far = ask(&ENGINE, SAMPLE, &request)
+        .await
+        .unwrap()
+        .results
+        .features()
+        .unwrap()
+        .faces
+        .as_ref()
+        .unwrap()
+        .items
+        .len();
     request.parameters.faces.input_size = Some(640);
-    let near = ask(&ENGINE, SAMPLE, &request).await.unwrap().results.faces.unwrap().items.len();
+    let near = ask(&ENGINE, SAMPLE, &request)
+        .await
+        .unwrap()
+        .results
+        .features()
+        .unwrap()
+        .faces
+        .as_ref()
+        .unwrap()
+        .items
+        .len();
     assert_eq!((far, near), (0, 1));
 }
 
@@ -167,4 +197,70 @@ async fn the_capabilities_name_every_model_and_what_it_cannot_read() {
     );
     assert_eq!(reader.backend, "onnxruntime");
     assert!(ENGINE.engine.canary().await.is_ok());
+}
+
+/// Runs a pipeline on the sample as a job's attempt does: steps in order, and each part that follows.
+async fn follow(name: &str) -> (Vec<(String, Results)>, u64) {
+    let sample = Bytes::from_static(SAMPLE);
+    let pipeline = &eyebolt_types::pipeline::preset(name).unwrap().pipeline;
+    // An engine of its own, so that nobody else decodes.
+    let runner = runner("rten");
+    let course = Arc::new(freeze(&runner.engine, pipeline, &AnalyzeRequest::default()).unwrap());
+    let (order, orders) = mpsc::unbounded_channel();
+    let (job, token) = (JobId::new(), 1);
+    let sitting = Sitting { job, token, bytes: sample, memory: None, course: Arc::clone(&course), orders };
+    let one = async move |step: usize, part: Option<(u32, Region)>| {
+        let ((begun, _), (done, is_done)) = (oneshot::channel(), oneshot::channel());
+        order.send(Order { step, fallback: false, part, begun, done }).unwrap();
+        is_done.await.unwrap().unwrap()
+    };
+    let following = async move {
+        let mut all: Vec<(String, Results)> = Vec::new();
+        for &step in &course.order {
+            let stage = &course.stages[step];
+            let Some(each) = &stage.each else {
+                all.push((stage.id.clone(), one(step, None).await));
+                continue;
+            };
+            let of = all.iter().find(|(id, _)| *id == course.stages[each.of].id).unwrap().1.clone();
+            let (regions, _) = each.regions((&of, (1000, 640)), stage.crop);
+            for (number, region) in (0..).zip(regions) {
+                all.push((format!("{}/{number}", stage.id), one(step, Some((number, region))).await));
+            }
+        }
+        drop(one);
+        all
+    };
+    let (sat, all) = tokio::join!(runner.sit(sitting), following);
+    sat.unwrap();
+    (all, runner.engine.decodes())
+}
+
+/// The pipelines that are always there, on the real models.
+#[tokio::test]
+async fn the_presets_find_what_they_say_in_one_decoded_picture() {
+    let (faces, decodes) = follow("faces-with-quality").await;
+    assert_eq!((faces[0].0.as_str(), faces[1].0.as_str(), faces.len()), ("faces", "quality/0", 2));
+    assert_eq!(decodes, 1);
+    let face = faces[1].1.quality.as_ref().unwrap();
+    let whole = ask(&ENGINE, SAMPLE, &AnalyzeRequest::of([Feature::Quality])).await.unwrap();
+    let whole = whole.results.features().unwrap().quality.clone().unwrap();
+    assert_ne!(face.pixel_digest, whole.pixel_digest, "the part was measured, and not the whole");
+
+    let (document, decodes) = follow("document").await;
+    assert_eq!(decodes, 1);
+    assert!(document[0].1.text.as_ref().unwrap().text.contains("EB-2048"));
+    assert_eq!(document[1].1.barcodes.as_ref().unwrap().items[0].text, "EYEBOLT SAMPLE 1");
+
+    let (signs, decodes) = follow("read-signs").await;
+    assert_eq!(decodes, 1);
+    assert!(signs.len() >= 3 && signs[0].1.objects.is_some(), "{}", signs.len());
+    let found = &signs[0].1.objects.as_ref().unwrap().items;
+    for ((name, read), object) in signs[1..].iter().zip(found) {
+        // Where a line lies is told in pixels of the whole image: on the thing that it was read on.
+        for line in &read.text.as_ref().unwrap().lines {
+            let own = object.bounds.intersection(&line.bounds);
+            assert!(own > 0.5 * line.bounds.area(), "{name}: {:?} on {:?}", line.bounds, object.bounds);
+        }
+    }
 }

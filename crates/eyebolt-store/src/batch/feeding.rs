@@ -9,9 +9,9 @@ use jiff::Timestamp;
 use crate::{
     Acceptance, Again, Closing, NewJob, Overrun, Retry, Store, StoreError,
     accepting::Accepting,
+    again,
     cap::Capped,
     closing::Ending,
-    control::retry,
     database::{Row, Statement, Transaction, Value, drive},
     times,
 };
@@ -225,7 +225,7 @@ impl Store {
                 if transaction.query_one(TAKE_AGAIN, &take)?.is_none() {
                     return Ok(Fed::Taken);
                 }
-                match retry(transaction, whose, (again, now))? {
+                match again::retry(transaction, whose, (&again, now))? {
                     Retry::Pending => Ok(Fed::Again),
                     Retry::Over(over) => {
                         transaction.execute(WAIT_ON, &place)?;

@@ -184,8 +184,8 @@ on_both! {
         let waiting = store.waiting_items(batch.id, 10).await.unwrap();
         let [waiting] = waiting.as_slice() else { panic!("{waiting:?}") };
         let job = waiting.job.expect("the job that failed");
-        let again = Again { key: KeyId::new(), caps: None, deadline: at(900) };
-        assert_eq!(store.feed_again((&batch, 0), (job, again), at(13)).await, Ok(Fed::Again));
+        let again = Again { key: KeyId::new(), caps: None, deadline: at(900), parts: None };
+        assert_eq!(store.feed_again((&batch, 0), (job, again.clone()), at(13)).await, Ok(Fed::Again));
         assert_eq!(store.feed_again((&batch, 0), (job, again), at(13)).await, Ok(Fed::Taken));
         end(store, &batch, JobStatus::Succeeded).await;
         assert_eq!(counts(store, &batch).await.1.succeeded, 2);

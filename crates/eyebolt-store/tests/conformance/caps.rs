@@ -173,7 +173,7 @@ on_both! {
         accept(store, failed).await;
         store.close((id, 1), half_failed(), at(3)).await.unwrap().unwrap();
         accept(store, under(a_month(3), project, "b")).await;
-        let again = |caps| Again { key: KeyId::new(), caps: Some(caps), deadline: at(900) };
+        let again = |caps| Again { key: KeyId::new(), caps: Some(caps), deadline: at(900), parts: None };
         let refused = store.retry((project, Mode::Live, id), again(a_month(3)), at(5)).await.unwrap();
         let month = Overrun { scope: LimitScope::Project, policy: Policy::UnitsPerMonth, limit: 3, taken: 3, needed: 1 };
         assert_eq!(refused, Retry::Over(month));

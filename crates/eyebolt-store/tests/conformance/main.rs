@@ -29,4 +29,5 @@ mod running;
 mod sample;
 mod schema;
 mod signals;
+mod tasks;
 mod usage;

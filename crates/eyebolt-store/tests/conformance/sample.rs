@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use eyebolt_store::{
     Acceptance, Again, Answer, Charging, Closing, Document, Idempotency, Lease, LeasedJob, NewEvent,
-    NewImage, NewJob, NewStep, StepOutcome, Store, StoreError, StoredJob,
+    NewImage, NewJob, NewStep, StepOutcome, Store, StoreError, StoredJob, TakenOver,
 };
 use eyebolt_types::{
     Class, EventType, Feature, JobStatus, Mode,
@@ -40,17 +40,18 @@ pub(crate) fn job(project: ProjectId, key: &str) -> NewJob {
             body: None,
         }),
         lease: None,
+        taken_over: TakenOver::default(),
         caps: None,
     }
 }
 
 /// A retry by a key that has no limits, until then.
 pub(crate) fn again(deadline: i64) -> Again {
-    Again { key: KeyId::new(), caps: None, deadline: at(deadline) }
+    Again { key: KeyId::new(), caps: None, deadline: at(deadline), parts: None }
 }
 
 fn step(feature: Feature) -> NewStep {
-    NewStep { id: StepId::new(), feature, model: Some(format!("{}-1", feature.name())) }
+    NewStep { id: StepId::new(), feature, model: Some(format!("{}-1", feature.name())), units: 1 }
 }
 
 /// A small image of that content.

@@ -46,7 +46,7 @@ error_sets! {
     AdminKeyChangeErrors = EDGE, JSON_ONLY, OPERATOR, DOCUMENT, [Code::KeyNotFound];
     AdminRotateErrors = EDGE, JSON_ONLY, OPERATOR, DOCUMENT, [Code::KeyNotFound, Code::KeyOver];
     AnalyzeErrors = EDGE, JSON_ONLY, KEY, IDEMPOTENCY, STORE, BUSY, BODY, SETTINGS, IMAGE, MODEL, ENDS,
-        [Code::WebhookUrlRefused, Code::WebhookLimit];
+        [Code::WebhookUrlRefused, Code::WebhookLimit, Code::InvalidPipeline, Code::PipelineNotFound, Code::StepTimeout];
     JobErrors = EDGE, JSON_ONLY, KEY, STORE, [Code::JobNotFound, Code::InvalidParameter, Code::StoredResponseCorrupt];
     JobListErrors = EDGE, JSON_ONLY, KEY, STORE, [Code::InvalidParameter];
     CancelErrors = EDGE, JSON_ONLY, KEY, STORE, [Code::JobNotFound, Code::JobNotCancelable];
@@ -59,6 +59,16 @@ error_sets! {
         [Code::BatchNotFound, Code::InvalidParameter, Code::EventsExpired, Code::TooManyStreams];
     BatchCancelErrors = EDGE, JSON_ONLY, KEY, STORE, [Code::BatchNotFound, Code::BatchNotCancelable];
     BatchRetryErrors = EDGE, JSON_ONLY, KEY, STORE, [Code::BatchNotFound, Code::BatchNotRetryable];
+    StepErrors = EDGE, JSON_ONLY, KEY, STORE,
+        [Code::JobNotFound, Code::StepNotFound, Code::InvalidParameter, Code::StoredResponseCorrupt];
+    StepRetryErrors = EDGE, JSON_ONLY, KEY, STORE, DOCUMENT, IDEMPOTENCY, BUSY, MODEL, ENDS,
+        [Code::JobNotFound, Code::StepNotFound, Code::JobNotRetryable, Code::UnknownModel, Code::StepTimeout];
+    TaskRetryErrors = EDGE, JSON_ONLY, KEY, STORE, [Code::JobNotFound, Code::StepNotFound, Code::JobNotRetryable];
+    PipelineListErrors = EDGE, JSON_ONLY, KEY, STORE;
+    PipelineErrors = EDGE, JSON_ONLY, KEY, STORE, [Code::PipelineNotFound];
+    PipelineChangeErrors = EDGE, JSON_ONLY, KEY, STORE, DOCUMENT, [Code::PipelineNotFound, Code::PipelineReserved];
+    PipelineCreateErrors = EDGE, JSON_ONLY, KEY, STORE, DOCUMENT, SETTINGS,
+        [Code::InvalidPipeline, Code::FeatureUnavailable, Code::PipelineReserved];
     KeyErrors = EDGE, JSON_ONLY, KEY, STORE, [Code::IdempotencyKeyInvalid];
     LimitErrors = EDGE, JSON_ONLY, KEY, STORE;
     UsageErrors = EDGE, JSON_ONLY, KEY, STORE, [Code::InvalidParameter];

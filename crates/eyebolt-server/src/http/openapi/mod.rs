@@ -28,13 +28,14 @@ pub(super) use self::{
         BatchRetryErrors, CancelErrors, DeliveryErrors, DeliveryListErrors, EndpointActErrors,
         EndpointChangeErrors, EndpointCreateErrors, EndpointErrors, EndpointListErrors, EndpointReplayErrors,
         EventErrors, JobErrors, JobEventErrors, JobListErrors, KeyErrors, LimitErrors, LookUpErrors,
-        MetricsErrors, ModelErrors, PageErrors, ReadErrors, ReadyErrors, RetryErrors, RotateDefaultErrors,
-        RotateErrors, UsageErrors,
+        MetricsErrors, ModelErrors, PageErrors, PipelineChangeErrors, PipelineCreateErrors, PipelineErrors,
+        PipelineListErrors, ReadErrors, ReadyErrors, RetryErrors, RotateDefaultErrors, RotateErrors,
+        StepErrors, StepRetryErrors, TaskRetryErrors, UsageErrors,
     },
     fields::SimpleFields,
     headers::{BatchSettingsInQuery, LastEventId, RetryHeaders},
 };
-use super::{accept::AcceptsJson, admin, batches, jobs, router, webhooks};
+use super::{accept::AcceptsJson, admin, batches, jobs, router, steps, webhooks};
 
 #[derive(OpenApi)]
 #[openapi(
@@ -52,6 +53,7 @@ use super::{accept::AcceptsJson, admin, batches, jobs, router, webhooks};
         (name = "batches", description = "Many images under one name."),
         (name = "events", description = "What happens, as it happens."),
         (name = "webhooks", description = "What happens, sent to you: Standard Webhooks 1.0."),
+        (name = "pipelines", description = "Several steps on one image, by name."),
         (name = "models", description = "What this server can do."),
         (name = "admin", description = "Projects and keys, for the operator."),
         (name = "errors", description = "What can go wrong, and what to do."),
@@ -60,7 +62,7 @@ use super::{accept::AcceptsJson, admin, batches, jobs, router, webhooks};
     // The router knows whole segments of a path alone, so these are not among its routes.
     paths(
         admin::update_key, admin::rotate_key, admin::revoke_key, jobs::cancel_job, jobs::retry_job,
-        batches::cancel_batch, batches::retry_batch,
+        steps::retry_step, steps::retry_task, batches::cancel_batch, batches::retry_batch,
         webhooks::rotate_secret, webhooks::test_endpoint, webhooks::replay, webhooks::replay_delivery
     ),
     components(schemas(Problem)),

@@ -236,6 +236,9 @@ impl BatchBody {
             if members.contains_key("webhook_url") {
                 return Err(wrong("/webhook_url", "belongs to the whole batch"));
             }
+            if members.contains_key("validate_only") {
+                return Err(wrong("/validate_only", "is for single images: POST /v1/analyze"));
+            }
             members.entry("features").or_insert_with(|| Value::Array(Vec::new()));
         }
         let asked: AnalyzeRequest =

@@ -1,0 +1,155 @@
+//! Pipelines that have a name: versions that never change, and the one that a name alone means.
+
+use eyebolt_types::{Mode, id::ProjectId};
+use jiff::Timestamp;
+
+use crate::{
+    Store, StoreError,
+    cap::Capped,
+    database::{Row, Transaction, Value},
+    times,
+};
+
+/// A version of a pipeline.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StoredPipeline {
+    /// Its name.
+    pub name: String,
+    /// Counts from 1.
+    pub version: u32,
+    /// SHA-256 of it, hex.
+    pub digest: String,
+    /// It, as JSON.
+    pub pipeline: String,
+    /// Whether its name alone means this version.
+    pub is_default: bool,
+    /// When it was written.
+    pub created_at: Timestamp,
+}
+
+/// Columns that [`stored`] reads.
+macro_rules! columns {
+    () => {
+        "SELECT p.name, p.version, p.digest, p.pipeline, p.created_at, CAST(CASE WHEN p.version = COALESCE(d.version, \
+         (SELECT MAX(n.version) FROM pipelines n WHERE n.project_id = p.project_id AND n.mode = p.mode AND n.name = p.name)) \
+         THEN 1 ELSE 0 END AS BIGINT) FROM pipelines p LEFT JOIN pipeline_defaults d \
+         ON d.project_id = p.project_id AND d.mode = p.mode AND d.name = p.name \
+         WHERE p.project_id = $1 AND p.mode = $2"
+    };
+}
+
+const ALL: &str = concat!(columns!(), " ORDER BY p.name, p.version DESC LIMIT 1000");
+const NAMED: &str = concat!(columns!(), " AND p.name = $3 ORDER BY p.version DESC LIMIT 1000");
+const NEW: &str = "INSERT INTO pipelines (project_id, mode, name, version, digest, pipeline, created_at) \
+                   VALUES ($1, $2, $3, $4, $5, $6, $7)";
+const FORGET_DEFAULT: &str =
+    "DELETE FROM pipeline_defaults WHERE project_id = $1 AND mode = $2 AND name = $3";
+const SET_DEFAULT: &str =
+    "INSERT INTO pipeline_defaults (project_id, mode, name, version) VALUES ($1, $2, $3, $4)";
+
+impl Store {
+    /// Writes the next version of a pipeline, unless the newest one is the same already; and whether it did.
+    ///
+    /// # Errors
+    /// Where the database fails.
+    pub async fn create_pipeline(
+        &self,
+        (project, mode): (ProjectId, Mode),
+        (name, digest, pipeline): (String, String, String),
+        now: Timestamp,
+    ) -> Result<(StoredPipeline, bool), StoreError> {
+        self.database
+            .write(move |transaction| {
+                // Of two at once the second one sees the first.
+                transaction.query_all(&[Capped::lock(project)])?;
+                let versions = versions(transaction, ((project, mode), &name))?;
+                let newest = versions.into_iter().next();
+                let version = newest.as_ref().map_or(1, |newest| newest.version + 1);
+                if let Some(newest) = newest.filter(|newest| newest.digest == digest) {
+                    return Ok((newest, false));
+                }
+                let mut row = key((project, mode), &name);
+                row.extend([i64::from(version).into(), digest.as_str().into(), pipeline.as_str().into()]);
+                row.push(times::micros(now).into());
+                transaction.execute(NEW, &row)?;
+                let written = self::versions(transaction, ((project, mode), &name))?.into_iter().next();
+                Ok((written.ok_or(StoreError::Conflict)?, true))
+            })
+            .await
+    }
+
+    /// The pipelines of a project, by name, each with its newest version first.
+    ///
+    /// # Errors
+    /// Where the database fails.
+    pub async fn pipelines(
+        &self,
+        (project, mode): (ProjectId, Mode),
+    ) -> Result<Vec<StoredPipeline>, StoreError> {
+        let whose = [project.to_string().into(), mode.name().into()];
+        let rows = self.database.read(move |transaction| transaction.query(ALL, &whose)).await?;
+        rows.iter().map(stored).collect()
+    }
+
+    /// The versions of a pipeline, the newest first; none: there is no such pipeline.
+    ///
+    /// # Errors
+    /// Where the database fails.
+    pub async fn pipeline(
+        &self,
+        whose: (ProjectId, Mode),
+        name: String,
+    ) -> Result<Vec<StoredPipeline>, StoreError> {
+        self.database.read(move |transaction| versions(transaction, (whose, &name))).await
+    }
+
+    /// Says which version a name alone means; `None`: the newest one. Whether there is such a version.
+    ///
+    /// # Errors
+    /// Where the database fails.
+    pub async fn set_default_pipeline(
+        &self,
+        whose: (ProjectId, Mode),
+        (name, version): (String, Option<u32>),
+    ) -> Result<bool, StoreError> {
+        self.database
+            .write(move |transaction| {
+                transaction.query_all(&[Capped::lock(whose.0)])?;
+                let versions = versions(transaction, (whose, &name))?;
+                let there = |version| versions.iter().any(|known| known.version == version);
+                if versions.is_empty() || !version.is_none_or(there) {
+                    return Ok(false);
+                }
+                transaction.execute(FORGET_DEFAULT, &key(whose, &name))?;
+                if let Some(version) = version {
+                    let mut row = key(whose, &name);
+                    row.push(i64::from(version).into());
+                    transaction.execute(SET_DEFAULT, &row)?;
+                }
+                Ok(true)
+            })
+            .await
+    }
+}
+
+fn key((project, mode): (ProjectId, Mode), name: &str) -> Vec<Value> {
+    vec![project.to_string().into(), mode.name().into(), name.into()]
+}
+
+fn versions(
+    transaction: &mut dyn Transaction,
+    (whose, name): ((ProjectId, Mode), &str),
+) -> Result<Vec<StoredPipeline>, StoreError> {
+    transaction.query(NAMED, &key(whose, name))?.iter().map(stored).collect()
+}
+
+fn stored(row: &Row) -> Result<StoredPipeline, StoreError> {
+    Ok(StoredPipeline {
+        name: row.text(0)?,
+        version: row.integer(1)? as u32,
+        digest: row.text(2)?,
+        pipeline: row.text(3)?,
+        created_at: times::timestamp(row.integer(4)?)?,
+        is_default: row.integer(5)? != 0,
+    })
+}
