@@ -2,13 +2,14 @@
 //!
 //! `http` answers, `access` tells who asks, `ingest` turns a body into a checked submission, `idempotency` tells a retry
 //! from a new request, `quotas` knows what was agreed, `clients` who behaves, `admission` who may have a worker,
-//! `jobs` makes work durable and runs it, `events` and `webhooks` tell of it, `outbound` is the only way out, `analysis` is the
+//! `jobs` makes work durable and runs it, `batches` takes many images at once, `events` and `webhooks` tell of it, `outbound` is the only way out, `analysis` is the
 //! door to the engine. Errors of the rooms
 //! become catalogue problems in `problem` alone.
 
 pub mod access;
 pub mod admission;
 pub mod analysis;
+pub mod batches;
 mod chance;
 pub mod cli;
 pub mod clients;
@@ -33,6 +34,7 @@ pub mod webhooks;
 
 pub use access::Access;
 pub use analysis::Analyzer;
+pub use batches::Batches;
 pub use clients::Clients;
 pub use config::{HttpSettings, MetricsReaders};
 pub use events::Events;

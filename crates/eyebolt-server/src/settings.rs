@@ -17,6 +17,7 @@ use crate::{
     HttpSettings,
     access::AccessSettings,
     admission::AdmissionSettings,
+    batches::BatchSettings,
     clients::RunawaySettings,
     events::EventSettings,
     jobs::{DedupSettings, IdempotencySettings, JobSettings},
@@ -40,6 +41,8 @@ pub struct Settings {
     pub ingest: IngestSettings,
     /// How jobs run.
     pub jobs: JobSettings,
+    /// How batches are taken.
+    pub batches: BatchSettings,
     /// How retries are known.
     pub idempotency: IdempotencySettings,
     /// What happens to images that were seen before.
@@ -266,6 +269,7 @@ impl Settings {
         found.extend(self.admission.check());
         found.extend(self.runaway.check());
         found.extend(self.jobs.check(self.http.request_timeout));
+        found.extend(self.batches.check(self.idempotency.retention));
         found.extend(self.idempotency.check(&self.jobs));
         found.extend(self.dedup.check());
         found.extend(self.events.check());

@@ -126,6 +126,7 @@ fn succeeded(clock: &Clock, job: &StoredJob) -> Closing {
         version: job.round,
         data: "x".repeat(450),
         told_at: None,
+        batch: None,
     };
     Closing {
         status: JobStatus::Succeeded,

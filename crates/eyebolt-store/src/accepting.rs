@@ -11,7 +11,9 @@ use crate::{
     cap::Capped,
     content,
     database::{Pace, Round, Rounds, Row, Statement},
-    ledger, record, times,
+    ledger,
+    record::{self, Holder},
+    times,
 };
 
 /// A job on its way in.
@@ -64,7 +66,12 @@ impl Accepting {
     }
 
     fn reserve(&self, idempotency: &Idempotency) -> Statement {
-        record::reserve(&self.job, idempotency, self.now)
+        self.with_key(|holder| record::reserve(holder, idempotency, self.now))
+    }
+
+    fn with_key(&self, statement: impl FnOnce(Holder<'_>) -> Statement) -> Statement {
+        let NewJob { project, mode, .. } = self.job;
+        statement(Holder { project, mode, subject: &self.job.id.to_string() })
     }
 
     /// Where the key is free: the job's rows, or first the limits that it may not fit into.
@@ -90,7 +97,8 @@ impl Accepting {
     /// Nothing of it stays, its key included.
     fn give_up(&mut self, (over, mut back): (Overrun, Vec<Statement>)) -> Vec<Statement> {
         self.asked = Asked::Back(over);
-        back.extend(self.job.idempotency.as_ref().map(|key| record::release(&self.job, key)));
+        let key = self.job.idempotency.as_ref();
+        back.extend(key.map(|key| self.with_key(|holder| record::release(holder, key))));
         back
     }
 
@@ -152,7 +160,7 @@ impl Rounds for Accepting {
             (Asked::Key, None) => Ok(Round::Ask(self.go_on())),
             (Asked::Key, Some(_)) if taken => Ok(Round::Ask(self.go_on())),
             (Asked::Key, Some(idempotency)) => {
-                let sought = record::sought(&self.job, idempotency);
+                let sought = self.with_key(|holder| record::sought(holder, idempotency));
                 self.asked = Asked::Known;
                 Ok(Round::Ask(vec![sought]))
             }
@@ -163,7 +171,8 @@ impl Rounds for Accepting {
                     return Ok(Round::Done(Acceptance::Known(known)));
                 }
                 let idempotency = idempotency.as_ref().ok_or(StoreError::Conflict)?;
-                let again = vec![record::forget(&self.job, idempotency, self.now), self.reserve(idempotency)];
+                let forget = self.with_key(|holder| record::forget(holder, idempotency, self.now));
+                let again = vec![forget, self.reserve(idempotency)];
                 self.asked = Asked::Key;
                 Ok(Round::Ask(again))
             }

@@ -7,7 +7,7 @@ use eyebolt_types::{
 use jiff::Timestamp;
 
 use crate::{
-    Document, Fenced, NearEntry, NewEvent, StepOutcome, Store, StoreError, cap,
+    Document, Fenced, NearEntry, NewEvent, StepOutcome, Store, StoreError, batch, cap,
     content::{self, Entering},
     database::{Pace, Round, Rounds, Row, Statement},
     event, ledger,
@@ -138,6 +138,7 @@ impl Ending {
                 rest.push(cap::released(job));
             }
         }
+        rest.extend(closing.event.batch.map(|_| batch::item_ended(job, closing, now)));
         rest.extend(event::write(&closing.event, job, now));
         // The last one: its row says where the bands belong.
         let content = closing.content.as_ref();

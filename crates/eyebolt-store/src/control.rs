@@ -123,30 +123,39 @@ impl Store {
                 if again.caps.is_some() {
                     transaction.query_all(&[Capped::lock(project)])?;
                 }
-                let Some((status, until, key)) = state(transaction, (project, mode, id))? else {
-                    return Ok(Retry::Missing);
-                };
-                match status {
-                    JobStatus::Pending | JobStatus::Processing => return Ok(Retry::Pending),
-                    JobStatus::Failed if until.is_some_and(|until| until > now) => {}
-                    JobStatus::Failed => return Ok(Retry::Final),
-                    ended => return Ok(Retry::NotFailed(ended)),
-                }
-                let units = unfinished(transaction, id)?;
-                let capped = |mut caps: Caps| {
-                    if key != Some(again.key) {
-                        caps.key = Cap::default();
-                    }
-                    Capped { job: id, project, key, mode, units, caps, now }
-                };
-                if let Some(over) = take(transaction, again.caps.map(capped))? {
-                    return Ok(Retry::Over(over));
-                }
-                run_again(transaction, (id, units), (again.deadline, now))?;
-                Ok(Retry::Pending)
+                retry(transaction, (project, mode, id), (again, now))
             })
             .await
     }
+}
+
+/// Runs again what failed of a job. The project is locked before, where it has limits.
+pub(crate) fn retry(
+    transaction: &mut dyn Transaction,
+    (project, mode, id): (ProjectId, Mode, JobId),
+    (again, now): (Again, Timestamp),
+) -> Result<Retry, StoreError> {
+    let Some((status, until, key)) = state(transaction, (project, mode, id))? else {
+        return Ok(Retry::Missing);
+    };
+    match status {
+        JobStatus::Pending | JobStatus::Processing => return Ok(Retry::Pending),
+        JobStatus::Failed if until.is_some_and(|until| until > now) => {}
+        JobStatus::Failed => return Ok(Retry::Final),
+        ended => return Ok(Retry::NotFailed(ended)),
+    }
+    let units = unfinished(transaction, id)?;
+    let capped = |mut caps: Caps| {
+        if key != Some(again.key) {
+            caps.key = Cap::default();
+        }
+        Capped { job: id, project, key, mode, units, caps, now }
+    };
+    if let Some(over) = take(transaction, again.caps.map(capped))? {
+        return Ok(Retry::Over(over));
+    }
+    run_again(transaction, (id, units), (again.deadline, now))?;
+    Ok(Retry::Pending)
 }
 
 /// Steps that are to be run, each of which costs a unit.

@@ -3,7 +3,7 @@
 
 use eyebolt_types::{
     EventType, Mode,
-    id::{EventId, JobId, ProjectId},
+    id::{BatchId, EventId, JobId, ProjectId},
 };
 use jiff::Timestamp;
 use tokio::sync::broadcast;
@@ -27,6 +27,8 @@ pub struct NewEvent {
     pub data: String,
     /// Where the request wants to be told, beside the project's endpoints.
     pub told_at: Option<ToldAt>,
+    /// The batch that its job belongs to: then the project's endpoints are not told, since they are told of the batch.
+    pub batch: Option<BatchId>,
 }
 
 /// Where a request wants to be told of its job's end.
@@ -63,9 +65,13 @@ pub struct Horizon {
 }
 
 /// The subject is a job.
-const INSERT: &str = "INSERT INTO events (subject, version, id, project_id, mode, type, data, created_at) \
+const INSERT: &str = "INSERT INTO events (subject, version, id, project_id, mode, type, data, created_at, batch_id) \
                       VALUES ($1, $2, $3, (SELECT project_id FROM jobs WHERE id = $1), \
-                      (SELECT mode FROM jobs WHERE id = $1), $4, $5, $6) ON CONFLICT DO NOTHING";
+                      (SELECT mode FROM jobs WHERE id = $1), $4, $5, $6, $7) ON CONFLICT DO NOTHING";
+/// The subject is a batch.
+const INSERT_OF_BATCH: &str = "INSERT INTO events (subject, version, id, project_id, mode, type, data, created_at, \
+                               batch_id) VALUES ($1, $2, $3, (SELECT project_id FROM batches WHERE id = $1), \
+                               (SELECT mode FROM batches WHERE id = $1), $4, $5, $6, $7) ON CONFLICT DO NOTHING";
 /// `$6`: the type with a space on either side.
 const FAN_OUT: &str = "INSERT INTO webhook_deliveries \
      (endpoint_id, event_id, subject, version, type, state, next_at, created_at) \
@@ -81,11 +87,27 @@ const TELL_AT: &str = "INSERT INTO webhook_deliveries \
      JOIN webhook_endpoints e ON e.project_id = j.project_id AND e.mode = j.mode \
      WHERE j.id = $2 AND e.kind = 'requests' AND e.url = $7 AND e.state = 'enabled' \
      ON CONFLICT DO NOTHING";
+const FAN_OUT_OF_BATCH: &str = "INSERT INTO webhook_deliveries \
+     (endpoint_id, event_id, subject, version, type, state, next_at, created_at) \
+     SELECT e.id, CAST($1 AS TEXT), CAST($2 AS TEXT), CAST($3 AS BIGINT), CAST($4 AS TEXT), 'pending', \
+     CAST($5 AS BIGINT), CAST($5 AS BIGINT) FROM batches j \
+     JOIN webhook_endpoints e ON e.project_id = j.project_id AND e.mode = j.mode \
+     WHERE j.id = $2 AND e.kind = 'own' AND e.state = 'enabled' \
+     AND (e.events = '*' OR replace(e.events, $6, '') <> e.events) ON CONFLICT DO NOTHING";
+const TELL_AT_OF_BATCH: &str = "INSERT INTO webhook_deliveries \
+     (endpoint_id, event_id, subject, version, type, url, state, next_at, created_at) \
+     SELECT e.id, CAST($1 AS TEXT), CAST($2 AS TEXT), CAST($3 AS BIGINT), CAST($4 AS TEXT), CAST($5 AS TEXT), \
+     'pending', CAST($6 AS BIGINT), CAST($6 AS BIGINT) FROM batches j \
+     JOIN webhook_endpoints e ON e.project_id = j.project_id AND e.mode = j.mode \
+     WHERE j.id = $2 AND e.kind = 'requests' AND e.url = $7 AND e.state = 'enabled' \
+     ON CONFLICT DO NOTHING";
 const OF_SUBJECT: &str = "SELECT id, type, version, COALESCE(position, 0), data FROM events \
                           WHERE subject = $1 AND version > $2 ORDER BY version LIMIT 100";
 const AFTER: &str = "SELECT id, type, version, position, data FROM events \
                      WHERE project_id = $1 AND mode = $2 AND position > $3 AND position > 0 \
                      ORDER BY position LIMIT $4";
+const OF_BATCH: &str = "SELECT id, type, version, position, data FROM events \
+                        WHERE batch_id = $1 AND position > $2 ORDER BY position LIMIT $3";
 const UNNUMBERED: &str = "SELECT subject, version FROM events WHERE project_id = $1 AND mode = $2 \
                           AND position IS NULL ORDER BY created_at, subject, version LIMIT $3";
 const COUNTER: &str = "INSERT INTO event_counters (project_id, mode, last, removed) VALUES ($1, $2, 0, 0) \
@@ -132,13 +154,7 @@ impl Store {
         after: u64,
         limit: u32,
     ) -> Result<Vec<StoredEvent>, StoreError> {
-        let waits = self.database.read(move |transaction| {
-            let one = [project.to_string().into(), mode.name().into(), 1.into()];
-            Ok(!transaction.query(UNNUMBERED, &one)?.is_empty())
-        });
-        if waits.await? {
-            self.number_events((project, mode)).await?;
-        }
+        self.number_new_events((project, mode)).await?;
         let rows = self.database.read(move |transaction| {
             let after = after as i64;
             let page =
@@ -146,6 +162,33 @@ impl Store {
             transaction.query(AFTER, &page)
         });
         rows.await?.iter().map(event).collect()
+    }
+
+    /// Events of a batch and its items after this position, in their order.
+    ///
+    /// # Errors
+    /// Where the database fails.
+    pub async fn events_of_batch(
+        &self,
+        (project, mode, batch): (ProjectId, Mode, BatchId),
+        after: u64,
+        limit: u32,
+    ) -> Result<Vec<StoredEvent>, StoreError> {
+        self.number_new_events((project, mode)).await?;
+        let page = [batch.to_string().into(), (after as i64).into(), i64::from(limit).into()];
+        let rows = self.database.read(move |transaction| transaction.query(OF_BATCH, &page));
+        rows.await?.iter().map(event).collect()
+    }
+
+    async fn number_new_events(&self, (project, mode): (ProjectId, Mode)) -> Result<(), StoreError> {
+        let waits = self.database.read(move |transaction| {
+            let one = [project.to_string().into(), mode.name().into(), 1.into()];
+            Ok(!transaction.query(UNNUMBERED, &one)?.is_empty())
+        });
+        if waits.await? {
+            self.number_events((project, mode)).await?;
+        }
+        Ok(())
     }
 
     /// Gives positions to the events that have none. Under the counter's lock, which is held until the commit: positions
@@ -223,24 +266,41 @@ impl Store {
     }
 }
 
-/// The statements that write an event and its deliveries down: in the round of what they tell of.
+/// The statements that write an event of a job and its deliveries down: in the round of what they tell of.
 pub(crate) fn write(event: &NewEvent, job: JobId, now: Timestamp) -> Vec<Statement> {
-    let (id, job, version) = (event.id.to_string(), job.to_string(), i64::from(event.version));
+    let fan_out = event.batch.is_none().then_some(FAN_OUT);
+    written(event, (&job.to_string(), now), (INSERT, fan_out, TELL_AT))
+}
+
+/// The same of the end of a batch.
+pub(crate) fn write_of_batch(event: &NewEvent, batch: BatchId, now: Timestamp) -> Vec<Statement> {
+    let statements = (INSERT_OF_BATCH, Some(FAN_OUT_OF_BATCH), TELL_AT_OF_BATCH);
+    written(event, (&batch.to_string(), now), statements)
+}
+
+fn written(
+    event: &NewEvent,
+    (subject, now): (&str, Timestamp),
+    (insert, fan_out, tell_at): (&'static str, Option<&'static str>, &'static str),
+) -> Vec<Statement> {
+    let (id, version) = (event.id.to_string(), i64::from(event.version));
     let (kind, now) = (event.kind.name(), times::micros(now));
     let row = vec![
-        job.as_str().into(),
+        subject.into(),
         version.into(),
         id.as_str().into(),
         kind.into(),
         event.data.as_str().into(),
         now.into(),
+        event.batch.map(|batch| batch.to_string()).into(),
     ];
-    let delivery = [id.into(), job.into(), version.into(), kind.into()];
+    let delivery = [id.into(), subject.into(), version.into(), kind.into()];
     let endpoints = [now.into(), format!(" {kind} ").into()];
-    let mut written = vec![(INSERT, row), (FAN_OUT, [&delivery[..], &endpoints].concat())];
+    let mut written = vec![(insert, row)];
+    written.extend(fan_out.map(|fan_out| (fan_out, [&delivery[..], &endpoints].concat())));
     written.extend(event.told_at.as_ref().map(|told| {
         let there = [told.url.as_str().into(), now.into(), told.origin.as_str().into()];
-        (TELL_AT, [&delivery[..], &there].concat())
+        (tell_at, [&delivery[..], &there].concat())
     }));
     written
 }

@@ -96,6 +96,8 @@ const INSERT: &str = "INSERT INTO api_keys (id, project_id, mode, name, hash, hi
                       rotated_from, limits) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)";
 const BY_HASH: &str = "SELECT k.id, k.project_id, k.mode, k.scopes, k.expires_at, k.revoked_at, p.dedup_policy, p.plan, p.limits, k.limits \
      FROM api_keys k JOIN projects p ON p.id = k.project_id WHERE k.hash = $1";
+const BY_KEY: &str = "SELECT k.id, k.project_id, k.mode, k.scopes, k.expires_at, k.revoked_at, p.dedup_policy, p.plan, p.limits, k.limits \
+     FROM api_keys k JOIN projects p ON p.id = k.project_id WHERE k.id = $1";
 const OF_PROJECT: &str = "SELECT id, project_id, mode, name, hint, scopes, created_at, expires_at, revoked_at, \
                           last_used_at, limits FROM api_keys WHERE project_id = $1 ORDER BY id";
 const BY_ID: &str = "SELECT id, project_id, mode, name, hint, scopes, created_at, expires_at, revoked_at, \
@@ -188,6 +190,16 @@ impl Store {
             return Ok(Shown::Expired);
         }
         Ok(Shown::Valid(principal(&row)?))
+    }
+
+    /// Whose a key is, and under which limits, whether or not it is still worth something: what was accepted goes on.
+    ///
+    /// # Errors
+    /// Where the database fails.
+    pub async fn principal(&self, key: KeyId) -> Result<Option<Principal>, StoreError> {
+        let row =
+            self.database.read(move |transaction| transaction.query_one(BY_KEY, &[key.to_string().into()]));
+        row.await?.as_ref().map(principal).transpose()
     }
 
     /// Notes that a key was shown; at most one write a minute changes a row.

@@ -1,4 +1,4 @@
-//! Rows of Eyebolt: projects and keys, jobs and their steps, idempotency records, the ledger. In SQLite or PostgreSQL,
+//! Rows of Eyebolt: projects and keys, jobs and their steps, batches and their items, idempotency records, the ledger. In SQLite or PostgreSQL,
 //! with the same statements. The only place that knows SQL.
 //!
 //! A method is one whole move of the domain in one transaction, and answers after its commit. It runs on a thread of
@@ -7,6 +7,7 @@
 mod acceptance;
 mod accepting;
 mod alive;
+mod batch;
 mod blobs;
 mod cap;
 mod client;
@@ -42,6 +43,10 @@ use std::path::Path;
 use jiff::Timestamp;
 
 pub use acceptance::{Acceptance, Idempotency, Lease, NewImage, NewJob, NewStep};
+pub use batch::{
+    BatchAcceptance, BatchEnding, BatchFilter, BatchRetry, DueBatches, EarlyEnd, Fed, ItemFilter, ItemJob,
+    NewBatch, OpenBatch, StagedImage, StagedItem, StoredBatch, StoredImage, StoredItem, WaitingItem,
+};
 pub use blobs::Blobs;
 pub use cap::{Cap, Caps, Held, Month, Overrun};
 pub use client::{
@@ -66,7 +71,7 @@ pub use key::{KeyInfo, NewKey, Principal, Shown};
 pub use ledger::{Audit, Balance};
 pub use lock::DataLock;
 pub use project::{Project, ProjectChange};
-pub use record::{Known, Record, StoredAnswer, TOMBSTONE};
+pub use record::{BatchRecord, Known, Record, StoredAnswer, TOMBSTONE};
 pub use recovery::{MAX_CRASHES, Reaped};
 pub use retention::{Removed, SweepPlace};
 pub use run::{Fenced, Heartbeat, LeasedJob, Line, StepOutcome, Waiting};

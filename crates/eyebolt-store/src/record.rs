@@ -1,13 +1,13 @@
 //! Idempotency records: what a key stands for.
 
 use eyebolt_types::{
-    DuplicateKind, JobStatus, Mode,
-    id::{JobId, ProjectId},
+    BatchStatus, DuplicateKind, JobStatus, Mode,
+    id::{BatchId, JobId, ProjectId},
 };
 use jiff::{SignedDuration, Timestamp};
 
 use crate::{
-    ContentKey, Document, Idempotency, NewJob, Seen, Store, StoreError, content,
+    ContentKey, Document, Idempotency, Seen, Store, StoreError, content,
     database::{Row, Statement, Value},
     job, times,
 };
@@ -20,6 +20,8 @@ pub const TOMBSTONE: SignedDuration = SignedDuration::from_hours(30 * 24);
 pub enum Known {
     /// A job that runs, or whose answer is kept.
     Record(Record),
+    /// A batch.
+    Batch(BatchRecord),
     /// It was used, and its answer is no longer kept since then.
     Expired(Timestamp),
 }
@@ -45,6 +47,35 @@ pub struct Record {
     pub answer: Option<StoredAnswer>,
 }
 
+/// A key's batch.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BatchRecord {
+    /// Its batch.
+    pub batch: BatchId,
+    /// Digest of what was asked then.
+    pub fingerprint: Vec<u8>,
+    /// Digest of the body that it was asked by, where the client declared one.
+    pub body: Option<Vec<u8>>,
+    /// When it was first seen.
+    pub created_at: Timestamp,
+    /// Until when it is kept; none while its batch is worked on.
+    pub expires_at: Option<Timestamp>,
+    /// Where the batch stands.
+    pub status: BatchStatus,
+    /// The request that was answered first.
+    pub request_id: String,
+    /// The answer to be given again.
+    pub answer: Vec<u8>,
+}
+
+/// Whose a key is, and what it stands for: a job or a batch.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Holder<'a> {
+    pub(crate) project: ProjectId,
+    pub(crate) mode: Mode,
+    pub(crate) subject: &'a str,
+}
+
 /// An answer, byte for byte.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct StoredAnswer {
@@ -61,7 +92,8 @@ const RESERVE: &str = "INSERT INTO idempotency_records (project_id, mode, key_ha
                        RETURNING job_id";
 const RECORD: &str = "SELECT r.job_id, r.fingerprint, r.created_at, r.expires_at, j.status, j.retryable_until, \
                       j.request_id, j.answer_status, j.answer_body, j.document, j.document_digest, \
-                      r.body_digest FROM idempotency_records r LEFT JOIN jobs j ON j.id = r.job_id \
+                      r.body_digest, b.status, b.request_id, b.answer FROM idempotency_records r \
+                      LEFT JOIN jobs j ON j.id = r.job_id LEFT JOIN batches b ON b.id = r.job_id \
                       WHERE r.project_id = $1 AND r.mode = $2 AND r.key_hash = $3";
 const ANSWER: &str = "SELECT request_id, answer_status, answer_body, document, document_digest FROM jobs \
                       WHERE id = $1";
@@ -138,35 +170,35 @@ impl Store {
     }
 }
 
-/// Takes the key for this job: gives a row where it was free.
-pub(crate) fn reserve(job: &NewJob, key: &Idempotency, now: Timestamp) -> Statement {
-    let mut row = name(job, key);
-    row.extend([key.fingerprint.as_slice().into(), job.id.to_string().into(), times::micros(now).into()]);
+/// Takes the key: gives a row where it was free.
+pub(crate) fn reserve(holder: Holder<'_>, key: &Idempotency, now: Timestamp) -> Statement {
+    let mut row = name(holder, key);
+    row.extend([key.fingerprint.as_slice().into(), holder.subject.into(), times::micros(now).into()]);
     row.push(key.body.clone().into());
     (RESERVE, row)
 }
 
-/// Gives the key back that this job took.
-pub(crate) fn release(job: &NewJob, key: &Idempotency) -> Statement {
-    let mut row = name(job, key);
-    row.push(job.id.to_string().into());
+/// Gives the key back that was taken.
+pub(crate) fn release(holder: Holder<'_>, key: &Idempotency) -> Statement {
+    let mut row = name(holder, key);
+    row.push(holder.subject.into());
     (RELEASE, row)
 }
 
 /// What the key stands for: a row for [`known`].
-pub(crate) fn sought(job: &NewJob, key: &Idempotency) -> Statement {
-    (RECORD, name(job, key))
+pub(crate) fn sought(holder: Holder<'_>, key: &Idempotency) -> Statement {
+    (RECORD, name(holder, key))
 }
 
 /// Frees a key that expired a tombstone's time ago.
-pub(crate) fn forget(job: &NewJob, key: &Idempotency, now: Timestamp) -> Statement {
-    let mut row = name(job, key);
+pub(crate) fn forget(holder: Holder<'_>, key: &Idempotency, now: Timestamp) -> Statement {
+    let mut row = name(holder, key);
     row.push(times::micros(now - TOMBSTONE).into());
     (FORGET, row)
 }
 
-fn name(job: &NewJob, key: &Idempotency) -> Vec<Value> {
-    vec![job.project.to_string().into(), job.mode.name().into(), key.key_hash.as_slice().into()]
+fn name(holder: Holder<'_>, key: &Idempotency) -> Vec<Value> {
+    vec![holder.project.to_string().into(), holder.mode.name().into(), key.key_hash.as_slice().into()]
 }
 
 /// `None`: so long expired that it is as good as forgotten. A record without a fingerprint was swept by somebody whose
@@ -174,10 +206,21 @@ fn name(job: &NewJob, key: &Idempotency) -> Vec<Value> {
 pub(crate) fn known(row: &Row, now: Timestamp) -> Result<Option<Known>, StoreError> {
     let fingerprint = row.blob(1)?;
     let expires_at = times::optional(row.optional_integer(3)?)?;
-    let over = fingerprint.is_empty() || row.optional_text(4)?.is_none();
+    let batch = row.optional_text(12)?.is_some();
+    let over = fingerprint.is_empty() || (row.optional_text(4)?.is_none() && !batch);
     match expires_at {
         Some(expired) if expired + TOMBSTONE <= now => Ok(None),
         Some(expired) if expired <= now || over => Ok(Some(Known::Expired(expired))),
+        _ if batch => Ok(Some(Known::Batch(BatchRecord {
+            batch: row.parsed(0)?,
+            fingerprint,
+            body: row.optional_blob(11)?,
+            created_at: times::timestamp(row.integer(2)?)?,
+            expires_at,
+            status: row.parsed(12)?,
+            request_id: row.text(13)?,
+            answer: row.blob(14)?,
+        }))),
         _ => Ok(Some(Known::Record(Record {
             job: row.parsed(0)?,
             fingerprint,

@@ -58,7 +58,9 @@ const REMOVE_STEPS: &str = "DELETE FROM steps WHERE job_id = $1";
 const REMOVE_JOB: &str = "DELETE FROM jobs WHERE id = $1";
 const LOCK_IMAGE: &str = concat!("SELECT ", image!(), " FROM images WHERE id = $1 FOR UPDATE");
 const REMOVE_IMAGE: &str = "DELETE FROM images WHERE id = $1 \
-                            AND NOT EXISTS (SELECT 1 FROM jobs WHERE image_id = images.id) RETURNING id";
+                            AND NOT EXISTS (SELECT 1 FROM jobs WHERE image_id = images.id) \
+                            AND NOT EXISTS (SELECT 1 FROM batch_items WHERE image_id = images.id \
+                            AND status = 'pending') RETURNING id";
 const NOTE: &str = "INSERT INTO removals (what, ended_before) VALUES ('jobs', $1) ON CONFLICT (what) DO UPDATE SET \
                     ended_before = CASE WHEN removals.ended_before < excluded.ended_before \
                     THEN excluded.ended_before ELSE removals.ended_before END";
@@ -71,7 +73,9 @@ const OLD_IMAGES: &str = concat!(
 /// The newest job that needs the bytes is asked for first: of an image that is sent again and again, one look finds it.
 const EMPTY_IMAGE: &str = "UPDATE images SET removed_at = $2, content = NULL WHERE id = $1 AND (SELECT j.id FROM jobs j \
                            WHERE j.image_id = images.id AND (j.finished_at IS NULL OR j.finished_at >= $3 \
-                           OR j.retryable_until > $4) ORDER BY j.id DESC LIMIT 1) IS NULL RETURNING id";
+                           OR j.retryable_until > $4) ORDER BY j.id DESC LIMIT 1) IS NULL \
+                           AND NOT EXISTS (SELECT 1 FROM batch_items WHERE image_id = images.id AND status = 'pending') \
+                           RETURNING id";
 
 impl Store {
     /// Removes jobs that ended before then, at most so many, the oldest first: with their steps, what they are known by, and
@@ -141,16 +145,21 @@ impl Store {
     }
 }
 
-fn batch(before: Timestamp, after: Option<&SweepPlace>, limit: u32) -> [Value; 4] {
+pub(crate) fn batch(before: Timestamp, after: Option<&SweepPlace>, limit: u32) -> [Value; 4] {
     let (time, id) = after.map_or((i64::MIN, ""), |SweepPlace(time, id)| (*time, id));
     [times::micros(before).into(), time.into(), id.into(), i64::from(limit).into()]
 }
 
 /// Of rows that begin with an id and a time.
-fn looked_at(rows: &[Row], limit: u32) -> Result<Removed, StoreError> {
+pub(crate) fn looked_at(rows: &[Row], limit: u32) -> Result<Removed, StoreError> {
     let place = |row: &Row| Ok::<_, StoreError>(SweepPlace(row.integer(1)?, row.text(0)?));
     let reached = rows.last().map(place).transpose()?;
     Ok(Removed { reached, more: rows.len() >= limit as usize, ..Removed::default() })
+}
+
+/// Gives a row where a key still stands for this job or batch.
+pub(crate) fn promised(subject: &str, now: Timestamp) -> Statement {
+    (PROMISED, vec![subject.into(), times::micros(now - GRACE).into()])
 }
 
 /// Rows of [`ENDED`] that nobody was promised any more.
@@ -160,7 +169,7 @@ fn removable(
     now: Timestamp,
 ) -> Result<Vec<Row>, StoreError> {
     let long_ago = times::micros(now - GRACE);
-    let promised = rows.iter().map(|row| Ok((PROMISED, vec![row.text(0)?.into(), long_ago.into()])));
+    let promised = rows.iter().map(|row| Ok(self::promised(&row.text(0)?, now)));
     let promised = transaction.query_all(&promised.collect::<Result<Vec<_>, StoreError>>()?)?;
     let mut removable = Vec::new();
     for (row, promised) in rows.iter().zip(&promised) {
@@ -185,7 +194,14 @@ fn remove_rows(transaction: &mut dyn Transaction, gone: &[Row]) -> Result<(), St
 
 /// Removes the images of these jobs that no other job names; their files.
 fn remove_images_of(transaction: &mut dyn Transaction, gone: &[Row]) -> Result<Vec<String>, StoreError> {
-    let mut images = gone.iter().map(|row| row.text(2)).collect::<Result<Vec<_>, _>>()?;
+    remove_images(transaction, gone.iter().map(|row| row.text(2)).collect::<Result<Vec<_>, _>>()?)
+}
+
+/// Removes those of these images that nothing names any more; their files.
+pub(crate) fn remove_images(
+    transaction: &mut dyn Transaction,
+    mut images: Vec<String>,
+) -> Result<Vec<String>, StoreError> {
     // In one order everywhere, so that two sweeps wait for each other and not both for both.
     images.sort_unstable();
     images.dedup();

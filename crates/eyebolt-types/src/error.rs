@@ -223,6 +223,18 @@ catalogue! {
     WorkerDied "worker_died" 422 Image never "The image ended the worker three times"
         "Encode the image again; report it with the job's id, since no image should be able to do this.";
 
+    // Batches.
+    BatchNotFound "batch_not_found" 404 Client never "There is no such batch"
+        "Check the id; a batch is visible to the keys of its project and mode alone.";
+    BatchNotCancelable "batch_not_cancelable" 422 Client never "The batch has ended already"
+        "Nothing needs to be done: every item of it has ended.";
+    BatchNotRetryable "batch_not_retryable" 422 Client never "No item of the batch can be run again"
+        "Only items that failed for a passing reason can be run again; the errors of the batch say until when.";
+    DuplicateCustomId "duplicate_custom_id" 422 Client never "Two items of the batch have the same custom_id"
+        "Give each item a name of its own; params.first and params.second say where both are.";
+    ImageNotFound "image_not_found" 404 Client never "There is no such image"
+        "Send the image itself; one is kept for a time after the last job that it was sent with, and is visible to its project and mode alone.";
+
     // Being told.
     TooManyStreams "too_many_streams" 429 Client retry "Too many streams of events are open"
         "Close streams that nobody reads, and open one for the project instead of one for each job.";

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use crate::{
-    ErrorCode, Job, JobStatus, Links, Mode, Usage,
+    BatchEvent, BatchStatus, ErrorCode, Job, JobStatus, Links, Mode, Usage,
     id::{EndpointId, EventId, JobId},
     job::UnknownName,
 };
@@ -27,6 +27,18 @@ pub enum EventType {
     /// A job's deadline passed.
     #[serde(rename = "job.expired")]
     JobExpired,
+    /// Every item of a batch has ended.
+    #[serde(rename = "batch.completed")]
+    BatchCompleted,
+    /// A batch was stopped, since too many of its items failed.
+    #[serde(rename = "batch.failed")]
+    BatchFailed,
+    /// A batch was canceled.
+    #[serde(rename = "batch.canceled")]
+    BatchCanceled,
+    /// A batch's time was over before all of its items had ended.
+    #[serde(rename = "batch.expired")]
+    BatchExpired,
     /// Somebody wanted to see whether an endpoint can be reached. It is sent to that endpoint alone.
     #[serde(rename = "webhook.test")]
     WebhookTest,
@@ -34,8 +46,17 @@ pub enum EventType {
 
 impl EventType {
     /// All of them.
-    pub const ALL: [Self; 5] =
-        [Self::JobSucceeded, Self::JobFailed, Self::JobCanceled, Self::JobExpired, Self::WebhookTest];
+    pub const ALL: [Self; 9] = [
+        Self::JobSucceeded,
+        Self::JobFailed,
+        Self::JobCanceled,
+        Self::JobExpired,
+        Self::BatchCompleted,
+        Self::BatchFailed,
+        Self::BatchCanceled,
+        Self::BatchExpired,
+        Self::WebhookTest,
+    ];
 
     /// The name in answers and rows.
     pub fn name(self) -> &'static str {
@@ -44,6 +65,10 @@ impl EventType {
             Self::JobFailed => "job.failed",
             Self::JobCanceled => "job.canceled",
             Self::JobExpired => "job.expired",
+            Self::BatchCompleted => "batch.completed",
+            Self::BatchFailed => "batch.failed",
+            Self::BatchCanceled => "batch.canceled",
+            Self::BatchExpired => "batch.expired",
             Self::WebhookTest => "webhook.test",
         }
     }
@@ -56,6 +81,17 @@ impl EventType {
             JobStatus::Failed => Some(Self::JobFailed),
             JobStatus::Canceled => Some(Self::JobCanceled),
             JobStatus::Expired => Some(Self::JobExpired),
+        }
+    }
+
+    /// What a batch's end is told as; `None` of a state that is no end.
+    pub fn of_batch(status: BatchStatus) -> Option<Self> {
+        match status {
+            BatchStatus::Processing | BatchStatus::Canceling => None,
+            BatchStatus::Completed => Some(Self::BatchCompleted),
+            BatchStatus::Failed => Some(Self::BatchFailed),
+            BatchStatus::Canceled => Some(Self::BatchCanceled),
+            BatchStatus::Expired => Some(Self::BatchExpired),
         }
     }
 }
@@ -95,6 +131,8 @@ pub struct Event {
 pub enum EventData {
     /// A job: every `job.…`.
     Job(Box<JobEvent>),
+    /// A batch: every `batch.…`.
+    Batch(Box<BatchEvent>),
     /// An endpoint: `webhook.test`.
     Endpoint(EndpointEvent),
 }
@@ -181,5 +219,7 @@ mod tests {
     fn every_end_of_a_job_is_told_and_nothing_else() {
         let told = JobStatus::ALL.map(|status| EventType::of_end(status).is_some());
         assert_eq!(told, JobStatus::ALL.map(JobStatus::is_terminal));
+        let told = BatchStatus::ALL.map(|status| EventType::of_batch(status).is_some());
+        assert_eq!(told, BatchStatus::ALL.map(BatchStatus::is_terminal));
     }
 }

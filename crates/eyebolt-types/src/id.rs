@@ -84,6 +84,8 @@ ids! {
     KeyId = "key";
     /// Names one job.
     JobId = "job";
+    /// Names one batch of images.
+    BatchId = "batch";
     /// Names one step of a job.
     StepId = "step";
     /// Names one image that a project sent.

@@ -3,6 +3,7 @@
 //! Nothing here does I/O or knows HTTP, pixels or SQL. Every other crate speaks in these types, so that one
 //! thing has one name in code, answers, logs and docs.
 
+mod batch;
 mod change;
 mod class;
 mod clock;
@@ -21,6 +22,7 @@ pub mod request;
 pub mod result;
 mod scope;
 
+pub use batch::{BatchCounts, BatchEvent, BatchLinks, BatchStatus};
 pub use change::Change;
 pub use class::Class;
 pub use clock::{Clock, Steady};

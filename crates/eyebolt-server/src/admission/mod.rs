@@ -113,6 +113,11 @@ impl Admission {
         Self(Arc::new(Inner { state, since: Instant::now(), due: Notify::new(), workers }))
     }
 
+    /// Jobs that run at once.
+    pub(crate) fn workers(&self) -> usize {
+        self.0.workers
+    }
+
     /// Predicted seconds of a worker.
     pub(crate) fn predict(&self, looks: Vec<Look>, megapixels: f64) -> f64 {
         self.state().costs.predict(looks, megapixels)

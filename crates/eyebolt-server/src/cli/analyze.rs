@@ -5,19 +5,29 @@ use std::{
 };
 
 use anyhow::Context;
+use aws_lc_rs::digest;
 use bytes::Bytes;
 use eyebolt_engine::{annotate, decode};
 use eyebolt_types::{Job, Problem};
+use indicatif::ProgressBar;
 
-use super::{call::Connection, table};
-use crate::{Declared, Runner, Settings, ingest};
+use super::{
+    batch,
+    call::Connection,
+    pictures::{self, Picture},
+    table,
+};
+use crate::{Declared, Runner, Settings, ingest, jobs::document};
 
 /// Of `eyebolt analyze`.
 #[derive(Debug, clap::Args)]
 pub(super) struct Arguments {
-    /// Images.
-    #[arg(required = true, value_name = "FILE")]
+    /// Images, or folders of images.
+    #[arg(required = true, value_name = "FILE|DIR")]
     files: Vec<PathBuf>,
+    /// Take the folders in folders too.
+    #[arg(long, short)]
+    recursive: bool,
     /// What to ask: objects, faces, text, barcodes, labels, embedding, quality.
     #[arg(long, short, value_name = "NAMES", default_value = "objects,faces,text,barcodes,labels")]
     features: String,
@@ -45,29 +55,38 @@ pub(super) async fn run(arguments: Arguments, mut settings: Settings) -> anyhow:
         filter: "warn".to_owned(),
         ..settings.log.clone()
     })?;
-    anyhow::ensure!(
-        arguments.annotate.is_none() || arguments.files.len() == 1,
-        "--annotate takes one image, {} are named",
-        arguments.files.len()
+    let (files, of_folder) = (
+        pictures::all(&arguments.files, arguments.recursive)?,
+        arguments.files.iter().any(|path| path.is_dir()),
     );
+    anyhow::ensure!(
+        arguments.annotate.is_none() || files.len() == 1,
+        "--annotate takes one image, {} are named",
+        files.len()
+    );
+    let bar = if of_folder { batch::bar(files.len() as u64, "analyzed") } else { ProgressBar::hidden() };
     let asker = Asker::new(&arguments, &settings)?;
     let as_table = !arguments.json && std::io::stdout().is_terminal();
     let mut refused = false;
-    for file in &arguments.files {
+    for Picture { path: file, name } in &files {
         let bytes =
             Bytes::from(std::fs::read(file).with_context(|| format!("{} can't be read", file.display()))?);
-        let answer = asker.ask(file, bytes.clone()).await?;
-        match (&answer, as_table) {
+        // Of a folder the same command is the same intent: what was answered before Ctrl-C is not run again.
+        let intent = if of_folder { asker.intent(file, name)? } else { None };
+        let answer = asker.ask(file, (bytes.clone(), intent)).await?;
+        bar.inc(1);
+        bar.suspend(|| match (&answer, as_table) {
             (Ok(job), true) => print!("{}", table::of_job(file, job)),
-            (Ok(job), false) => println!("{}", serde_json::to_string(job)?),
+            (Ok(job), false) => println!("{}", document::write(job)),
             (Err(problem), true) => print!("{}", table::of_problem(file, problem)),
-            (Err(problem), false) => println!("{}", serde_json::to_string(problem)?),
-        }
+            (Err(problem), false) => println!("{}", document::write(problem)),
+        });
         refused |= answer.as_ref().map_or(true, |job| job.error.is_some());
         if let (Some(out), Ok(job)) = (&arguments.annotate, &answer) {
             draw(&bytes, job, out, &settings)?;
         }
     }
+    bar.finish_and_clear();
     Ok(if refused { ExitCode::FAILURE } else { ExitCode::SUCCESS })
 }
 
@@ -93,7 +112,19 @@ impl Asker {
         Ok(Self::Here { runner: super::start(settings)?, fields })
     }
 
-    async fn ask(&self, file: &Path, bytes: Bytes) -> anyhow::Result<Result<Job, Problem>> {
+    /// The idempotency key of an image of a folder: the same for the same file, name and settings.
+    fn intent(&self, file: &Path, name: &str) -> anyhow::Result<Option<String>> {
+        let Self::Server { query, .. } = self else { return Ok(None) };
+        let digest = hex::encode(batch::digest_of(file)?);
+        let whole = digest::digest(&digest::SHA256, format!("{query}\n{name}\n{digest}").as_bytes());
+        Ok(Some(format!("cli-{}", hex::encode(whole))))
+    }
+
+    async fn ask(
+        &self,
+        file: &Path,
+        (bytes, intent): (Bytes, Option<String>),
+    ) -> anyhow::Result<Result<Job, Problem>> {
         match self {
             Self::Here { runner, fields } => {
                 let request = match ingest::request_of(fields.clone()) {
@@ -104,7 +135,8 @@ impl Asker {
                 Ok(runner.run(bytes, &request, &declared).await.map_err(Problem::from))
             }
             Self::Server { url, key, query } => {
-                let reply = Connection::open(url).await?.analyze(&bytes, query, key.as_deref()).await?;
+                let mut server = Connection::open(url).await?;
+                let reply = server.analyze((&bytes, query), (key.as_deref(), intent)).await?;
                 Ok(if reply.status < 300 {
                     Ok(serde_json::from_slice(&reply.body).context("the server's answer is no job")?)
                 } else {
@@ -116,7 +148,7 @@ impl Asker {
 }
 
 /// Percent-encodes what a query value can't carry.
-fn escaped(value: &str) -> String {
+pub(super) fn escaped(value: &str) -> String {
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~,@".contains(&byte);
     value
         .bytes()

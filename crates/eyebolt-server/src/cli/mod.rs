@@ -2,12 +2,14 @@
 
 mod analyze;
 mod audit;
+mod batch;
 mod bench;
 mod call;
 mod check_config;
 mod doctor;
 mod key;
 mod limit;
+mod pictures;
 mod project;
 mod quickstart;
 mod serve;
@@ -52,6 +54,9 @@ enum Command {
     Serve(serve::Arguments),
     /// Say what is in images, without a server or through one.
     Analyze(analyze::Arguments),
+    /// Send many images to a server at once, and read what was found.
+    #[command(subcommand)]
+    Batch(batch::Command),
     /// Make and show projects: the customers of this server.
     #[command(subcommand)]
     Project(project::Command),
@@ -104,6 +109,7 @@ fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
         Command::Setup(arguments) => setup::run(&arguments, &settings),
         Command::Serve(listening) => in_runtime(serve::run(listening, settings, arguments.config)),
         Command::Analyze(arguments) => in_runtime(analyze::run(arguments, settings)),
+        Command::Batch(command) => in_runtime(batch::run(command)),
         Command::Project(command) => in_runtime(project::run(command, settings)),
         Command::Key(command) => in_runtime(key::run(command, settings)),
         Command::Audit(arguments) => in_runtime(audit::run(arguments, settings)),

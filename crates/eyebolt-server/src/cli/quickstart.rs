@@ -65,7 +65,7 @@ pub(super) async fn run(arguments: Arguments, mut settings: Settings) -> anyhow:
         let _ = stopped.await;
     }));
     println!("3. POST {url}/v1/analyze?{ASKED} with a sample picture:\n");
-    let reply = Connection::open(&url).await?.analyze(SAMPLE, ASKED, Some(key.reveal())).await?;
+    let reply = Connection::open(&url).await?.analyze((SAMPLE, ASKED), (Some(key.reveal()), None)).await?;
     let answered = reply.status == 200;
     if answered {
         let job: Job = serde_json::from_slice(&reply.body).context("the answer is no job")?;

@@ -10,7 +10,8 @@ use eyebolt_types::Clock;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::{
-    Access, Analyzer, Clients, Events, Jobs, Outbound, Place, Quotas, Runner, Settings, Webhooks,
+    Access, Analyzer, Batches, Clients, Events, Jobs, Outbound, Place, Quotas, Runner, Settings, Webhooks,
+    batches,
     http::{App, Rooms, Server, Stopped},
     jobs::{Rules, Tools},
     outbound::Resolver,
@@ -109,10 +110,12 @@ pub(super) async fn app(settings: &Settings, place: &Place, runner: Runner) -> a
     let webhooks = Webhooks::new((place, &instance), outbound, settings.webhooks.clone(), clock.clone());
     let jobs = jobs(settings, place, (analyzer.clone(), webhooks.clone(), clock.clone()), threads).await?;
     jobs.start().await?;
+    let batches = batches(settings, place, (&jobs, analyzer.clone(), webhooks.clone(), clock.clone()))?;
+    batches.start().await?;
     webhooks.start().await?;
     let events = Events::new(place.store.clone(), settings.events.clone(), clock);
     events.start();
-    Ok(App::new(analyzer, Rooms { access, jobs, events, webhooks }, settings.http.clone()))
+    Ok(App::new(analyzer, Rooms { access, jobs, batches, events, webhooks }, settings.http.clone()))
 }
 
 async fn jobs(
@@ -132,6 +135,17 @@ async fn jobs(
         admission: settings.admission.clone(),
     };
     Ok(Jobs::new(tools, rules, (&place.instance()?, threads)))
+}
+
+fn batches(
+    settings: &Settings,
+    place: &Place,
+    (jobs, analyzer, webhooks, clock): (&Jobs, Analyzer, Webhooks, Clock),
+) -> anyhow::Result<Batches> {
+    let (store, blobs, jobs) = (place.store.clone(), place.blobs()?, jobs.clone());
+    let tools = batches::Tools { store, blobs, jobs, analyzer, webhooks, clock };
+    let whose = (place.instance()?, settings.idempotency.retention);
+    Ok(Batches::new(tools, settings.batches.clone(), (&whose.0, whose.1)))
 }
 
 /// Resolves at SIGTERM or Ctrl-C.

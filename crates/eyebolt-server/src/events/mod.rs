@@ -16,7 +16,7 @@ use aws_lc_rs::digest::{Context, SHA256};
 use eyebolt_store::{NewEvent, Principal, Store, StoreError};
 use eyebolt_types::{
     Clock, Event, EventData, EventType, Mode,
-    id::{EventId, JobId, KeyId},
+    id::{BatchId, EventId, JobId, KeyId},
 };
 use jiff::{SignedDuration, Timestamp};
 use thiserror::Error;
@@ -25,7 +25,7 @@ use tokio_util::sync::CancellationToken;
 
 pub use self::settings::EventSettings;
 pub(crate) use self::stream::Frames;
-use self::stream::{JobStream, ProjectStream};
+use self::stream::{BatchStream, JobStream, ProjectStream};
 
 /// Between two sweeps of events and deliveries that are no longer kept.
 const SWEEP: Duration = Duration::from_mins(10);
@@ -45,6 +45,8 @@ pub enum EventError {
     Unknown,
     #[error("there is no such job")]
     NoJob,
+    #[error("there is no such batch")]
+    NoBatch,
     #[error("the store failed: {0}")]
     Store(#[from] StoreError),
 }
@@ -128,6 +130,33 @@ impl Events {
         Ok(ProjectStream::new(slot, whose, after).frames())
     }
 
+    /// The events of a batch and its items after this position, until it has ended; `None` where it has, and all was told.
+    pub(crate) async fn of_batch(
+        &self,
+        caller: &Principal,
+        batch: BatchId,
+        after: Option<u64>,
+    ) -> Result<Option<Frames>, EventError> {
+        let room = &self.0;
+        let whose = (caller.project, caller.mode);
+        let (stored, _) = room.store.batch(whose, batch).await?.ok_or(EventError::NoBatch)?;
+        if let Some(after) = after {
+            let horizon = room.store.event_horizon(whose).await?;
+            if after > horizon.last {
+                return Err(EventError::Unknown);
+            }
+            if after < horizon.removed {
+                return Err(EventError::Removed { after, removed: horizon.removed });
+            }
+        }
+        let (named, after) = ((caller.project, caller.mode, batch), after.unwrap_or(0));
+        if stored.status.is_terminal() && room.store.events_of_batch(named, after, 1).await?.is_empty() {
+            return Ok(None);
+        }
+        let slot = room.slot(caller.key)?;
+        Ok(Some(BatchStream::new(slot, named, after).frames()))
+    }
+
     /// The events of a job after this version, until it has ended; `None` where it has, and all was told.
     pub(crate) async fn of_job(
         &self,
@@ -202,7 +231,7 @@ pub(crate) fn made(
     let id = id_of(kind, subject, version);
     let event = Event { id, kind, timestamp: now, data };
     let data = serde_json::to_string(&event).expect("an event is plain data");
-    NewEvent { id, kind, version, data, told_at: None }
+    NewEvent { id, kind, version, data, told_at: None, batch: None }
 }
 
 fn id_of(kind: EventType, subject: &str, version: u32) -> EventId {

@@ -6,8 +6,8 @@ use std::{fmt::Write, time::Duration};
 use bytes::Bytes;
 use eyebolt_store::{StoredEvent, StoredJob};
 use eyebolt_types::{
-    Feature, JobStatus, Mode, StepStatus,
-    id::{JobId, ProjectId, StepId},
+    BatchCounts, BatchStatus, Feature, JobStatus, Mode, StepStatus,
+    id::{BatchId, JobId, ProjectId, StepId},
 };
 use futures_util::stream::{BoxStream, StreamExt, unfold};
 use serde::Serialize;
@@ -179,6 +179,71 @@ impl JobStream {
             }
         }
     }
+}
+
+/// The events of a batch and its items, and how it comes along until its end.
+pub(super) struct BatchStream {
+    pace: Pace,
+    mode: Mode,
+    batch: BatchId,
+    after: u64,
+    shown: Option<String>,
+}
+
+impl BatchStream {
+    pub(super) fn new(slot: Slot, (project, mode, batch): (ProjectId, Mode, BatchId), after: u64) -> Self {
+        Self { pace: Pace::new(slot, project), mode, batch, after, shown: None }
+    }
+
+    pub(super) fn frames(self) -> Frames {
+        let head = Bytes::from(format!("retry: {RETRY}\n\n"));
+        let rest = unfold(self, |mut stream| async move {
+            let piece = stream.next().await?;
+            Some((piece, stream))
+        });
+        futures_util::stream::once(async move { head }).chain(rest).boxed()
+    }
+
+    async fn next(&mut self) -> Option<Bytes> {
+        loop {
+            let store = self.pace.slot.0.store.clone();
+            let whose = (self.pace.project, self.mode);
+            // The batch first: where it has ended, its event is there.
+            let (batch, counts) = read(store.batch(whose, self.batch).await)??;
+            let named = (whose.0, whose.1, self.batch);
+            let found = read(store.events_of_batch(named, self.after, PAGE).await)?;
+            if let Some(last) = found.last() {
+                self.after = last.position;
+                return Some(written(&found, |event| event.position));
+            }
+            if batch.status.is_terminal() {
+                return None;
+            }
+            let (id, object, status, round) = (batch.id, "batch_progress", batch.status, batch.round);
+            let progress = BatchProgress { id, object, status, round, counts };
+            let progress = serde_json::to_string(&progress).expect("progress is plain data");
+            if self.shown.as_ref() != Some(&progress) {
+                let piece = format!("event: batch.progress\ndata: {progress}\n\n");
+                self.shown = Some(progress);
+                return Some(piece.into());
+            }
+            match self.pace.wait(POLL).await {
+                Woken::Look => {}
+                Woken::Beat => return Some(Bytes::from_static(b": still here\n\n")),
+                Woken::Over => return None,
+            }
+        }
+    }
+}
+
+/// How a batch stands that has not ended. It is no event and has no id: the next one says all of it again.
+#[derive(Serialize)]
+struct BatchProgress {
+    id: BatchId,
+    object: &'static str,
+    status: BatchStatus,
+    round: u32,
+    counts: BatchCounts,
 }
 
 /// A stream that can't go on ends: its client comes back.

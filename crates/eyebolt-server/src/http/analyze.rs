@@ -143,7 +143,7 @@ async fn answered(
     answer::running(&stored, applied)
 }
 
-fn incoming(request: Request, digest: Option<DeclaredDigest>) -> Result<Incoming, ApiError> {
+pub(super) fn incoming(request: Request, digest: Option<DeclaredDigest>) -> Result<Incoming, ApiError> {
     let query = Query::try_from_uri(request.uri()).map_err(|_| {
         ApiError::new(ErrorCode::InvalidRequest, "The query is not a list of name=value.").closing()
     })?;

@@ -88,7 +88,7 @@ pub(super) async fn stream_job_events(
     Ok(frames.map_or_else(|| StatusCode::NO_CONTENT.into_response(), stream))
 }
 
-fn last_event_id(headers: &HeaderMap) -> Result<Option<u64>, ApiError> {
+pub(super) fn last_event_id(headers: &HeaderMap) -> Result<Option<u64>, ApiError> {
     let Some(said) = headers.get(LAST_EVENT_ID) else { return Ok(None) };
     let read = said.to_str().ok().map(str::trim);
     match read {
@@ -98,7 +98,7 @@ fn last_event_id(headers: &HeaderMap) -> Result<Option<u64>, ApiError> {
     }
 }
 
-fn stream(frames: Frames) -> Response {
+pub(super) fn stream(frames: Frames) -> Response {
     let headers = [
         (header::CONTENT_TYPE, HeaderValue::from_static("text/event-stream")),
         (header::CACHE_CONTROL, HeaderValue::from_static("no-store")),

@@ -3,7 +3,10 @@ use axum::{
     extract::{Path, State, rejection::PathRejection},
 };
 use eyebolt_store::Known;
-use eyebolt_types::{ErrorCode, JobStatus, Scope, id::JobId};
+use eyebolt_types::{
+    BatchStatus, ErrorCode, JobStatus, Scope,
+    id::{BatchId, JobId},
+};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
@@ -22,6 +25,10 @@ pub struct KeyState {
     pub job: Option<JobId>,
     /// Where the job stands.
     pub job_status: Option<JobStatus>,
+    /// Its batch, where it stands for one.
+    pub batch: Option<BatchId>,
+    /// Where the batch stands.
+    pub batch_status: Option<BatchStatus>,
     /// When it was first used.
     #[schema(value_type = Option<String>, format = DateTime)]
     pub created_at: Option<Timestamp>,
@@ -36,9 +43,9 @@ pub struct KeyState {
 pub enum KeyStatus {
     /// Never used, or forgotten: a request with it would run.
     Unused,
-    /// Its job has not ended: a request with it would join.
+    /// Its job or batch has not ended: a request with it would join.
     Running,
-    /// Its job has ended: a request with it would get the same answer.
+    /// Its job or batch has ended: a request with it would get the same answer.
     Answered,
     /// Its answer is no longer kept: a request with it would be refused.
     Expired,
@@ -73,6 +80,8 @@ fn state(found: Option<Known>) -> KeyState {
         state: KeyStatus::Unused,
         job: None,
         job_status: None,
+        batch: None,
+        batch_status: None,
         created_at: None,
         expires_at: None,
     };
@@ -81,6 +90,14 @@ fn state(found: Option<Known>) -> KeyState {
         Some(Known::Expired(since)) => {
             KeyState { state: KeyStatus::Expired, expires_at: Some(since), ..unused }
         }
+        Some(Known::Batch(record)) => KeyState {
+            state: if record.status.is_terminal() { KeyStatus::Answered } else { KeyStatus::Running },
+            batch: Some(record.batch),
+            batch_status: Some(record.status),
+            created_at: Some(record.created_at),
+            expires_at: record.expires_at,
+            ..unused
+        },
         Some(Known::Record(record)) => KeyState {
             state: if record.status.is_terminal() { KeyStatus::Answered } else { KeyStatus::Running },
             job: Some(record.job),

@@ -1,6 +1,6 @@
 //! Every layer that a request passes, outermost first.
 
-use std::any::Any;
+use std::{any::Any, time::Duration};
 
 use axum::{
     Router,
@@ -9,7 +9,7 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use eyebolt_types::{ErrorCode, id::RequestId};
-use http::{HeaderMap, HeaderName, HeaderValue, header};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, header};
 use hyper::body::Body as _;
 use tokio::time::{Instant, sleep};
 use tower::ServiceBuilder;
@@ -17,7 +17,7 @@ use tower_http::catch_panic::CatchPanicLayer;
 use tracing::{Instrument, field};
 
 use super::{
-    App, answer,
+    App, Shared, answer, batches,
     problem::{self, Asked},
     ratelimit, witness,
 };
@@ -107,9 +107,19 @@ async fn limit_headers(State(App(shared)): State<App>, request: Request, next: N
     error.into_response()
 }
 
+/// How long a request may take: one that brings a batch, as long as its body may, and then as any other.
+fn allowed(shared: &Shared, request: &Request) -> Duration {
+    let route = request.extensions().get::<MatchedPath>().map(MatchedPath::as_str);
+    let usual = shared.settings.request_timeout;
+    if request.method() == Method::POST && route == Some(batches::ROUTE) {
+        return shared.batches.settings().body_timeout.saturating_add(usual);
+    }
+    usual
+}
+
 /// Ends the request when its time is over, or when a stopping server waits no longer. A job that was accepted goes on.
 async fn in_time(State(App(shared)): State<App>, request: Request, next: Next) -> Response {
-    let limit = shared.settings.request_timeout;
+    let limit = allowed(&shared, &request);
     tokio::select! {
         response = next.run(request) => response,
         () = sleep(limit) => {

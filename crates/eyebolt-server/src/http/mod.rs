@@ -4,6 +4,7 @@ mod accept;
 mod admin;
 mod analyze;
 mod answer;
+mod batches;
 mod caller;
 mod capacity;
 mod clients;
@@ -44,7 +45,7 @@ pub use self::{
     serve::{Server, Stopped},
     usage::{RowKind, UsageReport, UsageRow},
 };
-use crate::{Access, Analyzer, Events, HttpSettings, Jobs, Quotas, Webhooks, ingest::Ingest};
+use crate::{Access, Analyzer, Batches, Events, HttpSettings, Jobs, Quotas, Webhooks, ingest::Ingest};
 
 /// What every handler can reach. Cheap to clone; every clone is the same server.
 #[derive(Debug, Clone)]
@@ -55,6 +56,7 @@ struct Shared {
     analyzer: Analyzer,
     access: Access,
     jobs: Jobs,
+    batches: Batches,
     quotas: Quotas,
     events: Events,
     webhooks: Webhooks,
@@ -72,6 +74,8 @@ pub struct Rooms {
     pub access: Access,
     /// What is done.
     pub jobs: Jobs,
+    /// What is done of many images.
+    pub batches: Batches,
     /// What is streamed.
     pub events: Events,
     /// What is sent.
@@ -81,7 +85,7 @@ pub struct Rooms {
 impl App {
     /// A server of these rooms.
     pub fn new(analyzer: Analyzer, rooms: Rooms, settings: HttpSettings) -> Self {
-        let Rooms { access, jobs, events, webhooks } = rooms;
+        let Rooms { access, jobs, batches, events, webhooks } = rooms;
         let settings = Arc::new(settings);
         let max_file_bytes = analyzer.capabilities().limits.max_file_bytes;
         Self(Arc::new(Shared {
@@ -92,6 +96,7 @@ impl App {
             access,
             quotas: jobs.quotas().clone(),
             jobs,
+            batches,
             events,
             webhooks,
             settings,

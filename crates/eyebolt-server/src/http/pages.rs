@@ -93,6 +93,11 @@ pages! {
     ModelUnavailable "model_unavailable";
     FeatureUnavailable "feature_unavailable";
     ModelFailed "model_failed";
+    BatchNotFound "batch_not_found";
+    BatchNotCancelable "batch_not_cancelable";
+    BatchNotRetryable "batch_not_retryable";
+    DuplicateCustomId "duplicate_custom_id";
+    ImageNotFound "image_not_found";
     TooManyStreams "too_many_streams";
     EventsExpired "events_expired";
     WebhookEndpointNotFound "webhook_endpoint_not_found";

@@ -10,8 +10,8 @@ use http::{Method, StatusCode};
 use utoipa_axum::{router::OpenApiRouter, routes};
 
 use super::{
-    App, admin, analyze, capacity, clients, debug, errors, events, health, jobs, keys, layers, limits,
-    metrics, models, openapi, usage, webhooks,
+    App, admin, analyze, batches, capacity, clients, debug, errors, events, health, jobs, keys, layers,
+    limits, metrics, models, openapi, usage, webhooks,
 };
 use crate::ApiError;
 
@@ -24,6 +24,14 @@ pub(super) fn described() -> OpenApiRouter<App> {
         .routes(routes!(jobs::list_steps))
         // `:cancel` and `:retry`; described in `openapi`.
         .route("/v1/jobs/{id}", post(jobs::act))
+        .routes(routes!(batches::list_batches, batches::create_batch))
+        .routes(routes!(batches::get_batch))
+        // `:cancel` and `:retry`; described in `openapi`.
+        .route("/v1/batches/{id}", post(batches::act_on_batch))
+        .routes(routes!(batches::list_items))
+        .routes(routes!(batches::stream_results))
+        .routes(routes!(batches::stream_errors))
+        .routes(routes!(batches::stream_batch_events))
         .routes(routes!(events::stream_job_events))
         .routes(routes!(events::stream_events))
         .routes(routes!(webhooks::list_endpoints, webhooks::create_endpoint))

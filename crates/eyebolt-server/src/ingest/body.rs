@@ -95,6 +95,11 @@ impl Intake {
         self.unparsed.store(0, Ordering::Relaxed);
     }
 
+    /// Gives back what was taken so far: what it was taken for is no longer held.
+    pub(super) fn forget(&self) {
+        *self.held.lock().unwrap_or_else(PoisonError::into_inner) = None;
+    }
+
     pub(super) fn memory(self: &Arc<Self>) -> BodyMemory {
         BodyMemory(self.clone())
     }

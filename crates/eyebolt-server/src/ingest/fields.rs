@@ -96,6 +96,16 @@ impl Fields {
 
     /// The request that they spell. Places of errors are names of fields.
     pub(super) fn into_request(self) -> Result<AnalyzeRequest, IngestError> {
+        let mut request = self.into_members();
+        request.entry("features").or_insert_with(|| Value::Array(Vec::new()));
+        request::of_value(Value::Object(request)).map_err(|mut error| {
+            error.pointer = name_of(&error.pointer);
+            IngestError::Fields(vec![error])
+        })
+    }
+
+    /// The same as members of a JSON document: only what is said.
+    pub(super) fn into_members(self) -> Map<String, Value> {
         let mut request = Map::new();
         let mut parameters = Map::new();
         for (name, value) in self.0 {
@@ -107,12 +117,10 @@ impl Fields {
                 }
             }
         }
-        request.insert("parameters".to_owned(), Value::Object(parameters));
-        request.entry("features").or_insert_with(|| Value::Array(Vec::new()));
-        request::of_value(Value::Object(request)).map_err(|mut error| {
-            error.pointer = name_of(&error.pointer);
-            IngestError::Fields(vec![error])
-        })
+        if !parameters.is_empty() {
+            request.insert("parameters".to_owned(), Value::Object(parameters));
+        }
+        request
     }
 }
 

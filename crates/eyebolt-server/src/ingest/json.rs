@@ -74,7 +74,7 @@ pub(super) async fn read(mut body: BodyReader, max_file_bytes: u64) -> Result<Re
     Ok(Received { image: image.into(), declared: Declared::default(), settings })
 }
 
-fn decode(encoded: &str, max_file_bytes: u64) -> Result<Vec<u8>, IngestError> {
+pub(super) fn decode(encoded: &str, max_file_bytes: u64) -> Result<Vec<u8>, IngestError> {
     let padding = encoded.bytes().rev().take(2).filter(|&byte| byte == b'=').count();
     let found = (encoded.len() / 4 * 3).saturating_sub(padding) as u64;
     if found > max_file_bytes {

@@ -3,6 +3,7 @@
 //! The body is read completely before the engine is asked, so a slow client holds its own connection and its share of
 //! the body budget, and nothing else.
 
+mod batch;
 mod body;
 mod declared;
 mod digest;
@@ -17,17 +18,18 @@ use std::sync::Arc;
 use axum::body::Body;
 use http::{HeaderMap, header};
 
-pub use self::{body::BodyMemory, declared::Declared};
-use self::{
-    body::{BodyBudget, BodyLimits, BodyReader, Intake},
-    fields::Fields,
-};
 pub(crate) use self::{
+    batch::{BatchBody, BatchHead, BatchItem, BatchLimits, ItemImage, ItemPlace, no_image},
     digest::DeclaredDigest,
     error::IngestError,
     fields::{FIELDS, Kind},
     json::Document,
     request::of_json,
+};
+pub use self::{body::BodyMemory, declared::Declared};
+use self::{
+    body::{BodyBudget, BodyLimits, BodyReader, Intake},
+    fields::Fields,
 };
 use eyebolt_types::AnalyzeRequest;
 
@@ -115,7 +117,7 @@ impl Ingest {
 }
 
 /// SHA-256 of the file; a large one is hashed away from the threads that serve sockets.
-async fn digest(bytes: bytes::Bytes) -> [u8; 32] {
+pub(crate) async fn digest(bytes: bytes::Bytes) -> [u8; 32] {
     let hash = |bytes: &[u8]| -> [u8; 32] {
         let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, bytes);
         digest.as_ref().try_into().expect("SHA-256 has 32 bytes")

@@ -123,7 +123,7 @@ fn may_be_json(part: &Field<'_>) -> bool {
     })
 }
 
-async fn setting(part: Field<'_>, intake: &Intake) -> Result<Vec<u8>, IngestError> {
+pub(super) async fn setting(part: Field<'_>, intake: &Intake) -> Result<Vec<u8>, IngestError> {
     collect(part, intake, (MAX_SETTING_BYTES, 0)).await?.map_err(|found| IngestError::TooLarge {
         what: "max_setting_bytes",
         limit: MAX_SETTING_BYTES,

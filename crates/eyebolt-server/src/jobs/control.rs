@@ -6,7 +6,10 @@ use bytes::Bytes;
 use eyebolt_store::{
     Again, Cancellation, Document, JobFilter, Principal, Retry, Signal, StoreError, StoredJob, UsageLine,
 };
-use eyebolt_types::{ErrorCode, Job, JobStatus, id::JobId};
+use eyebolt_types::{
+    ErrorCode, Job, JobStatus, Mode,
+    id::{JobId, ProjectId},
+};
 use jiff::Timestamp;
 use tokio::time::{sleep, timeout};
 
@@ -159,8 +162,23 @@ impl Jobs {
     }
 
     async fn cancel_now(&self, caller: &Principal, id: JobId) -> Result<StoredJob, ApiError> {
-        let room = &self.0;
-        let whose = (caller.project, caller.mode, id);
+        self.want_canceled((caller.project, caller.mode, id)).await?;
+        let job = self.stored(caller, id).await?;
+        match job.status {
+            // It came to its end while the wish was on its way.
+            status if status.is_terminal() && status != JobStatus::Canceled => {
+                Err(ended(ErrorCode::JobNotCancelable, status, "has ended"))
+            }
+            _ => Ok(job),
+        }
+    }
+
+    /// Cancels a job that waits, and lets one that runs know.
+    ///
+    /// # Errors
+    /// `job_not_found`; `job_not_cancelable` where it has ended otherwise.
+    pub(crate) async fn want_canceled(&self, whose: (ProjectId, Mode, JobId)) -> Result<(), ApiError> {
+        let (room, id) = (&self.0, whose.2);
         match room.tools.store.cancel(whose, room.lease(), room.now()).await? {
             Cancellation::Missing => return Err(missing()),
             Cancellation::Ended(JobStatus::Canceled) => {}
@@ -178,14 +196,7 @@ impl Jobs {
                 room.end(&leased, super::end::End::Canceled, super::end::Found::default()).await?;
             }
         }
-        let job = self.stored(caller, id).await?;
-        match job.status {
-            // It came to its end while the wish was on its way.
-            status if status.is_terminal() && status != JobStatus::Canceled => {
-                Err(ended(ErrorCode::JobNotCancelable, status, "has ended"))
-            }
-            _ => Ok(job),
-        }
+        Ok(())
     }
 
     /// Runs again what failed of a job.

@@ -4,7 +4,7 @@ use eyebolt_engine::digest::{ContentDigests, perceptual_distance};
 use eyebolt_store::{
     ContentKey, LeasedJob, NearEntry, NearSought, Principal, Search, Seen, Sought, StoredJob,
 };
-use eyebolt_types::{Dedup, DedupPolicy, DedupStatus, id::JobId};
+use eyebolt_types::{AnalyzeRequest, Dedup, DedupPolicy, DedupStatus, id::JobId};
 use jiff::Timestamp;
 
 use super::{
@@ -39,6 +39,16 @@ impl Room {
     /// What is known of the file at acceptance.
     pub(super) async fn seen(&self, arriving: &Arriving) -> Result<Dedup, ApiError> {
         let Arriving { caller, submission, frozen, looked, .. } = arriving;
+        self.seen_before((caller, frozen), submission.sha256, *looked).await
+    }
+
+    /// The same of a file that is asked this.
+    pub(super) async fn seen_before(
+        &self,
+        (caller, frozen): (&Principal, &AnalyzeRequest),
+        sha256: [u8; 32],
+        looked: Looked,
+    ) -> Result<Dedup, ApiError> {
         let policy = self.dedup_policy(caller);
         if policy == DedupPolicy::Off {
             return Ok(Dedup::none());
@@ -48,14 +58,14 @@ impl Room {
         }
         let (operation, job) = (idempotency::operation(frozen), JobId::new());
         let key = ContentKey { project: caller.project, mode: caller.mode, operation, job };
-        let sought = Sought { bytes: Some(submission.sha256), ..Sought::default() };
+        let sought = Sought { bytes: Some(sha256), ..Sought::default() };
         if policy == DedupPolicy::Reuse
             && let Some(seen) = self.find((key, Search::Reuse), sought.clone()).await?
         {
             return Ok(found(DedupStatus::Reused, seen));
         }
         let seen = match looked {
-            Looked::Yes(seen) => *seen,
+            Looked::Yes(seen) => seen,
             Looked::NotYet => self.find((key, Search::Flag), sought).await?,
         };
         let unique = Dedup { status: DedupStatus::Unique, ..Dedup::none() };

@@ -4,7 +4,7 @@ use eyebolt_store::{Charging, NewStep, StoredJob, StoredStep};
 use eyebolt_types::{
     Dedup, DedupStatus, Degraded, ErrorCode, Input, Job, JobStatus, Links, Mode, Problem, Results, Step,
     StepStatus, Usage, Warning,
-    id::{JobId, StepId},
+    id::{BatchId, JobId, StepId},
 };
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -24,6 +24,9 @@ pub(crate) struct Intake {
     /// Where less is done than was asked.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) degraded: Option<Degraded>,
+    /// The batch that the job is an item of.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) batch: Option<BatchId>,
 }
 
 /// A job before its steps and its end.
@@ -101,6 +104,11 @@ impl Outline {
             links: Links::of(self.id),
         }
     }
+}
+
+/// The batch that a job is an item of.
+pub(crate) fn batch_of(job: &StoredJob) -> Option<BatchId> {
+    read::<Intake>(&job.input).ok()?.batch
 }
 
 /// A job that has not ended, as it stands.

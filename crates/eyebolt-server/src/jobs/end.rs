@@ -107,6 +107,7 @@ impl Room {
             content,
             event: event(job, &whole, now),
         };
+        let batch = closing.event.batch;
         crate::failpoint::hit("before_close");
         let lease = (job.id, leased.token);
         let closed = self.persistently(|| self.tools.store.close(lease, closing.clone(), now)).await?;
@@ -118,6 +119,9 @@ impl Room {
         tracing::info!(job = %job.id, status = whole.status.name(), "ended");
         self.metrics.job_ended(whole.status);
         self.waiters.tell(job.id, told);
+        if batch.is_some() {
+            self.item_ended.notify_one();
+        }
         self.tools.store.tell(Signal::Ended(job.id));
         Ok(())
     }
@@ -187,7 +191,7 @@ pub(super) fn event(job: &StoredJob, ended: &Job, now: Timestamp) -> NewEvent {
     let made = events::made((kind, &job.id.to_string(), job.round), data, now);
     let asked: Option<AnalyzeRequest> = document::read(&job.request).ok();
     let told_at = asked.and_then(|asked| webhooks::told_at(&asked.webhook_url?));
-    NewEvent { told_at, ..made }
+    NewEvent { told_at, batch: document::batch_of(job), ..made }
 }
 
 fn bytes_of(value: &impl serde::Serialize) -> Bytes {

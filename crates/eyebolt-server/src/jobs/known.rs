@@ -43,15 +43,11 @@ impl Jobs {
         let room = &self.0;
         let record = match known {
             Known::Record(record) => record,
-            Known::Expired(since) => {
-                let detail = format!("The answer to this key was kept until {since}.");
-                return Err(with(ErrorCode::IdempotencyKeyExpired, &detail, ("expired_at", since)));
-            }
+            Known::Batch(record) => return Err(reused(record.created_at)),
+            Known::Expired(since) => return Err(expired(since)),
         };
         if record.fingerprint != idempotency.fingerprint {
-            let since = record.created_at;
-            let detail = format!("The key was first used at {since} for another request.");
-            return Err(with(ErrorCode::IdempotencyKeyReused, &detail, ("first_used_at", since)));
+            return Err(reused(record.created_at));
         }
         let again = record.retryable_until.is_some_and(|until| until > room.now());
         if record.status == JobStatus::Failed && again {
@@ -146,6 +142,18 @@ struct ToldOf {
 
 fn told_of(body: &[u8]) -> ToldOf {
     serde_json::from_slice(body).unwrap_or_default()
+}
+
+/// The key stands for something else.
+pub(crate) fn reused(since: Timestamp) -> ApiError {
+    let detail = format!("The key was first used at {since} for another request.");
+    with(ErrorCode::IdempotencyKeyReused, &detail, ("first_used_at", since))
+}
+
+/// What the key stands for is no longer kept.
+pub(crate) fn expired(since: Timestamp) -> ApiError {
+    let detail = format!("The answer to this key was kept until {since}.");
+    with(ErrorCode::IdempotencyKeyExpired, &detail, ("expired_at", since))
 }
 
 fn with(code: ErrorCode, detail: &str, (name, time): (&str, Timestamp)) -> ApiError {

@@ -9,6 +9,7 @@ mod control;
 mod dedup;
 pub(crate) mod document;
 mod end;
+mod items;
 mod known;
 mod place;
 mod retention;
@@ -34,6 +35,8 @@ pub use self::settings::{DedupSettings, IdempotencySettings, JobSettings};
 use self::{arrivals::Arrivals, waiting::Waiters};
 pub(crate) use self::{
     control::{Page, Read, missing},
+    items::{ItemCheck, Turn},
+    known::{expired, reused},
     place::Urgency,
     submit::{Ask, Replay, Submitted},
     waiting::{Ended, Waiter},
@@ -98,6 +101,8 @@ struct Room {
     wake: Notify,
     /// An attempt came to its end.
     freed: Notify,
+    /// A job of a batch ended here.
+    item_ended: Notify,
     replays: Mutex<HashMap<Replays, u64>>,
     metrics: Metrics,
     /// No new job is begun.
@@ -141,6 +146,7 @@ impl Jobs {
             waiters: Waiters::default(),
             wake: Notify::new(),
             freed: Notify::new(),
+            item_ended: Notify::new(),
             replays: Mutex::default(),
             metrics: Metrics::default(),
             stopping: CancellationToken::new(),
@@ -191,6 +197,11 @@ impl Jobs {
     /// Begins no more jobs; those that run go on.
     pub fn stop(&self) {
         self.0.begin_no_more();
+    }
+
+    /// Runs a task for as long as the room does: one that is dropped where it stands when the room is.
+    pub(crate) fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
+        self.0.spawn(task);
     }
 
     /// Resolves once [`Jobs::stop`] was called.

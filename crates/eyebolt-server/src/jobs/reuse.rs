@@ -5,7 +5,7 @@ use eyebolt_store::{Acceptance, Charging, Closing, NewJob, Principal, StepOutcom
 use eyebolt_types::{Dedup, DedupStatus, ErrorCode, Job, JobStatus};
 use jiff::Timestamp;
 
-use super::{Room, document, end, signed, submit::just_accepted};
+use super::{Ended, Room, document, end, signed, submit::just_accepted};
 use crate::{ApiError, analysis::StepEnd};
 
 impl Room {
@@ -38,6 +38,22 @@ impl Room {
         earlier: &Job,
         (dedup, now): (Dedup, Timestamp),
     ) -> Result<Acceptance, ApiError> {
+        let (closing, told) = self.answered_closing(job, earlier, (dedup, now)).await?;
+        let accepted = self.tools.store.accept_answered(job.clone(), closing, now).await;
+        if let Ok(Acceptance::Accepted(_)) = accepted {
+            self.metrics.job_ended(JobStatus::Succeeded);
+            self.waiters.tell(job.id, told);
+        }
+        accepted.map_err(|error: StoreError| error.into())
+    }
+
+    /// The end of a job that is answered from an earlier one, and what whoever waits is told.
+    pub(super) async fn answered_closing(
+        &self,
+        job: &NewJob,
+        earlier: &Job,
+        (dedup, now): (Dedup, Timestamp),
+    ) -> Result<(Closing, Ended), ApiError> {
         // The image's name is the earlier job's: the same file has one name in its project and mode.
         let stored = just_accepted(job.clone(), earlier.input.image_id, now);
         let ends: Vec<_> = earlier.steps.iter().map(|step| step_end(step, earlier, now)).collect();
@@ -70,12 +86,7 @@ impl Room {
             content: None,
             event: end::event(&stored, &whole, now),
         };
-        let accepted = self.tools.store.accept_answered(job.clone(), closing, now).await;
-        if let Ok(Acceptance::Accepted(_)) = accepted {
-            self.metrics.job_ended(JobStatus::Succeeded);
-            self.waiters.tell(stored.id, told);
-        }
-        accepted.map_err(|error: StoreError| error.into())
+        Ok((closing, told))
     }
 }
 

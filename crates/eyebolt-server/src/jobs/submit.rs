@@ -289,6 +289,7 @@ impl Room {
             input: checked.input.clone(),
             warnings: checked.warnings.clone(),
             degraded: arriving.degraded.clone(),
+            batch: None,
         };
         let predicted = self.predict(arriving);
         NewJob {
@@ -372,7 +373,7 @@ impl Room {
     }
 }
 
-fn new_steps(snapshots: Vec<(eyebolt_types::Feature, Option<String>)>) -> Vec<NewStep> {
+pub(super) fn new_steps(snapshots: Vec<(eyebolt_types::Feature, Option<String>)>) -> Vec<NewStep> {
     let step = |(feature, model)| NewStep { id: StepId::new(), feature, model };
     snapshots.into_iter().map(step).collect()
 }

@@ -10,7 +10,7 @@ use std::{
     time::Duration,
 };
 
-use eyebolt_types::{DedupStatus, ErrorCode, JobStatus};
+use eyebolt_types::{BatchStatus, DedupStatus, ErrorCode, JobStatus};
 use http::{Method, StatusCode};
 use prometheus_client::{
     encoding::{EncodeLabelSet, text},
@@ -40,6 +40,7 @@ struct Inner {
     requests: Family<AnswerLabels, Counter>,
     durations: Family<RouteLabel, Histogram, fn() -> Histogram>,
     jobs: Family<StatusLabel, Counter>,
+    batches: Family<StatusLabel, Counter>,
     replays: Counter,
     joins: Counter,
     seen_before: Family<StatusLabel, Counter>,
@@ -71,6 +72,7 @@ impl Default for Metrics {
             requests: Family::default(),
             durations: Family::new_with_constructor(|| Histogram::new(DURATIONS)),
             jobs: Family::default(),
+            batches: Family::default(),
             replays: Counter::default(),
             joins: Counter::default(),
             seen_before: Family::default(),
@@ -91,6 +93,7 @@ impl Inner {
             self.durations.clone(),
         );
         registry.register("jobs_ended", "Jobs that ended, by how", self.jobs.clone());
+        registry.register("batches_ended", "Batches that ended, by how", self.batches.clone());
         registry.register(
             "idempotency_replays",
             "Stored answers that were given again to their key",
@@ -127,6 +130,11 @@ impl Metrics {
     /// A job has ended.
     pub(crate) fn job_ended(&self, status: JobStatus) {
         self.0.jobs.get_or_create(&StatusLabel { status: status.name() }).inc();
+    }
+
+    /// A batch has ended.
+    pub(crate) fn batch_ended(&self, status: BatchStatus) {
+        self.0.batches.get_or_create(&StatusLabel { status: status.name() }).inc();
     }
 
     /// A stored answer was given again.

@@ -3,7 +3,7 @@
 use eyebolt_types::ErrorCode;
 
 use super::{ApiError, sentence};
-use crate::{events::EventError, jobs::missing, webhooks::WebhookError};
+use crate::{batches, events::EventError, jobs::missing, webhooks::WebhookError};
 
 /// When a client that has too many streams may ask again, seconds.
 const STREAM_PAUSE: u32 = 5;
@@ -21,6 +21,7 @@ impl From<EventError> for ApiError {
                 .with("removed", removed),
             EventError::Unknown => Self::wrong_field("Last-Event-ID", error.to_string()),
             EventError::NoJob => missing(),
+            EventError::NoBatch => batches::missing(),
             EventError::Store(error) => error.into(),
         }
     }

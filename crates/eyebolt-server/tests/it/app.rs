@@ -11,10 +11,11 @@ use std::{
 use bytes::Bytes;
 use eyebolt_engine::{EngineError, ImageError};
 use eyebolt_server::{
-    Access, Analyzer, ApiError, App, Clients, Declared, Events, HttpSettings, Outbound, Place, Quotas,
-    Server, Webhooks,
+    Access, Analyzer, ApiError, App, Batches, Clients, Declared, Events, HttpSettings, Outbound, Place,
+    Quotas, Server, Webhooks,
     access::{AccessSettings, Keys},
     analysis::{Attempt, Capabilities, Checked, ConfidenceGuide, ModelInfo, Remarks, StepEnd},
+    batches::{self, BatchSettings},
     clients::RunawaySettings,
     events::EventSettings,
     http::{Rooms, Stopped},
@@ -60,6 +61,7 @@ pub(crate) struct Setup {
     pub(crate) http: HttpSettings,
     pub(crate) access: AccessSettings,
     pub(crate) rules: Rules,
+    pub(crate) batches: BatchSettings,
     pub(crate) quotas: QuotaSettings,
     pub(crate) runaway: RunawaySettings,
     pub(crate) events: EventSettings,
@@ -90,6 +92,7 @@ impl Default for Setup {
             http: HttpSettings::default(),
             access: AccessSettings::default(),
             rules,
+            batches: BatchSettings::default(),
             quotas: QuotaSettings::default(),
             runaway: RunawaySettings::default(),
             events: EventSettings::default(),
@@ -130,6 +133,7 @@ pub(crate) struct TestApp {
     /// The data folder; the server holds its lock.
     pub(crate) folder: TempDir,
     pub(crate) jobs: Jobs,
+    pub(crate) batches: Batches,
     pub(crate) quotas: Quotas,
     pub(crate) events: Events,
     webhooks: Webhooks,
@@ -254,13 +258,30 @@ impl TestApp {
             webhooks: webhooks.clone(),
             clock: if setup.steady { clock.clock().made_steady(None) } else { clock.clock() },
         };
+        let answers = setup.rules.idempotency.retention;
         let jobs = Jobs::new(tools, setup.rules, (&instance, 2));
         jobs.start().await.expect("a store");
+        let tools = batches::Tools {
+            store: place.store.clone(),
+            blobs: place.blobs().expect("a folder of blobs"),
+            jobs: jobs.clone(),
+            analyzer: analyzer.clone(),
+            webhooks: webhooks.clone(),
+            clock: clock.clock(),
+        };
+        let batches = Batches::new(tools, setup.batches, (&instance, answers));
+        batches.start().await.expect("a store");
         webhooks.start().await.expect("a store");
         let events = Events::new(place.store.clone(), setup.events, clock.clock());
         let settings = HttpSettings { listen: SocketAddr::from(([127, 0, 0, 1], 0)), ..setup.http };
         let access = Access::new(&place, clock.clock(), &setup.access);
-        let rooms = Rooms { access, jobs: jobs.clone(), events: events.clone(), webhooks: webhooks.clone() };
+        let rooms = Rooms {
+            access,
+            jobs: jobs.clone(),
+            batches: batches.clone(),
+            events: events.clone(),
+            webhooks: webhooks.clone(),
+        };
         let app = App::new(analyzer, rooms, settings);
         let server = Server::bind(app).await.expect("a free port");
         let address = server.local_addr().expect("an address");
@@ -274,6 +295,7 @@ impl TestApp {
             clock,
             folder,
             jobs,
+            batches,
             quotas,
             events,
             webhooks,

@@ -67,6 +67,26 @@ async fn the_examples_of_jobs_do_what_they_say() {
 }
 
 #[tokio::test]
+async fn the_examples_of_batches_do_what_they_say() {
+    let printed = run("batches.md").await;
+    let lines: Vec<_> = printed.lines().map(str::trim).collect();
+    let expected = [
+        "processing",
+        "3",
+        "3",
+        "0.5",
+        "completed\t3\t0",
+        "0\ta\tsucceeded\tcat",
+        "1\tb\tsucceeded\tcat",
+        "2\tc\tsucceeded\tcat",
+        "c",
+        "422",
+        "batch_not_retryable",
+    ];
+    assert_eq!(lines, expected, "{printed}");
+}
+
+#[tokio::test]
 async fn the_examples_of_events_do_what_they_say() {
     let printed = run("events.md").await;
     assert!(printed.contains("\nid: 1\nevent: job.succeeded\ndata: {\"id\":\"evt_"), "{printed}");

@@ -8,6 +8,7 @@ mod admission;
 mod analyze;
 mod app;
 mod backup;
+mod batches;
 mod clients;
 mod clocks;
 mod connections;

@@ -129,6 +129,10 @@ async fn every_metric_has_a_line_in_the_docs_and_every_line_a_metric() {
     app.analyze(b"cat", &[key("k")]).await;
     app.analyze(b"cat", &[key("k")]).await;
     app.analyze(b"cat", &[key("l")]).await;
+    let lines = [("Content-Type", "application/x-ndjson"), key("b")];
+    let line = br#"{"custom_id": "a", "image_base64": "ZW1wdA=="}"#;
+    assert_eq!(app.ask("POST /v1/batches?features=objects", &lines, line).await.status, 202);
+    while app.read("/v1/batches").await["data"][0]["status"] == "processing" {}
     let told = read(&app).await;
     let page = include_str!("../../../../docs/metrics.md");
     let rows = page.lines().filter_map(|line| line.strip_prefix("| `eyebolt_"));

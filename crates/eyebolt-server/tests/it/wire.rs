@@ -145,7 +145,7 @@ pub(crate) fn bearer(key: &str) -> (&'static str, String) {
 /// The same with what is left of ids made equal.
 pub(crate) fn redact_ids(value: &Value) -> Value {
     let mut text = value.to_string();
-    for kind in ["job_", "img_", "step_", "key_", "proj_", "run_"] {
+    for kind in ["job_", "img_", "batch_", "step_", "key_", "proj_", "run_"] {
         let mut rest = std::mem::take(&mut text);
         while let Some(at) = rest.find(kind) {
             let end = at + kind.len() + 32;

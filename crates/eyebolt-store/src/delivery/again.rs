@@ -15,6 +15,7 @@ const MISSED: &str = "INSERT INTO webhook_deliveries \
      (endpoint_id, event_id, subject, version, type, state, next_at, created_at) \
      SELECT CAST($1 AS TEXT), v.id, v.subject, v.version, v.type, 'pending', CAST($2 AS BIGINT), v.created_at \
      FROM events v WHERE v.project_id = $3 AND v.mode = $4 AND v.created_at >= $6 AND v.type <> 'webhook.test' \
+     AND (v.batch_id IS NULL OR v.batch_id = v.subject) \
      AND ($5 = '*' OR replace(CAST($5 AS TEXT), ' ' || v.type || ' ', '') <> $5) \
      AND NOT EXISTS (SELECT 1 FROM webhook_deliveries d WHERE d.endpoint_id = $1 AND d.event_id = v.id) \
      ORDER BY v.created_at LIMIT $7 ON CONFLICT DO NOTHING";

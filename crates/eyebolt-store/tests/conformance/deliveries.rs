@@ -210,6 +210,7 @@ on_both! {
             version,
             data: "{}".to_owned(),
             told_at: None,
+            batch: None,
         };
         let whose = (project, Mode::Live, tested);
         let ids = [

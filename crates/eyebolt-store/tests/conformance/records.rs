@@ -159,6 +159,7 @@ on_both! {
                             assert!(record.answer.is_some());
                         }
                         Some(Known::Expired(since)) => assert_eq!(since, at(1000)),
+                        Some(Known::Batch(_)) => panic!("they are keys of jobs"),
                         None => {}
                     }
                 }

@@ -151,7 +151,7 @@ pub(crate) fn closing(status: JobStatus) -> Closing {
 pub(crate) fn event(status: JobStatus) -> NewEvent {
     let kind = EventType::of_end(status).unwrap_or(EventType::JobSucceeded);
     let id = EventId::of([status as u8; 16]);
-    NewEvent { id, kind, version: 1, data: format!("{{\"type\":\"{kind}\"}}"), told_at: None }
+    NewEvent { id, kind, version: 1, data: format!("{{\"type\":\"{kind}\"}}"), told_at: None, batch: None }
 }
 
 /// A failure of the second step alone: the first one succeeded.

@@ -191,7 +191,7 @@ struct ByHttp(Connection, ApiSecret);
 impl Caller for ByHttp {
     async fn call(&mut self) -> anyhow::Result<()> {
         let image = with_comment(RequestId::new().to_string().as_bytes());
-        let reply = self.0.analyze(&image, QUERY, Some(self.1.reveal())).await?;
+        let reply = self.0.analyze((&image, QUERY), (Some(self.1.reveal()), None)).await?;
         anyhow::ensure!(reply.status == 200, "the server answered {}", reply.status);
         Ok(())
     }

@@ -1,4 +1,4 @@
-//! Both forms of the body of `POST /v1/analyze`.
+//! The forms of the bodies of `POST /v1/analyze` and `POST /v1/batches`.
 
 use serde_json::{Value, json};
 use utoipa::{
@@ -14,14 +14,27 @@ use utoipa::{
 };
 
 use super::fields;
-use crate::ingest::{Document as JsonBody, Kind};
+use crate::{
+    http::batches::{BatchDocument, BatchItemDocument},
+    ingest::{Document as JsonBody, Kind},
+};
 
 pub(super) fn describe(document: &mut Document) {
     let analyze = document.paths.paths.get_mut("/v1/analyze").and_then(|path| path.post.as_mut());
     if let Some(analyze) = analyze {
         analyze.request_body = Some(RefOr::T(request_body()));
     }
+    let batch = document.paths.paths.get_mut("/v1/batches").and_then(|path| path.post.as_mut());
+    if let Some(batch) = batch {
+        batch.request_body = Some(RefOr::T(batch_body()));
+    }
     let Some(components) = document.components.as_mut() else { return };
+    for (name, schema) in [
+        (BatchDocument::name().into_owned(), <BatchDocument as utoipa::PartialSchema>::schema()),
+        (BatchItemDocument::name().into_owned(), <BatchItemDocument as utoipa::PartialSchema>::schema()),
+    ] {
+        components.schemas.insert(name, schema);
+    }
     let mut schemas = vec![("AnalyzeForm".to_owned(), RefOr::T(form()))];
     schemas.push((JsonBody::name().into_owned(), <JsonBody<'_> as utoipa::PartialSchema>::schema()));
     <eyebolt_types::AnalyzeRequest as ToSchema>::schemas(&mut schemas);
@@ -38,6 +51,32 @@ fn request_body() -> RequestBody {
         .required(Some(Required::True))
         .content("multipart/form-data", multipart())
         .content("application/json", json_body())
+        .build()
+}
+
+/// The three forms of a batch.
+fn batch_body() -> RequestBody {
+    let items = json!([
+        {"custom_id": "a.jpg", "image_base64": "/9j/4AAQSkZJRg=="},
+        {"custom_id": "b.jpg", "image_base64": "/9j/4AAQSkZJRg==", "features": ["faces"]}
+    ]);
+    let document = json!({"features": ["objects"], "max_failure_rate": 0.1, "items": items});
+    let of = |name: std::borrow::Cow<'_, str>, value: Value| {
+        ContentBuilder::new()
+            .schema(Some(Ref::from_schema_name(name)))
+            .examples_from_iter([("items", example("Two images", value))])
+            .build()
+    };
+    let form = ObjectBuilder::new().schema_type(Type::Object).description(Some(
+        "Settings as the part `request` or as simple fields; then files. A part `image` is named by its file's name, any other \
+         by its own; a JSON part `item` right before a file holds its `custom_id` and settings.",
+    ));
+    RequestBodyBuilder::new()
+        .description(Some("The images, and what is asked of them."))
+        .required(Some(Required::True))
+        .content("application/json", of(BatchDocument::name(), document))
+        .content("application/x-ndjson", of(BatchItemDocument::name(), items[0].clone()))
+        .content("multipart/form-data", ContentBuilder::new().schema(Some(form)).build())
         .build()
 }
 

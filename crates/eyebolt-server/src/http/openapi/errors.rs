@@ -51,6 +51,14 @@ error_sets! {
     JobListErrors = EDGE, JSON_ONLY, KEY, STORE, [Code::InvalidParameter];
     CancelErrors = EDGE, JSON_ONLY, KEY, STORE, [Code::JobNotFound, Code::JobNotCancelable];
     RetryErrors = EDGE, JSON_ONLY, KEY, STORE, [Code::JobNotFound, Code::JobNotRetryable];
+    BatchCreateErrors = EDGE, JSON_ONLY, KEY, IDEMPOTENCY, STORE, BUSY, BODY, SETTINGS, MODEL, [Code::DuplicateCustomId,
+        Code::ImageNotFound, Code::WebhookUrlRefused, Code::WebhookLimit];
+    BatchListErrors = EDGE, JSON_ONLY, KEY, STORE, [Code::InvalidParameter];
+    BatchErrors = EDGE, JSON_ONLY, KEY, STORE, [Code::BatchNotFound, Code::InvalidParameter];
+    BatchEventErrors = EDGE, JSON_ONLY, KEY, STORE,
+        [Code::BatchNotFound, Code::InvalidParameter, Code::EventsExpired, Code::TooManyStreams];
+    BatchCancelErrors = EDGE, JSON_ONLY, KEY, STORE, [Code::BatchNotFound, Code::BatchNotCancelable];
+    BatchRetryErrors = EDGE, JSON_ONLY, KEY, STORE, [Code::BatchNotFound, Code::BatchNotRetryable];
     KeyErrors = EDGE, JSON_ONLY, KEY, STORE, [Code::IdempotencyKeyInvalid];
     LimitErrors = EDGE, JSON_ONLY, KEY, STORE;
     UsageErrors = EDGE, JSON_ONLY, KEY, STORE, [Code::InvalidParameter];

@@ -41,6 +41,39 @@ impl IntoParams for RetryHeaders {
     }
 }
 
+/// What is said of a whole batch, in the query. The settings of images may stand there too, as for `POST /v1/analyze`.
+pub(in crate::http) struct BatchSettingsInQuery;
+
+impl IntoParams for BatchSettingsInQuery {
+    fn into_params(_: impl Fn() -> Option<ParameterIn>) -> Vec<Parameter> {
+        let of = |kind| ObjectBuilder::new().schema_type(kind);
+        let query = |name: &str, schema: ObjectBuilder, said: &str| {
+            ParameterBuilder::new()
+                .name(name)
+                .parameter_in(ParameterIn::Query)
+                .required(Required::False)
+                .schema(Some(schema.build()))
+                .description(Some(said))
+                .build()
+        };
+        vec![
+            query(
+                "priority",
+                of(Type::Integer),
+                "Which of the project's batches goes first: the greater, -100 to 100.",
+            ),
+            query("max_failure_rate", of(Type::Number), "The part of the items that may fail, 0 to 1."),
+            query("expires_in", of(Type::Integer), "Seconds that the items have, 60 to 604800."),
+            query("webhook_url", of(Type::String), "Where the batch's end is told."),
+            query(
+                "features",
+                of(Type::String),
+                "What is asked of each image: words between commas. Every other simple field of `POST /v1/analyze` can be said as well.",
+            ),
+        ]
+    }
+}
+
 /// `Last-Event-ID`.
 pub(in crate::http) struct LastEventId;
 

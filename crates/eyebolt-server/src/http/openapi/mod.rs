@@ -23,16 +23,18 @@ use utoipa::{
 pub(super) use self::{
     errors::{
         AdminCreateErrors, AdminErrors, AdminKeyChangeErrors, AdminKeyErrors, AdminListErrors,
-        AdminProjectErrors, AdminReadErrors, AdminRotateErrors, AliveErrors, AnalyzeErrors, CancelErrors,
-        DeliveryErrors, DeliveryListErrors, EndpointActErrors, EndpointChangeErrors, EndpointCreateErrors,
-        EndpointErrors, EndpointListErrors, EndpointReplayErrors, EventErrors, JobErrors, JobEventErrors,
-        JobListErrors, KeyErrors, LimitErrors, LookUpErrors, MetricsErrors, ModelErrors, PageErrors,
-        ReadErrors, ReadyErrors, RetryErrors, RotateDefaultErrors, RotateErrors, UsageErrors,
+        AdminProjectErrors, AdminReadErrors, AdminRotateErrors, AliveErrors, AnalyzeErrors,
+        BatchCancelErrors, BatchCreateErrors, BatchErrors, BatchEventErrors, BatchListErrors,
+        BatchRetryErrors, CancelErrors, DeliveryErrors, DeliveryListErrors, EndpointActErrors,
+        EndpointChangeErrors, EndpointCreateErrors, EndpointErrors, EndpointListErrors, EndpointReplayErrors,
+        EventErrors, JobErrors, JobEventErrors, JobListErrors, KeyErrors, LimitErrors, LookUpErrors,
+        MetricsErrors, ModelErrors, PageErrors, ReadErrors, ReadyErrors, RetryErrors, RotateDefaultErrors,
+        RotateErrors, UsageErrors,
     },
     fields::SimpleFields,
-    headers::{LastEventId, RetryHeaders},
+    headers::{BatchSettingsInQuery, LastEventId, RetryHeaders},
 };
-use super::{accept::AcceptsJson, admin, jobs, router, webhooks};
+use super::{accept::AcceptsJson, admin, batches, jobs, router, webhooks};
 
 #[derive(OpenApi)]
 #[openapi(
@@ -47,6 +49,7 @@ use super::{accept::AcceptsJson, admin, jobs, router, webhooks};
     tags(
         (name = "analysis", description = "What is in an image."),
         (name = "jobs", description = "Where work stands, what it cost, and what to do about it."),
+        (name = "batches", description = "Many images under one name."),
         (name = "events", description = "What happens, as it happens."),
         (name = "webhooks", description = "What happens, sent to you: Standard Webhooks 1.0."),
         (name = "models", description = "What this server can do."),
@@ -57,6 +60,7 @@ use super::{accept::AcceptsJson, admin, jobs, router, webhooks};
     // The router knows whole segments of a path alone, so these are not among its routes.
     paths(
         admin::update_key, admin::rotate_key, admin::revoke_key, jobs::cancel_job, jobs::retry_job,
+        batches::cancel_batch, batches::retry_batch,
         webhooks::rotate_secret, webhooks::test_endpoint, webhooks::replay, webhooks::replay_delivery
     ),
     components(schemas(Problem)),

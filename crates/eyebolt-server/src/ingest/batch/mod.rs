@@ -1,0 +1,266 @@
+//! A body with many images, read item by item: one JSON document, lines of JSON, or a form of files. What is in memory is one
+//! item, however long the body is.
+
+mod documents;
+mod files;
+mod head;
+
+use std::{fmt, sync::Arc};
+
+use bytes::Bytes;
+use eyebolt_types::{AnalyzeRequest, ErrorCode, id::ImageId};
+use http::header;
+use serde_json::{Map, Value};
+
+pub(crate) use self::{documents::no_image, head::BatchHead};
+use self::{
+    documents::{Array, Lines},
+    files::Files,
+};
+use super::{
+    BodyMemory, Declared, Incoming, Ingest, IngestError,
+    body::{BodyLimits, BodyReader, Intake},
+    request,
+};
+use crate::{ApiError, config};
+
+/// Characters of a `custom_id`.
+pub(crate) const MAX_CUSTOM_ID: usize = 255;
+
+/// What a batch's body may be.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct BatchLimits {
+    /// Bytes of the whole body.
+    pub(crate) max_bytes: u64,
+    /// How long it may take.
+    pub(crate) timeout: std::time::Duration,
+}
+
+/// Where an item stands in its body.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum ItemPlace {
+    /// In this line, from 1.
+    Line(u64),
+    /// In this element of `items`, from 0.
+    Element(u64),
+    /// In this part, from 1.
+    Part(u64),
+}
+
+impl fmt::Display for ItemPlace {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Line(line) => write!(f, "line {line}"),
+            Self::Element(index) => write!(f, "/items/{index}"),
+            Self::Part(part) => write!(f, "part {part}"),
+        }
+    }
+}
+
+impl ItemPlace {
+    /// An error with the place where it is.
+    pub(crate) fn tell(self, error: ApiError) -> ApiError {
+        let mut error = error;
+        let problem = error.problem_mut();
+        problem.detail = format!("{self}: {}", problem.detail);
+        for field in &mut problem.errors {
+            field.pointer = match self {
+                Self::Element(_) => format!("{self}{}", field.pointer),
+                _ => format!("{self}: {}", field.pointer),
+            };
+        }
+        problem.params.insert("place".to_owned(), self.to_string().into());
+        error
+    }
+}
+
+/// One item of a batch, as it came.
+#[derive(Debug)]
+pub(crate) struct BatchItem {
+    /// Where it stands.
+    pub(crate) place: ItemPlace,
+    /// The client's name for it.
+    pub(crate) custom_id: String,
+    /// What is asked of it.
+    pub(crate) request: AnalyzeRequest,
+    /// Its image.
+    pub(crate) image: ItemImage,
+}
+
+/// The image of an item.
+#[derive(Debug)]
+pub(crate) enum ItemImage {
+    /// It came along.
+    File(Bytes, Declared),
+    /// It was stored before.
+    Stored(ImageId),
+    /// It came, and can't be taken.
+    Refused(Box<ApiError>),
+}
+
+/// An item before what it asks was read.
+struct Draft {
+    place: ItemPlace,
+    custom_id: Option<String>,
+    settings: Map<String, Value>,
+    image: Option<ItemImage>,
+}
+
+/// A batch's body.
+pub(crate) struct BatchBody {
+    source: Source,
+    head: Option<BatchHead>,
+    defaults: Map<String, Value>,
+    intake: Arc<Intake>,
+}
+
+enum Source {
+    Lines(Lines),
+    Array(Array),
+    Files(Files),
+}
+
+impl Ingest {
+    /// The body of a batch. Nothing of it is read yet.
+    ///
+    /// # Errors
+    /// Where its form is not known, or it is announced too large.
+    pub(crate) fn batch(&self, incoming: Incoming, limits: BatchLimits) -> Result<BatchBody, ApiError> {
+        self.open_batch(incoming, limits).map_err(|error| ApiError::from(error).closing())
+    }
+
+    fn open_batch(&self, incoming: Incoming, limits: BatchLimits) -> Result<BatchBody, IngestError> {
+        let intake = Intake::new(self.budget.clone(), &incoming.body);
+        let (lines, announced) = (is_lines(&incoming.headers), super::announced_bytes(&incoming.headers));
+        let form = if lines { None } else { Some(super::form_of(&incoming.headers)?) };
+        let head = (!incoming.query.is_empty()).then(|| BatchHead::of_query(incoming.query)).transpose()?;
+        let limits = BodyLimits {
+            max_bytes: limits.max_bytes,
+            idle: self.settings.body_idle_timeout,
+            total: limits.timeout,
+        };
+        let body = BodyReader::new(incoming.body, limits, intake.clone()).compared(incoming.digest);
+        body.refuse_announced(announced)?;
+        let (file, item) = (self.max_file_bytes, config::max_body_bytes(self.max_file_bytes));
+        let source = match form {
+            None => Source::Lines(Lines::new(body, (file, item))),
+            Some(super::Form::Json) => Source::Array(Array::new(body, (file, item))),
+            Some(super::Form::Multipart { boundary }) => Source::Files(Files::new(body, boundary, file)),
+        };
+        Ok(BatchBody { source, head, defaults: Map::new(), intake })
+    }
+}
+
+/// Lines of JSON have no registered media type; these are the ones in use.
+fn is_lines(headers: &http::HeaderMap) -> bool {
+    let said = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    let essence = said.split(';').next().unwrap_or_default().trim();
+    let known =
+        ["application/x-ndjson", "application/ndjson", "application/jsonl", "application/x-jsonlines"];
+    known.iter().any(|known| essence.eq_ignore_ascii_case(known))
+        && !headers.contains_key(header::CONTENT_ENCODING)
+}
+
+impl BatchBody {
+    /// What is said of the whole batch: it stands before the items.
+    ///
+    /// # Errors
+    /// Where it can't be read, or says what can't be.
+    pub(crate) async fn head(&mut self) -> Result<BatchHead, ApiError> {
+        let read = self.read_head().await;
+        let head = read.map_err(|error| self.refuse(error))?;
+        self.defaults.clone_from(&head.defaults);
+        Ok(head)
+    }
+
+    async fn read_head(&mut self) -> Result<BatchHead, IngestError> {
+        let (said, name) = match &mut self.source {
+            Source::Lines(_) => (Map::new(), ""),
+            Source::Array(array) => (array.head().await?, "the JSON body"),
+            Source::Files(files) => files.head().await?,
+        };
+        match self.head.take() {
+            Some(_) if !said.is_empty() => Err(IngestError::TwoSources { first: "the query", second: name }),
+            Some(head) => Ok(head),
+            None => BatchHead::of_members(said),
+        }
+    }
+
+    /// The next item; `None` at the end. What was held for the one before is given back.
+    ///
+    /// # Errors
+    /// Where it can't be read; then nothing more can be.
+    pub(crate) async fn next(&mut self) -> Result<Option<BatchItem>, ApiError> {
+        self.intake.forget();
+        let draft = match &mut self.source {
+            Source::Lines(lines) => lines.next().await,
+            Source::Array(array) => array.next().await,
+            Source::Files(files) => files.next().await,
+        };
+        let draft = draft.map_err(|(error, place)| {
+            let error = self.refuse(error);
+            place.map_or(error.clone(), |place| place.tell(error))
+        })?;
+        let Some(draft) = draft else { return Ok(None) };
+        let place = draft.place;
+        self.item(draft).map(Some).map_err(|error| place.tell(self.refuse(error)))
+    }
+
+    /// The share of the body budget that the item takes.
+    pub(crate) fn memory(&self) -> BodyMemory {
+        self.intake.memory()
+    }
+
+    /// Closes the connection of an error, where the body was not read to its end.
+    pub(crate) fn closing(&self, error: ApiError) -> ApiError {
+        if self.intake.is_over() { error } else { error.closing() }
+    }
+
+    fn refuse(&self, error: IngestError) -> ApiError {
+        self.closing(error.into())
+    }
+
+    fn item(&self, draft: Draft) -> Result<BatchItem, IngestError> {
+        let custom_id = draft.custom_id.ok_or_else(|| wrong("/custom_id", "is missing"))?;
+        if custom_id.is_empty()
+            || custom_id.chars().count() > MAX_CUSTOM_ID
+            || custom_id.chars().any(char::is_control)
+        {
+            let detail =
+                format!("must have 1 to {MAX_CUSTOM_ID} characters, none of them a control character");
+            return Err(wrong("/custom_id", &detail));
+        }
+        let image = draft.image.ok_or(IngestError::MissingImage)?;
+        let mut asked = Value::Object(merged(&self.defaults, draft.settings));
+        if let Some(members) = asked.as_object_mut() {
+            if members.contains_key("webhook_url") {
+                return Err(wrong("/webhook_url", "belongs to the whole batch"));
+            }
+            members.entry("features").or_insert_with(|| Value::Array(Vec::new()));
+        }
+        let asked: AnalyzeRequest =
+            request::of_value(asked).map_err(|error| IngestError::Fields(vec![error]))?;
+        let errors = asked.check();
+        if !errors.is_empty() {
+            return Err(IngestError::Fields(errors));
+        }
+        Ok(BatchItem { place: draft.place, custom_id, request: asked, image })
+    }
+}
+
+/// What an item says goes before what is said of the whole batch; parameters feature by feature.
+fn merged(defaults: &Map<String, Value>, own: Map<String, Value>) -> Map<String, Value> {
+    let mut all = defaults.clone();
+    for (name, value) in own {
+        match (all.get_mut(&name), value) {
+            (Some(Value::Object(of_all)), Value::Object(own)) if name == "parameters" => of_all.extend(own),
+            (_, value) => _ = all.insert(name, value),
+        }
+    }
+    all
+}
+
+fn wrong(place: &str, detail: &str) -> IngestError {
+    let error = eyebolt_types::FieldError::new(place, ErrorCode::InvalidParameter, detail);
+    IngestError::Fields(vec![error])
+}

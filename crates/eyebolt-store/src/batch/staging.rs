@@ -1,0 +1,344 @@
+//! A batch is written down while its request is read, and becomes one in a single transaction at its end. Until then nobody
+//! sees anything of it.
+
+use eyebolt_types::{
+    Mode,
+    id::{BatchId, ImageId, KeyId, ProjectId},
+};
+use jiff::Timestamp;
+
+use crate::{
+    Idempotency, Known, NewImage, Store, StoreError,
+    database::{Statement, Transaction, Value},
+    record::{self, Holder},
+    retention::remove_images,
+    times,
+};
+
+/// A batch to be written down, and then to be accepted.
+#[derive(Debug, Clone)]
+pub struct NewBatch {
+    /// Its name.
+    pub id: BatchId,
+    /// Whose it is.
+    pub project: ProjectId,
+    /// Real or sandbox.
+    pub mode: Mode,
+    /// The key that asks.
+    pub key: KeyId,
+    /// The request that asks.
+    pub request_id: String,
+    /// A name of this process's run.
+    pub owner: String,
+    /// Which of several goes first: the greater.
+    pub priority: i64,
+    /// What is asked for all items, as JSON.
+    pub settings: String,
+    /// When it ends at the latest.
+    pub expires_at: Timestamp,
+}
+
+/// An item to be written down.
+#[derive(Debug, Clone)]
+pub struct StagedItem {
+    /// Its place, from 0.
+    pub position: u32,
+    /// The client's name for it.
+    pub custom_id: String,
+    /// What is asked, as JSON, with its models.
+    pub request: String,
+    /// Its image and what is known of it as JSON, or why it is refused: a problem as JSON.
+    pub image: Result<(StagedImage, String), String>,
+}
+
+/// The image of an item.
+#[derive(Debug, Clone)]
+pub enum StagedImage {
+    /// It came with the request.
+    New(NewImage),
+    /// It was stored before: its digest.
+    Stored([u8; 32]),
+}
+
+impl StagedImage {
+    fn sha256(&self) -> &[u8; 32] {
+        match self {
+            Self::New(image) => &image.sha256,
+            Self::Stored(sha256) => sha256,
+        }
+    }
+}
+
+/// An image as it is kept.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StoredImage {
+    /// Its name.
+    pub id: ImageId,
+    /// Digest of its bytes.
+    pub sha256: Vec<u8>,
+    /// The file, where it is small; otherwise it is a blob.
+    pub content: Option<Vec<u8>>,
+}
+
+/// What became of a request to accept a batch.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum BatchAcceptance {
+    /// It is durable.
+    Accepted,
+    /// The key was used before: nothing was done.
+    Known(Known),
+    /// What was written down was removed meanwhile.
+    Gone,
+}
+
+const INSERT: &str = "INSERT INTO batches (id, project_id, mode, key_id, request_id, owner, status, priority, settings, \
+                      total, max_failures, created_at, expires_at) \
+                      VALUES ($1, $2, $3, $4, $5, $6, 'accepting', $7, $8, 0, 0, $9, $10)";
+const STAGED: &str = "SELECT id FROM batches WHERE id = $1 AND status = 'accepting' FOR UPDATE";
+const IMAGE: &str = "INSERT INTO images (id, project_id, mode, sha256, bytes, content, created_at) \
+                     VALUES ($1, $2, $3, $4, $5, $6, $7) ON CONFLICT (project_id, mode, sha256) \
+                     WHERE removed_at IS NULL DO NOTHING";
+/// The lock: a sweep that is removing the image is waited for.
+const FIND_IMAGE: &str = "SELECT id FROM images WHERE project_id = $1 AND mode = $2 AND sha256 = $3 \
+                          AND removed_at IS NULL FOR KEY SHARE";
+const ITEM: &str = "INSERT INTO batch_items (batch_id, position, custom_id, image_id, request, checked, status, error, \
+                    finished_at) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)";
+const ACCEPT: &str = "UPDATE batches SET status = 'processing', total = $1, max_failures = $2, settings = $3, \
+                      priority = $4, created_at = $5, expires_at = $6, answer = $7 \
+                      WHERE id = $8 AND status = 'accepting' RETURNING id";
+const STORED: &str = "SELECT id, sha256, content FROM images WHERE id = $1 AND project_id = $2 AND mode = $3 \
+                      AND removed_at IS NULL";
+const ABANDONED: &str = "SELECT id FROM batches WHERE status = 'accepting' AND (id = $1 OR created_at < $2 \
+                         OR ($3 <> '' AND owner <> $4 AND substr(owner, 1, length($3)) = $3)) \
+                         ORDER BY created_at LIMIT 10 FOR UPDATE SKIP LOCKED";
+const IMAGES_OF: &str =
+    "SELECT DISTINCT image_id FROM batch_items WHERE batch_id = $1 AND image_id IS NOT NULL";
+const REMOVE_ITEMS: &str = "DELETE FROM batch_items WHERE batch_id = $1";
+const REMOVE: &str = "DELETE FROM batches WHERE id = $1";
+
+impl Store {
+    /// Begins to write a batch down.
+    ///
+    /// # Errors
+    /// Where the database fails.
+    pub async fn begin_batch(&self, batch: NewBatch, now: Timestamp) -> Result<(), StoreError> {
+        self.database
+            .write(move |transaction| {
+                let row = [
+                    batch.id.to_string().into(),
+                    batch.project.to_string().into(),
+                    batch.mode.name().into(),
+                    batch.key.to_string().into(),
+                    batch.request_id.as_str().into(),
+                    batch.owner.as_str().into(),
+                    batch.priority.into(),
+                    batch.settings.as_str().into(),
+                    times::micros(now).into(),
+                    times::micros(batch.expires_at).into(),
+                ];
+                transaction.execute(INSERT, &row).map(drop)
+            })
+            .await
+    }
+
+    /// Writes items of a batch down that is not accepted yet. The names that their images have, in their order; `None` where
+    /// the batch was removed meanwhile.
+    ///
+    /// # Errors
+    /// Where the database fails.
+    pub async fn stage_items(
+        &self,
+        (batch, project, mode): (BatchId, ProjectId, Mode),
+        items: Vec<StagedItem>,
+        now: Timestamp,
+    ) -> Result<Option<Vec<Option<ImageId>>>, StoreError> {
+        self.database
+            .write(move |transaction| {
+                if transaction.query_one(STAGED, &[batch.to_string().into()])?.is_none() {
+                    return Ok(None);
+                }
+                let images = images(transaction, (project, mode), (&items, now))?;
+                let rows = items.iter().zip(&images).map(|(item, image)| row(batch, (item, *image), now));
+                transaction.query_all(&rows.collect::<Vec<_>>())?;
+                Ok(Some(images))
+            })
+            .await
+    }
+
+    /// Accepts a batch whose items are written down, unless its key was used before. `answer`: what a retry gets;
+    /// `max_failures`: more failed items than these end it.
+    ///
+    /// # Errors
+    /// Where the database fails; then nothing was accepted, or a repeat with the key tells.
+    pub async fn accept_batch(
+        &self,
+        (batch, idempotency): (NewBatch, Option<Idempotency>),
+        (total, max_failures, answer): (u32, u32, Vec<u8>),
+        now: Timestamp,
+    ) -> Result<BatchAcceptance, StoreError> {
+        self.database
+            .write(move |transaction| {
+                if let Some(key) = &idempotency {
+                    let id = batch.id.to_string();
+                    let holder = Holder { project: batch.project, mode: batch.mode, subject: &id };
+                    if let Some(known) = reserve(transaction, (holder, key), now)? {
+                        return Ok(BatchAcceptance::Known(known));
+                    }
+                }
+                let row = [
+                    i64::from(total).into(),
+                    i64::from(max_failures).into(),
+                    batch.settings.as_str().into(),
+                    batch.priority.into(),
+                    times::micros(now).into(),
+                    times::micros(batch.expires_at).into(),
+                    answer.as_slice().into(),
+                    batch.id.to_string().into(),
+                ];
+                if transaction.query_one(ACCEPT, &row)?.is_some() {
+                    return Ok(BatchAcceptance::Accepted);
+                }
+                if let Some(key) = &idempotency {
+                    let id = batch.id.to_string();
+                    let holder = Holder { project: batch.project, mode: batch.mode, subject: &id };
+                    transaction.query_all(&[record::release(holder, key)])?;
+                }
+                Ok(BatchAcceptance::Gone)
+            })
+            .await
+    }
+
+    /// Removes batches that were written down and never accepted: this one, those begun before then, and those whose
+    /// owner's name begins with `gone` and is not `owner`. Ten at most; how many, and the files that nothing names any more.
+    ///
+    /// # Errors
+    /// Where the database fails.
+    pub async fn remove_staged(
+        &self,
+        (id, before): (Option<BatchId>, Option<Timestamp>),
+        (gone, owner): (String, String),
+    ) -> Result<(u64, Vec<String>), StoreError> {
+        self.database
+            .write(move |transaction| {
+                let which: [Value; 4] = [
+                    id.map_or_else(String::new, |id| id.to_string()).into(),
+                    before.map_or(i64::MIN, times::micros).into(),
+                    gone.as_str().into(),
+                    owner.as_str().into(),
+                ];
+                let rows = transaction.query(ABANDONED, &which)?;
+                let mut blobs = Vec::new();
+                for row in &rows {
+                    blobs.extend(remove_batch(transaction, &row.text(0)?)?);
+                }
+                Ok((rows.len() as u64, blobs))
+            })
+            .await
+    }
+
+    /// An image of this project and mode, while its bytes are kept.
+    ///
+    /// # Errors
+    /// Where the database fails.
+    pub async fn image(
+        &self,
+        (project, mode): (ProjectId, Mode),
+        id: ImageId,
+    ) -> Result<Option<StoredImage>, StoreError> {
+        let key = [id.to_string().into(), project.to_string().into(), mode.name().into()];
+        let row = self.database.read(move |transaction| transaction.query_one(STORED, &key)).await?;
+        let read = |row: crate::database::Row| {
+            Ok(StoredImage { id: row.parsed(0)?, sha256: row.blob(1)?, content: row.optional_blob(2)? })
+        };
+        row.map(read).transpose()
+    }
+}
+
+/// Removes a batch with its items, and the images that nothing else names. Their files.
+pub(super) fn remove_batch(transaction: &mut dyn Transaction, id: &str) -> Result<Vec<String>, StoreError> {
+    let images = transaction.query(IMAGES_OF, &[id.into()])?;
+    let images = images.iter().map(|row| row.text(0)).collect::<Result<Vec<_>, _>>()?;
+    transaction.query_all(&[(REMOVE_ITEMS, vec![id.into()]), (REMOVE, vec![id.into()])])?;
+    remove_images(transaction, images)
+}
+
+/// Takes the key, or tells what it stands for.
+fn reserve(
+    transaction: &mut dyn Transaction,
+    (holder, key): (Holder<'_>, &Idempotency),
+    now: Timestamp,
+) -> Result<Option<Known>, StoreError> {
+    let taken = |transaction: &mut dyn Transaction| {
+        let answers = transaction.query_all(&[record::reserve(holder, key, now)])?;
+        Ok::<_, StoreError>(answers.first().is_some_and(|rows| !rows.is_empty()))
+    };
+    if taken(transaction)? {
+        return Ok(None);
+    }
+    let (sql, parameters) = record::sought(holder, key);
+    // No row: the winner's transaction ended between the two statements, and its record went with it.
+    let row = transaction.query_one(sql, &parameters)?.ok_or(StoreError::Conflict)?;
+    if let Some(known) = record::known(&row, now)? {
+        return Ok(Some(known));
+    }
+    transaction.query_all(&[record::forget(holder, key, now)])?;
+    if taken(transaction)? { Ok(None) } else { Err(StoreError::Conflict) }
+}
+
+/// Writes the images that are new; the names of all.
+fn images(
+    transaction: &mut dyn Transaction,
+    (project, mode): (ProjectId, Mode),
+    (items, now): (&[StagedItem], Timestamp),
+) -> Result<Vec<Option<ImageId>>, StoreError> {
+    let whose = || [project.to_string().into(), mode.name().into()];
+    let images = || items.iter().filter_map(|item| item.image.as_ref().ok().map(|(image, _)| image));
+    let new = images().filter_map(|image| match image {
+        StagedImage::New(image) => Some(image),
+        StagedImage::Stored(_) => None,
+    });
+    let insert = |image: &NewImage| -> Statement {
+        let [project, mode] = whose();
+        let row = vec![
+            image.id.to_string().into(),
+            project,
+            mode,
+            image.sha256.as_slice().into(),
+            (image.bytes as i64).into(),
+            image.content.clone().into(),
+            times::micros(now).into(),
+        ];
+        (IMAGE, row)
+    };
+    transaction.query_all(&new.map(insert).collect::<Vec<_>>())?;
+    let find = |image: &StagedImage| -> Statement {
+        let [project, mode] = whose();
+        (FIND_IMAGE, vec![project, mode, image.sha256().as_slice().into()])
+    };
+    let mut found = transaction.query_all(&images().map(find).collect::<Vec<_>>())?.into_iter();
+    let named = items.iter().map(|item| {
+        if item.image.is_err() {
+            return Ok(None);
+        }
+        // It was removed between the two statements: everything is done again.
+        let row = found.next().and_then(|rows| rows.into_iter().next()).ok_or(StoreError::Conflict)?;
+        Ok(Some(row.parsed(0)?))
+    });
+    named.collect()
+}
+
+fn row(batch: BatchId, (item, image): (&StagedItem, Option<ImageId>), now: Timestamp) -> Statement {
+    let refused = item.image.as_ref().err();
+    let row = vec![
+        batch.to_string().into(),
+        i64::from(item.position).into(),
+        item.custom_id.as_str().into(),
+        image.map(|image| image.to_string()).into(),
+        item.request.as_str().into(),
+        item.image.as_ref().map_or("", |(_, checked)| checked).into(),
+        if refused.is_some() { "failed" } else { "pending" }.into(),
+        refused.map(String::as_str).into(),
+        refused.map(|_| times::micros(now)).into(),
+    ];
+    (ITEM, row)
+}
