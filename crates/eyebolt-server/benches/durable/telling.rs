@@ -25,9 +25,9 @@ const PATIENCE: Duration = Duration::from_mins(10);
 pub(crate) async fn measure(server: &mut Server) -> anyhow::Result<()> {
     let receiver = Receiver::start().await?;
     server.start(&Engine { delay_ms: 0, slots: None }).await?;
-    let mut client = Client::open(server.target()).await?;
-    client.endpoint(&format!("http://{}/0", receiver.address)).await?;
+    Client::open(server.target()).await?.endpoint(&format!("http://{}/0", receiver.address)).await?;
     steady(server, &receiver).await?;
+    let mut client = Client::open(server.target()).await?;
     for number in 1..RECEIVERS {
         client.endpoint(&format!("http://{}/{number}", receiver.address)).await?;
     }

@@ -190,12 +190,38 @@ impl Pump {
             if self.throttled() && self.under_way.is_empty() {
                 return Ok(());
             }
-            let (pause, project) = (self.pause(), self.endpoint.project);
+            if self.rest(&mut news).await {
+                return self.finish().await;
+            }
+            // All that was told so far is looked for at once.
+            news = news.resubscribe();
+        }
+    }
+
+    /// Takes what comes of what is under way until there may be something to begin; whether the process stops.
+    async fn rest(&mut self, news: &mut Receiver<ProjectId>) -> bool {
+        let (room, project) = (Arc::clone(&self.room), self.endpoint.project);
+        let look = sleep(self.pause());
+        tokio::pin!(look);
+        let mut told = false;
+        loop {
             tokio::select! {
-                Some(done) = self.under_way.next() => self.take(done),
-                () = told(&mut news, project) => sleep(TOGETHER).await,
-                () = sleep(pause) => {}
-                () = self.room.halting.cancelled() => return self.finish().await,
+                biased;
+                () = room.halting.cancelled() => return true,
+                Some(done) = self.under_way.next() => {
+                    if self.take(done) {
+                        return false;
+                    }
+                }
+                // Nobody waits here for what is told together: what is under way goes on meanwhile.
+                () = told_of(news, project), if !told && !self.lane.is_full() => {
+                    told = true;
+                    let soon = Instant::now() + TOGETHER;
+                    if look.deadline() > soon {
+                        look.as_mut().reset(soon);
+                    }
+                }
+                () = &mut look => return false,
             }
         }
     }
@@ -259,13 +285,14 @@ impl Pump {
         Ok(())
     }
 
-    /// Takes what came of a step.
-    fn take(&mut self, done: Done) {
+    /// Takes what came of a step; whether there is room for another delivery now.
+    fn take(&mut self, done: Done) -> bool {
         let (delivery, attempt, outcome) = match done {
             Done::Sent(sent) => *sent,
             Done::Settled(event, held) => {
                 self.lost |= !held;
-                return self.lane.end(event);
+                self.lane.end(event);
+                return true;
             }
         };
         if matches!(outcome, Outcome::Answer { status: 200..=299, .. }) {
@@ -303,6 +330,7 @@ impl Pump {
         let settled = Settlement { event, attempt, state, next_at, endpoint };
         let (room, lease) = (Arc::clone(&self.room), (self.endpoint.id, self.token));
         self.under_way.push(async move { Done::Settled(event, room.settle(lease, settled).await) }.boxed());
+        false
     }
 
     fn pause(&self) -> Duration {
@@ -324,7 +352,7 @@ impl Pump {
 }
 
 /// Resolves where this project has news, or something was missed.
-async fn told(news: &mut Receiver<ProjectId>, project: ProjectId) {
+async fn told_of(news: &mut Receiver<ProjectId>, project: ProjectId) {
     loop {
         match news.recv().await {
             Ok(one) if one == project => return,

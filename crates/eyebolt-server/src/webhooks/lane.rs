@@ -51,7 +51,7 @@ impl Lane {
         throttled_until: Option<Timestamp>,
         now: Timestamp,
     ) -> Option<EventId> {
-        if self.under_way.len() >= self.concurrency || throttled_until.is_some_and(|until| until > now) {
+        if self.is_full() || throttled_until.is_some_and(|until| until > now) {
             return None;
         }
         let waiting = || offers.iter().filter(|offer| !self.under_way.contains(&offer.event));
@@ -71,6 +71,11 @@ impl Lane {
     /// It is over, well or not.
     pub(super) fn end(&mut self, event: EventId) {
         self.under_way.remove(&event);
+    }
+
+    /// Whether nothing more may begin before something ends.
+    pub(super) fn is_full(&self) -> bool {
+        self.under_way.len() >= self.concurrency
     }
 
     /// Whether it is on its way.
