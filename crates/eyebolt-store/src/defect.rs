@@ -9,7 +9,11 @@ use std::{
 use eyebolt_types::id::JobId;
 use jiff::Timestamp;
 
-use crate::{NewJob, database::Statement, record};
+use crate::{
+    NewJob,
+    database::Statement,
+    record::{self, Holder},
+};
 
 /// Whether this process has the defect.
 pub(crate) fn has(name: &str) -> bool {
@@ -28,5 +32,7 @@ pub(crate) fn keep_key(job: &NewJob) {
 /// The key that was kept, to be written now.
 pub(crate) fn late_key(job: JobId, now: Timestamp) -> Option<Statement> {
     let kept = LATE.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert_default().remove(&job)?;
-    Some(record::reserve(&kept, kept.idempotency.as_ref()?, now))
+    let subject = kept.id.to_string();
+    let holder = Holder { project: kept.project, mode: kept.mode, subject: &subject };
+    Some(record::reserve(holder, kept.idempotency.as_ref()?, now))
 }
