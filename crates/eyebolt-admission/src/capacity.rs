@@ -138,6 +138,9 @@ const STANDING: f64 = 3.0;
 /// about as often as the small ones, at any load (docs/overload.md).
 const SPARES_LARGE: f64 = 0.25;
 
+/// One worker in so many is never a batch's.
+const SPARED: usize = 4;
+
 /// Work that runs for so many times what was predicted, and for at least so long, hangs: its worker is not counted on.
 const HUNG: (f64, Duration) = (10.0, Duration::from_secs(5));
 
@@ -358,14 +361,30 @@ impl<T: Eq + Hash + Clone> Capacity<T> {
         Refusal { retry_in, hold: Duration::ZERO, work, bound: self.bound_of(class, false), strikes: 0 }
     }
 
-    /// Strictly by urgency, but for what the less urgent ones are owed.
+    /// Strictly by urgency, but for what the less urgent ones are owed. Batches leave a part of the workers free: work that runs
+    /// is not taken back, and whoever is waited for finds one.
     fn next_class(&self) -> Option<Class> {
+        let full = self.batches() >= self.most_batches();
+        let may = |class: &Class| *class != Class::Batch || !full;
         let first = |class: &Class| self.lanes[*class as usize].head().map(|(_, first)| first.service);
         let owed = Class::ALL
             .into_iter()
             .rev()
+            .filter(may)
             .find(|class| first(class).is_some_and(|service| self.shares.owed(*class) >= service));
-        owed.or_else(|| Class::ALL.into_iter().find(|&class| self.lanes[class as usize].count() > 0))
+        owed.or_else(|| {
+            Class::ALL.into_iter().filter(may).find(|&class| self.lanes[class as usize].count() > 0)
+        })
+    }
+
+    fn batches(&self) -> usize {
+        self.running.values().filter(|running| running.class == Class::Batch).count()
+    }
+
+    /// Items of batches that run at once: all workers but a quarter, and one at least.
+    fn most_batches(&self) -> usize {
+        let workers = self.settings.workers;
+        (workers - workers / SPARED).max(1)
     }
 
     fn count_hung(&self, now: Duration) -> usize {

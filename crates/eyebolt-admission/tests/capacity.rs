@@ -49,6 +49,25 @@ fn an_idle_worker_takes_whatever_comes() {
 }
 
 #[test]
+fn batches_leave_a_quarter_of_the_workers_to_others() {
+    let mut law = law(8);
+    for _ in 0..20 {
+        law.take_up(ask("a", Class::Batch, 1.0), at(0));
+    }
+    let first = started(&mut law, at(0));
+    for _ in 1..6 {
+        started(&mut law, at(0));
+    }
+    assert_eq!((law.next(at(0)), law.running()), (None, 6));
+    let urgent = let_in(&mut law, ask("b", Class::Interactive, 1.0), at(0));
+    assert_eq!(started(&mut law, at(0)), urgent);
+    assert_eq!(law.next(at(0)), None);
+    law.complete(first, at(1));
+    started(&mut law, at(1));
+    assert_eq!((law.next(at(1)), law.running()), (None, 7));
+}
+
+#[test]
 fn less_urgent_work_is_turned_away_first() {
     let mut law = law(1);
     let_in(&mut law, ask("a", Class::Interactive, 1.0), at(0));
@@ -212,7 +231,7 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
 
 proptest! {
     #[test]
-    fn nobody_is_lost_and_no_worker_idles_beside_work(steps in steps(), workers in 1..5usize) {
+    fn nobody_is_lost_and_no_worker_idles_beside_work(steps in steps(), workers in 1..9usize) {
         const TENANTS: [&str; 4] = ["a", "b", "c", "d"];
         let (mut law, mut now) = (law(workers), Duration::ZERO);
         let (mut waiting, mut running): (HashMap<Ticket, bool>, Vec<Ticket>) = (HashMap::new(), Vec::new());
@@ -220,7 +239,8 @@ proptest! {
             match step {
                 Step::Offer { tenant, class, service, promised, chance } => {
                     let class = [Class::Interactive, Class::Standard, Class::Batch][class];
-                    let idle = running.len() < workers;
+                    // Of batches a part of the workers is kept free.
+                    let idle = running.len() < workers && class != Class::Batch;
                     let asked = Ask { promised, chance, ..ask(TENANTS[tenant], class, service) };
                     match law.offer(asked, now) {
                         Verdict::Admitted { ticket, evicted } => {
@@ -259,7 +279,9 @@ proptest! {
                 running.push(ticket);
             }
             prop_assert_eq!((law.running(), law.waiting()), (running.len(), waiting.len()));
-            prop_assert!(running.len() == workers || waiting.is_empty(), "a worker idles beside work");
+            let urgent = [Class::Interactive, Class::Standard].iter().any(|class| law.lines(*class).next().is_some());
+            let busy = if urgent { workers } else { workers - workers / 4 };
+            prop_assert!(running.len() >= busy || waiting.is_empty(), "a worker idles beside work");
             prop_assert!(law.work(Class::Batch) >= 0.0);
         }
     }

@@ -9,11 +9,7 @@ use std::{
 use eyebolt_types::id::JobId;
 use jiff::Timestamp;
 
-use crate::{
-    NewJob,
-    database::Statement,
-    record::{self, Holder},
-};
+use crate::{NewJob, database::Statement, record};
 
 /// Whether this process has the defect.
 pub(crate) fn has(name: &str) -> bool {
@@ -32,7 +28,6 @@ pub(crate) fn keep_key(job: &NewJob) {
 /// The key that was kept, to be written now.
 pub(crate) fn late_key(job: JobId, now: Timestamp) -> Option<Statement> {
     let kept = LATE.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert_default().remove(&job)?;
-    let subject = kept.id.to_string();
-    let holder = Holder { project: kept.project, mode: kept.mode, subject: &subject };
+    let holder = record::Holder { project: kept.project, mode: kept.mode, subject: &kept.id.to_string() };
     Some(record::reserve(holder, kept.idempotency.as_ref()?, now))
 }

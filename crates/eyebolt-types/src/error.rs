@@ -230,7 +230,7 @@ catalogue! {
         "Nothing needs to be done: every item of it has ended.";
     BatchNotRetryable "batch_not_retryable" 422 Client never "No item of the batch can be run again"
         "Only items that failed for a passing reason can be run again; the errors of the batch say until when.";
-    DuplicateCustomId "duplicate_custom_id" 422 Client never "Two items of the batch have the same custom_id"
+    DuplicateCustomId "duplicate_custom_id" 422 Client never "Two items of the batch have the same name"
         "Give each item a name of its own; params.first and params.second say where both are.";
     ImageNotFound "image_not_found" 404 Client never "There is no such image"
         "Send the image itself; one is kept for a time after the last job that it was sent with, and is visible to its project and mode alone.";

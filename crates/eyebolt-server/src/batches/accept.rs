@@ -1,6 +1,6 @@
 //! A batch is accepted: its items are written down as they come, and it is a batch once the last one is there.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use eyebolt_store::{
@@ -12,6 +12,7 @@ use eyebolt_types::{
     error::Fault,
     id::{BatchId, ImageId, ProjectId},
 };
+use tokio::time::sleep;
 
 use super::{
     Asked, Batches, Room,
@@ -31,6 +32,10 @@ use crate::{
 /// Items, or bytes of small images, in one transaction.
 const CHUNK_ITEMS: usize = 100;
 const CHUNK_BYTES: usize = 1 << 20;
+
+/// How often what was left is looked for, and how long in between.
+const DISCARDS: u32 = 5;
+const DISCARD_PAUSE: Duration = Duration::from_millis(200);
 
 /// What is asked beside the body itself.
 #[derive(Debug)]
@@ -239,9 +244,17 @@ impl Room {
 
     /// Removes what was written down of a batch that came to nothing.
     async fn discard(&self, id: BatchId) -> Result<(), StoreError> {
-        let nobody = (String::new(), String::new());
-        let (_, blobs) = self.tools.store.remove_staged((Some(id), None), nobody).await?;
-        self.tools.blobs.remove(&blobs).await
+        for _ in 0..DISCARDS {
+            let nobody = (String::new(), String::new());
+            let (removed, blobs) = self.tools.store.remove_staged((Some(id), None), nobody).await?;
+            self.tools.blobs.remove(&blobs).await?;
+            if removed > 0 {
+                return Ok(());
+            }
+            // The last chunk is still being written, or it was accepted after all.
+            sleep(DISCARD_PAUSE).await;
+        }
+        Ok(())
     }
 }
 
@@ -296,7 +309,6 @@ impl Staging {
     }
 
     /// Looks at an image and what is asked of it. A fault of the image is the item's matter, any other the whole batch's.
-    #[expect(clippy::type_complexity, reason = "a look, or a refusal of the image, or of the request")]
     async fn look(
         &self,
         (bytes, sha256): (Bytes, [u8; 32]),
@@ -387,7 +399,7 @@ impl Staging {
         let costs = [(Policy::BytesPerDay, self.bytes)];
         let taken = room.tools.jobs.quotas().take(caller, &costs, told).await?;
         let now = room.now();
-        self.new.expires_at = now + signed(std::time::Duration::from_secs(self.asked.expires_in_seconds));
+        self.new.expires_at = now + signed(Duration::from_secs(self.asked.expires_in_seconds));
         let answer = self.answer(now)?;
         let max_failures = (self.asked.max_failure_rate * f64::from(self.items)).floor() as u32;
         let accepted = self.write_down((idempotency.clone(), max_failures, answer.clone())).await?;

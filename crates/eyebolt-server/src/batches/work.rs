@@ -155,7 +155,7 @@ impl Room {
                         Ok(Turn::Waits) => fed = true,
                         Ok(Turn::Done) => {}
                         Ok(Turn::Later(wait)) => {
-                            full = Some(full.map_or(wait, |before: Duration| before.min(wait)))
+                            full = Some(full.map_or(wait, |before: Duration| before.min(wait)));
                         }
                         Err(error) => failed = Some(error),
                     }

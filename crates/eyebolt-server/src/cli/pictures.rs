@@ -68,7 +68,11 @@ mod tests {
         assert_eq!(names(false), ["a.png", "b.JPG"]);
         assert_eq!(names(true), ["a.png", "b.JPG", "deep/c.webp"]);
         let named = folder.path().join("notes.txt");
-        assert_eq!(all(&[named.clone()], false).unwrap()[0].path, named, "who names a file means it");
+        assert_eq!(
+            all(std::slice::from_ref(&named), false).unwrap()[0].path,
+            named,
+            "who names a file means it"
+        );
         assert!(all(&[folder.path().join("gone")], false).is_ok(), "it is told when it is read");
     }
 }

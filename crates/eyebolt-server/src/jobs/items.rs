@@ -110,7 +110,7 @@ impl Room {
             .map_err(|_| ApiError::new(ErrorCode::Internal, "A stored digest has another length."))?;
         let seen = self.seen_before((caller, &frozen), sha256, Looked::NotYet).await?;
         let (dedup, earlier) = self.reusable(caller, seen).await?;
-        let mut job = self.item_job((batch, caller), (&item, sha256), (frozen, check), &dedup);
+        let mut job = self.item_job((batch, caller), (&item, sha256), (frozen, check, &dedup));
         let now = self.now();
         let closing = match earlier {
             None => None,
@@ -143,8 +143,7 @@ impl Room {
         &self,
         (batch, caller): (&OpenBatch, &Principal),
         (item, sha256): (&WaitingItem, [u8; 32]),
-        (frozen, check): (AnalyzeRequest, ItemCheck),
-        dedup: &Dedup,
+        (frozen, check, dedup): (AnalyzeRequest, ItemCheck, &Dedup),
     ) -> NewJob {
         let ItemCheck { input, warnings, snapshots } = check;
         let service = self.admission.predict(looks(&frozen, &snapshots), input.megapixels.into());

@@ -210,6 +210,17 @@ async fn place(
     (place, lock, project, key)
 }
 
+/// The room of batches of an app.
+fn batches_of(
+    place: &Place,
+    (jobs, analyzer, webhooks, clock): (Jobs, Analyzer, Webhooks, Clock),
+    (settings, answers): (BatchSettings, std::time::Duration),
+) -> Batches {
+    let (store, blobs) = (place.store.clone(), place.blobs().expect("a folder of blobs"));
+    let tools = batches::Tools { store, blobs, jobs, analyzer, webhooks, clock };
+    Batches::new(tools, settings, (&place.instance().expect("a name"), answers))
+}
+
 struct Running(mpsc::UnboundedSender<bool>);
 
 impl Drop for Running {
@@ -231,6 +242,7 @@ impl TestApp {
         Self::set_up(Setup { http: settings, access, ..Setup::default() }).await
     }
 
+    #[allow(clippy::too_many_lines, reason = "one room after the other")]
     pub(crate) async fn set_up(setup: Setup) -> Self {
         let (began, running) = mpsc::unbounded_channel();
         let (looked, seen) = mpsc::unbounded_channel();
@@ -261,15 +273,8 @@ impl TestApp {
         let answers = setup.rules.idempotency.retention;
         let jobs = Jobs::new(tools, setup.rules, (&instance, 2));
         jobs.start().await.expect("a store");
-        let tools = batches::Tools {
-            store: place.store.clone(),
-            blobs: place.blobs().expect("a folder of blobs"),
-            jobs: jobs.clone(),
-            analyzer: analyzer.clone(),
-            webhooks: webhooks.clone(),
-            clock: clock.clock(),
-        };
-        let batches = Batches::new(tools, setup.batches, (&instance, answers));
+        let tools = (jobs.clone(), analyzer.clone(), webhooks.clone(), clock.clock());
+        let batches = batches_of(&place, tools, (setup.batches, answers));
         batches.start().await.expect("a store");
         webhooks.start().await.expect("a store");
         let events = Events::new(place.store.clone(), setup.events, clock.clock());

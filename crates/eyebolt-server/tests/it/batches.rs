@@ -1,13 +1,14 @@
 //! Many images at once: accepted whole or not at all, each item done once.
 
 use eyebolt_server::{access::KeyOrder, batches::BatchSettings, quotas::QuotaSettings};
-use eyebolt_types::{Limits, Mode, Policy};
+use eyebolt_types::{DedupPolicy, Limits, Mode, Policy};
 use jiff::SignedDuration;
 use serde_json::{Value, json};
 
 use crate::{
     app::{Setup, TestApp},
     database::{Schema, on_both},
+    receiver::Receiver,
     wire::{Answer, FORM, JSON, Wire, bearer, form, key, request},
 };
 
@@ -56,6 +57,18 @@ impl TestApp {
     async fn batch_end(&self, batch: &str) -> Value {
         self.batch_until(batch, |batch| !matches!(batch["status"].as_str(), Some("processing" | "canceling")))
             .await
+    }
+
+    /// The same of one whose items wait to be released.
+    async fn released_until_the_end(&self, batch: &str) -> Value {
+        loop {
+            self.release();
+            let found = self.read(&format!("/v1/batches/{batch}")).await;
+            if found["status"] != "processing" {
+                return found;
+            }
+            tokio::task::yield_now().await;
+        }
     }
 
     /// Lines of a stream.
@@ -184,8 +197,7 @@ on_both! {
         app.clock.advance(SignedDuration::from_secs(601));
         let waits = app.batch_until(&batch, |batch| batch["counts"]["pending"] == 0).await;
         assert!(waits["counts"]["expired"].as_u64() > Some(0), "{waits}");
-        app.release();
-        let ended = app.batch_end(&batch).await;
+        let ended = app.released_until_the_end(&batch).await;
         assert_eq!(ended["status"], "expired");
         let found = app.lines_of(&format!("/v1/batches/{batch}/results")).await;
         assert_eq!(names(&found[..2]), ["i0", "i1"]);
@@ -245,14 +257,7 @@ on_both! {
         let app = app.crash_and_restart(same()).await;
         let again = app.batch(CREATE, &[key("half")], &sent).await;
         assert_eq!((id(&again), again.header("idempotent-replayed")), (batch.clone(), Some("true")));
-        let ended = loop {
-            app.release();
-            let found = app.read(&format!("/v1/batches/{batch}")).await;
-            if found["status"] != "processing" {
-                break found;
-            }
-            tokio::task::yield_now().await;
-        };
+        let ended = app.released_until_the_end(&batch).await;
         assert_eq!((&ended["status"], &ended["counts"]["succeeded"]), (&json!("completed"), &json!(150)));
         app.assert_charged(150).await;
         // Its end was told once, and a crash does not tell it again.
@@ -308,8 +313,10 @@ on_both! {
             let mut wire = app.open().await;
             wire.send(&request(&format!("GET /v1/batches/{batch}/events"), headers, b"")).await;
             let answer = wire.answer().await;
-            if answer.status != 200 { (answer.status, String::new()) } else {
+            if answer.status == 200 {
                 (200, String::from_utf8(all(&mut wire).await).unwrap())
+            } else {
+                (answer.status, String::new())
             }
         };
         let (_, text) = read(&[]).await;
@@ -339,22 +346,69 @@ on_both! {
         app.assert_charged(1).await;
     }
 
+    async fn a_batch_does_not_hold_up_who_waits_for_an_answer(setup: Setup) {
+        let mut app = TestApp::set_up(setup).await;
+        let sent: Vec<_> = (0..40).map(|number| format!("wait{number}").into_bytes()).collect();
+        let batch = id(&app.batch(CREATE, &[key("k1")], &sent).await);
+        // All but a quarter of the six workers.
+        for _ in 0..5 {
+            assert_eq!(app.running.recv().await, Some(true));
+        }
+        assert_eq!(app.analyze(b"cat", &[key("k2")]).await.status, 200);
+        assert_eq!(app.act(&batch, "cancel").await.status, 200);
+        app.batch_end(&batch).await;
+        app.assert_charged(1).await;
+    }
+
+    async fn endpoints_are_told_of_the_batch_and_not_of_each_item(setup: Setup) {
+        let (app, mut receiver) = (TestApp::set_up(setup).await, Receiver::start().await);
+        let order = json!({"url": receiver.url()}).to_string();
+        assert_eq!(app.ask("POST /v1/webhook-endpoints", &[JSON], order.as_bytes()).await.status, 201);
+        assert_eq!(app.ask("POST /v1/webhook-secret:rotate", &[JSON], b"{}").await.status, 200);
+        let line = format!("POST /v1/batches?features=objects&webhook_url={}/own", receiver.url());
+        let batch = id(&app.batch(&line, &[key("k1")], &images(["cat", "cat", "cat"])).await);
+        let mut targets = Vec::new();
+        for _ in 0..2 {
+            let message = receiver.next().await;
+            let told = message.json();
+            assert_eq!((&told["type"], &told["data"]["id"]), (&json!("batch.completed"), &json!(batch)));
+            assert_eq!(told["data"]["counts"]["succeeded"], 3);
+            targets.push(message.target.clone());
+            message.answer(200);
+        }
+        targets.sort();
+        assert_eq!(targets, ["POST /hook HTTP/1.1", "POST /hook/own HTTP/1.1"]);
+        assert!(receiver.come().is_none());
+        let stream = app.store.events((app.project, Mode::Live), 0, 10).await.unwrap();
+        assert_eq!(stream.len(), 4, "the project's stream tells of all");
+    }
+
+    async fn an_image_that_was_analyzed_before_costs_nothing_where_the_project_wants_it(setup: Setup) {
+        let mut setup = setup;
+        setup.rules.dedup.policy = DedupPolicy::Reuse;
+        let mut app = TestApp::set_up(setup).await;
+        let first = id(&app.batch(CREATE, &[key("k1")], &images(["cat", "cat"])).await);
+        app.batch_end(&first).await;
+        let line = "POST /v1/batches?features=objects&priority=1";
+        let second = id(&app.batch(line, &[key("k2")], &images(["cat", "cat", "cat"])).await);
+        let ended = app.batch_end(&second).await;
+        assert_eq!(ended["counts"]["succeeded"], 3);
+        let found = app.lines_of(&format!("/v1/batches/{second}/results")).await;
+        let seen: Vec<_> = found.iter().map(|item| item["job"]["dedup"]["status"].as_str().unwrap()).collect();
+        assert_eq!(seen, ["reused", "reused", "unique"]);
+        assert_eq!(app.runs(), 3);
+        app.assert_charged(3).await;
+    }
+
     async fn images_that_wait_are_kept(setup: Setup) {
         let app = TestApp::set_up(setup).await;
         let mut sent: Vec<_> = (0..30).map(|number| format!("wait{number}").into_bytes()).collect();
-        sent.push([b"cat".as_slice(), &[b'x'; 40 << 10]].concat());
+        sent.push([b"cat".as_slice(), &vec![b'x'; 40 << 10]].concat());
         let line = "POST /v1/batches?features=objects&expires_in=604800";
         let batch = id(&app.batch(line, &[key("k1")], &sent).await);
         app.clock.advance(SignedDuration::from_hours(7 * 24) - SignedDuration::from_secs(60));
         app.jobs.remove_old().await.unwrap();
-        let ended = loop {
-            app.release();
-            let found = app.read(&format!("/v1/batches/{batch}")).await;
-            if found["status"] != "processing" {
-                break found;
-            }
-            tokio::task::yield_now().await;
-        };
+        let ended = app.released_until_the_end(&batch).await;
         assert_eq!(ended["counts"]["succeeded"], 31, "{ended}");
     }
 }
@@ -400,6 +454,7 @@ async fn three_forms_are_read_alike() {
 }
 
 #[tokio::test]
+#[allow(clippy::too_many_lines, reason = "a table")]
 async fn what_is_wrong_with_a_request_refuses_all_of_it_with_its_place() {
     let app = TestApp::set_up(Setup {
         batches: BatchSettings { max_items: 3, ..BatchSettings::default() },

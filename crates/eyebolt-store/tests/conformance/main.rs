@@ -8,6 +8,7 @@
 
 mod acceptance;
 mod answered;
+mod batches;
 mod blobs;
 mod canceling;
 mod caps;

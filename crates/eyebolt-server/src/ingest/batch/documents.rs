@@ -62,7 +62,7 @@ impl Text {
 
     fn take(&mut self, length: usize) -> BytesMut {
         let taken = self.unread.split_to(length);
-        self.lines += taken.iter().filter(|&&byte| byte == b'\n').count() as u64;
+        self.lines += taken.as_ref().split(|&byte| byte == b'\n').skip(1).count() as u64;
         taken
     }
 

@@ -1,0 +1,231 @@
+//! Batches: nobody sees half of one, each item becomes a job once, and each batch ends once.
+
+use eyebolt_store::{
+    Again, BatchAcceptance, BatchEnding, BatchRetry, Cap, Caps, DueBatches, EarlyEnd, Fed, Idempotency,
+    ItemFilter, ItemJob, Known, NewBatch, NewEvent, NewJob, OpenBatch, StagedImage, StagedItem, Store,
+};
+use eyebolt_types::{
+    BatchCounts, BatchStatus, Class, EventType, JobStatus, Mode,
+    id::{BatchId, EventId, KeyId, ProjectId},
+};
+
+use crate::{
+    place::{Place, at, on_both, project},
+    sample::{closing, event, image, job, large_image, lease},
+};
+
+fn new(project: ProjectId, owner: &str) -> NewBatch {
+    NewBatch {
+        id: BatchId::new(),
+        project,
+        mode: Mode::Live,
+        key: KeyId::new(),
+        request_id: "req_1".to_owned(),
+        owner: owner.to_owned(),
+        priority: 0,
+        settings: "{}".to_owned(),
+        expires_at: at(500),
+    }
+}
+
+/// An item of an image of that content; none: it is refused.
+fn item(position: u32, content: Option<u8>) -> StagedItem {
+    let image = content.map(|content| (StagedImage::New(large_image(content)), "{}".to_owned()));
+    StagedItem {
+        position,
+        custom_id: format!("i{position}"),
+        request: "{}".to_owned(),
+        image: image.ok_or_else(|| "{}".to_owned()),
+    }
+}
+
+async fn staged(store: &Store, batch: &NewBatch, items: Vec<StagedItem>) {
+    store.begin_batch(batch.clone(), at(1)).await.unwrap();
+    store.stage_items((batch.id, batch.project, batch.mode), items, at(1)).await.unwrap().unwrap();
+}
+
+fn key(fingerprint: &str) -> Idempotency {
+    Idempotency { key_hash: b"k".to_vec(), fingerprint: fingerprint.as_bytes().to_vec(), body: None }
+}
+
+/// A batch of two items and a refused one.
+async fn accepted(store: &Store, project: ProjectId) -> OpenBatch {
+    let batch = new(project, "a/1");
+    staged(store, &batch, vec![item(0, Some(1)), item(1, Some(2)), item(2, None)]).await;
+    let done = store.accept_batch((batch.clone(), Some(key("what"))), (3, 3, b"told".to_vec()), at(2)).await;
+    assert_eq!(done, Ok(BatchAcceptance::Accepted));
+    store.open_batches().await.unwrap().remove(0)
+}
+
+/// The job of the item of that place and content.
+fn of_item(batch: &OpenBatch, (position, content): (u32, u8)) -> ItemJob {
+    let job = NewJob {
+        image: image(content),
+        class: Class::Batch,
+        idempotency: None,
+        ..job(batch.project, "none")
+    };
+    ItemJob { batch: batch.id, position, job }
+}
+
+/// Ends the job of an item.
+async fn end(store: &Store, batch: &OpenBatch, status: JobStatus) {
+    let lines = store.lines(at(15)).await.unwrap().into_iter().map(|waiting| (waiting.line, 1)).collect();
+    let leased = store.claim(lease("w", 30), lines, at(15)).await.unwrap().concat().remove(0);
+    let event = NewEvent { batch: Some(batch.id), version: leased.job.round, ..event(status) };
+    let end = eyebolt_store::Closing { event, ..closing(status) };
+    store.close((leased.job.id, leased.token), end, at(16)).await.unwrap().unwrap();
+}
+
+async fn counts(store: &Store, batch: &OpenBatch) -> (BatchStatus, BatchCounts) {
+    let (batch, counts) = store.batch((batch.project, Mode::Live), batch.id).await.unwrap().unwrap();
+    (batch.status, counts)
+}
+
+fn ending(batch: &OpenBatch, round: u32) -> BatchEnding {
+    let event = NewEvent {
+        id: EventId::of([round as u8; 16]),
+        kind: EventType::BatchCompleted,
+        version: round,
+        data: "{}".to_owned(),
+        told_at: None,
+        batch: Some(batch.id),
+    };
+    BatchEnding { id: batch.id, round, status: BatchStatus::Completed, event, expires_at: at(1000) }
+}
+
+on_both! {
+    async fn nobody_sees_a_batch_before_it_is_accepted(place: &Place) {
+        let (store, project) = (&place.store, project(&place.store).await.id);
+        let batch = new(project, "a/1");
+        staged(store, &batch, vec![item(0, Some(1)), item(1, Some(1))]).await;
+        assert_eq!(store.batch((project, Mode::Live), batch.id).await, Ok(None));
+        assert_eq!(store.open_batches().await, Ok(vec![]));
+        assert_eq!(store.due_batches(at(600)).await, Ok(DueBatches::default()));
+
+        let others = store.remove_staged((None, Some(at(1))), ("b/".to_owned(), "b/2".to_owned())).await.unwrap();
+        assert_eq!(others.0, 0, "neither old nor of that owner");
+        let own = store.remove_staged((None, None), ("a/".to_owned(), "a/1".to_owned())).await.unwrap();
+        assert_eq!(own.0, 0, "nor of an earlier run");
+        let (removed, blobs) = store.remove_staged((None, None), ("a/".to_owned(), "a/2".to_owned())).await.unwrap();
+        assert_eq!((removed, blobs.iter().any(|name| name.contains(&"01".repeat(32)))), (1, true), "{blobs:?}");
+        let late = store.stage_items((batch.id, project, Mode::Live), vec![item(2, Some(1))], at(2)).await;
+        assert_eq!(late, Ok(None));
+        let late = store.accept_batch((batch, Some(key("what"))), (2, 2, vec![]), at(2)).await;
+        assert_eq!(late, Ok(BatchAcceptance::Gone));
+        let look = store.idempotency_record((project, Mode::Live), b"k".to_vec(), at(2)).await;
+        assert_eq!(look, Ok(None), "its key is free");
+    }
+
+    async fn of_two_with_a_key_one_is_accepted(place: &Place) {
+        let (store, project) = (&place.store, project(&place.store).await.id);
+        let first = accepted(store, project).await;
+        let second = new(project, "a/1");
+        staged(store, &second, vec![item(0, Some(1))]).await;
+        let known = store.accept_batch((second.clone(), Some(key("what"))), (1, 1, vec![]), at(3)).await.unwrap();
+        let BatchAcceptance::Known(Known::Batch(record)) = known else { panic!("{known:?}") };
+        assert_eq!((record.batch, record.answer, record.expires_at), (first.id, b"told".to_vec(), None));
+        assert_eq!(store.batch((project, Mode::Live), second.id).await, Ok(None));
+        let job = job(project, "k");
+        let known = store.accept(job, at(3)).await.unwrap();
+        assert!(matches!(known, eyebolt_store::Acceptance::Known(Known::Batch(_))), "{known:?}");
+    }
+
+    async fn an_item_becomes_a_job_once_and_ends_with_it(place: &Place) {
+        let (store, project) = (&place.store, project(&place.store).await.id);
+        let batch = accepted(store, project).await;
+        let feeding = [store.clone(), place.again()].map(|store| {
+            let item = of_item(&batch, (0, 1));
+            tokio::spawn(async move { store.feed(item, None, at(3)).await.unwrap() })
+        });
+        let mut fed = 0;
+        for one in feeding {
+            fed += usize::from(matches!(one.await.unwrap(), Fed::Job(_)));
+        }
+        assert_eq!(fed, 1, "whoever comes second finds it taken");
+        assert_eq!(store.close_batch(ending(&batch, 1), at(4)).await, Ok(false), "two items are open");
+        end(store, &batch, JobStatus::Succeeded).await;
+        assert_eq!(counts(store, &batch).await.1, BatchCounts { total: 3, pending: 1, succeeded: 1, failed: 1, ..BatchCounts::default() });
+
+        let full = Caps { project: Cap { concurrent_jobs: Some(0), ..Cap::default() }, key: Cap::default() };
+        let mut over = of_item(&batch, (1, 2));
+        over.job.caps = Some(full);
+        assert!(matches!(store.feed(over, None, at(5)).await, Ok(Fed::Over(_))));
+        assert_eq!(counts(store, &batch).await.1.pending, 1, "it waits on");
+        assert!(matches!(store.feed(of_item(&batch, (1, 2)), None, at(5)).await, Ok(Fed::Job(_))));
+        end(store, &batch, JobStatus::Failed).await;
+
+        let due = store.due_batches(at(11)).await.unwrap();
+        assert_eq!(due.done, [(batch.id, project, Mode::Live)]);
+        let (one, two) = (place.again(), place.again());
+        let both = tokio::join!(one.close_batch(ending(&batch, 1), at(11)), two.close_batch(ending(&batch, 1), at(11)));
+        assert!(both == (Ok(true), Ok(false)) || both == (Ok(false), Ok(true)), "{both:?}");
+        let events = store.events_of_batch((project, Mode::Live, batch.id), 0, 10).await.unwrap();
+        assert_eq!(events.iter().filter(|event| event.kind == EventType::BatchCompleted).count(), 1);
+        assert_eq!(events.len(), 3);
+    }
+
+    async fn two_wishes_run_a_failed_item_again_once(place: &Place) {
+        let (store, project) = (&place.store, project(&place.store).await.id);
+        let batch = accepted(store, project).await;
+        for place in [(0, 1), (1, 2)] {
+            store.feed(of_item(&batch, place), None, at(3)).await.unwrap();
+            end(store, &batch, if place.0 == 0 { JobStatus::Failed } else { JobStatus::Succeeded }).await;
+        }
+        assert_eq!(store.close_batch(ending(&batch, 1), at(11)).await, Ok(true));
+        let whose = (project, Mode::Live, batch.id);
+        assert_eq!(store.retry_batch(whose, at(900), at(600)).await, Ok(BatchRetry::Nothing), "too late");
+        assert_eq!(store.retry_batch(whose, at(900), at(12)).await, Ok(BatchRetry::Waiting(1)));
+        assert_eq!(store.retry_batch(whose, at(900), at(12)).await, Ok(BatchRetry::Nothing));
+        let elsewhere = (project, Mode::Test, batch.id);
+        assert_eq!(store.retry_batch(elsewhere, at(900), at(12)).await, Ok(BatchRetry::Missing));
+        assert_eq!(store.close_batch(ending(&batch, 1), at(12)).await, Ok(false), "its round is over");
+
+        let waiting = store.waiting_items(batch.id, 10).await.unwrap();
+        let [waiting] = waiting.as_slice() else { panic!("{waiting:?}") };
+        let job = waiting.job.expect("the job that failed");
+        let again = Again { key: KeyId::new(), caps: None, deadline: at(900) };
+        assert_eq!(store.feed_again((&batch, 0), (job, again), at(13)).await, Ok(Fed::Again));
+        assert_eq!(store.feed_again((&batch, 0), (job, again), at(13)).await, Ok(Fed::Taken));
+        end(store, &batch, JobStatus::Succeeded).await;
+        assert_eq!(counts(store, &batch).await.1.succeeded, 2);
+        assert_eq!(store.close_batch(ending(&batch, 2), at(14)).await, Ok(true));
+    }
+
+    async fn a_batch_that_ends_early_begins_nothing_more(place: &Place) {
+        let (store, project) = (&place.store, project(&place.store).await.id);
+        let batch = accepted(store, project).await;
+        assert!(matches!(store.feed(of_item(&batch, (0, 1)), None, at(3)).await, Ok(Fed::Job(_))));
+        assert_eq!(store.due_batches(at(500)).await.unwrap().overdue, [batch.id]);
+        assert_eq!(store.end_batch_early(batch.id, EarlyEnd::Canceled, at(4)).await, Ok(true));
+        assert_eq!(store.end_batch_early(batch.id, EarlyEnd::Expired, at(4)).await, Ok(false), "it ends already");
+        assert_eq!(store.feed(of_item(&batch, (1, 2)), None, at(5)).await, Ok(Fed::Taken));
+        let (status, found) = counts(store, &batch).await;
+        assert_eq!((status, found.canceled, found.processing), (BatchStatus::Canceling, 1, 1));
+        assert_eq!(store.batch_ending(batch.id).await, Ok(Some(BatchStatus::Canceled)));
+        assert_eq!(store.due_batches(at(5)).await.unwrap().unwanted.len(), 1);
+        assert_eq!(store.retry_batch((project, Mode::Live, batch.id), at(9), at(5)).await, Ok(BatchRetry::Ending));
+        end(store, &batch, JobStatus::Canceled).await;
+        assert_eq!(store.due_batches(at(5)).await.unwrap().done.len(), 1);
+    }
+
+    async fn images_of_items_that_wait_stay(place: &Place) {
+        let (store, project) = (&place.store, project(&place.store).await.id);
+        let batch = accepted(store, project).await;
+        let items = ItemFilter { batch: batch.id, status: None, after: None, limit: 10 };
+        let items = store.batch_items(items).await.unwrap();
+        let image = items[0].image.expect("it was taken");
+        assert_eq!(items[2].image, None);
+        store.empty_images(at(100), (None, 10), at(5000)).await.unwrap();
+        assert!(store.image((project, Mode::Live), image).await.unwrap().is_some());
+        assert_eq!(store.image((project, Mode::Test), image).await, Ok(None));
+        store.end_batch_early(batch.id, EarlyEnd::Canceled, at(4)).await.unwrap();
+        store.empty_images(at(100), (None, 10), at(5000)).await.unwrap();
+        assert_eq!(store.image((project, Mode::Live), image).await, Ok(None), "nothing needs it");
+
+        assert_eq!(store.close_batch(ending(&batch, 1), at(11)).await, Ok(true));
+        assert_eq!(store.remove_batches(at(12), (None, 10), at(12)).await.unwrap().count, 0, "its key stands for it");
+        assert_eq!(store.remove_batches(at(12), (None, 10), at(9000)).await.unwrap().count, 1);
+        assert_eq!(store.batch((project, Mode::Live), batch.id).await, Ok(None));
+    }
+}
