@@ -141,8 +141,9 @@ fn fault_between((first, second): (&Effect, &Effect), operations: &Operations<'_
     })
 }
 
+/// The last heartbeat may have been one interval before the first run.
 fn lease_ran_out((first, second): (&Effect, &Effect), setup: &Setup) -> bool {
-    second.at_us - first.at_us >= setup.lease_ms as i64 * 1000
+    second.at_us - first.at_us >= (setup.lease_ms - setup.heartbeat_ms) as i64 * 1000
 }
 
 /// Who holds the greatest token ends the job after its last step. Where it is still at work after the end, or runs a

@@ -65,7 +65,7 @@ impl Nemesis {
         let begun = Instant::now();
         let longest = if self.setup.defect == Defect::None { time * 2 } else { time };
         while begun.elapsed() < time || (begun.elapsed() < longest && !self.has_done_enough()) {
-            let pause = self.rng.random_range(300..2000);
+            let pause = self.rng.random_range(300..1500);
             tokio::time::sleep(Duration::from_millis(pause)).await;
             self.look_after_all().await?;
             let (card, index) = (self.deck.draw(), self.rng.random_range(0..self.servers.len()));
