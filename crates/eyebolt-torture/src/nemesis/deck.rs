@@ -110,9 +110,9 @@ fn first() -> Vec<Card> {
     for (card, count) in [
         (Card::Kill, 2),
         (Card::EarlyKill, 2),
-        (Card::ShortStop, 2),
-        (Card::LongStop, 3),
-        (Card::ClientCrash, 4),
+        (Card::ShortStop, 1),
+        (Card::LongStop, 2),
+        (Card::ClientCrash, 3),
     ] {
         cards.extend(std::iter::repeat_n(card, count));
     }
