@@ -23,7 +23,7 @@ pub(crate) struct Arguments {
     /// Sends more than the server can do instead, and prints how it fared.
     #[arg(long, conflicts_with = "check")]
     pub(crate) overload: bool,
-    /// How long faults go on. A run without a defect that has not reached its minimums goes on for as long again.
+    /// How long faults go on. A run without a defect that has not reached its minimums goes on, up to three times as long.
     #[arg(long, default_value_t = 90)]
     pub(crate) seconds: u64,
     /// Clients at once.

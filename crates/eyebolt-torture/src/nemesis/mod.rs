@@ -59,11 +59,11 @@ impl Nemesis {
         Ok(())
     }
 
-    /// Does one thing after the other for `time`; for twice as long where the run still lacks something and has no defect,
-    /// which shows without all of that.
+    /// Does one thing after the other for `time`; for up to three times as long where the run still lacks something and has no
+    /// defect, which shows without all of that.
     pub(crate) async fn rage(&mut self, fleet: &mut Fleet, time: Duration) -> anyhow::Result<()> {
         let begun = Instant::now();
-        let longest = if self.setup.defect == Defect::None { time * 2 } else { time };
+        let longest = if self.setup.defect == Defect::None { time * 3 } else { time };
         while begun.elapsed() < time || (begun.elapsed() < longest && !self.has_done_enough()) {
             let pause = self.rng.random_range(300..1500);
             tokio::time::sleep(Duration::from_millis(pause)).await;
