@@ -105,8 +105,7 @@ fn an_end_that_was_never_sent() {
 #[test]
 fn a_signature_a_time_and_a_text_that_are_not_right() {
     only_one(&found(&with_receipts(|one| one.signed &= one.attempt != 1 || one.to != HOOK)), "signature");
-    let late =
-        with_receipts(|one| one.sent_at -= if one.to == HOOK && one.attempt == 1 { 999 } else { 0 });
+    let late = with_receipts(|one| one.sent_at -= if one.to == HOOK && one.attempt == 1 { 999 } else { 0 });
     only_one(&found(&late), "timestamp");
     for change in [
         |message: &mut Message| message.kind = "job.failed".to_owned(),
