@@ -1,12 +1,13 @@
 //! The room "batches": many images are accepted under one name, and become jobs when their turn comes.
 //!
-//! `accept` writes a batch down while its body is read, so that neither its length nor a crash matters: nobody sees a batch
+//! `accept` and `staging` write a batch down while its body is read, so that neither its length nor a crash matters: nobody sees a batch
 //! before all of it is there. `work` makes jobs of items, a few at a time, and ends batches; all of it is read from rows, so
 //! whichever server is there goes on. What an item's job finds ends the item in the job's own transaction.
 
 mod accept;
 mod fingerprint;
 mod settings;
+mod staging;
 mod view;
 mod work;
 

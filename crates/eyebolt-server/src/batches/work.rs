@@ -38,7 +38,7 @@ const ABANDONED: Duration = Duration::from_hours(24);
 const AT_ONCE: usize = 8;
 
 /// A limit that has no room is asked again after so long at the latest.
-const LONGEST_PAUSE: Duration = Duration::from_secs(5);
+const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 
 /// Projects whose limits by time had no room, and until when.
 type Paused = HashMap<ProjectId, Instant>;
@@ -90,10 +90,12 @@ impl Room {
             if let Err(error) = self.tools.jobs.want_canceled((project, mode, job)).await {
                 tracing::debug!(%job, %error, "a job of a batch that ends was not canceled");
             }
-            again = true;
         }
         for (id, project, mode) in due.done {
-            self.close((project, mode, id)).await?;
+            // One that can't be read holds up no other.
+            if let Err(error) = self.close((project, mode, id)).await {
+                tracing::warn!(batch = %id, %error, "a batch could not be ended");
+            }
         }
         self.feed(paused).await?;
         if again {
@@ -116,11 +118,17 @@ impl Room {
         }
         let (mut callers, mut fed) = (HashMap::new(), false);
         for project in order {
-            if !paused.contains_key(&project) {
-                let batches = projects.remove(&project).unwrap_or_default();
-                let (found, pause) = self.feed_project(&batches, &mut callers).await?;
-                fed |= found;
-                paused.extend(pause.map(|until| (project, until)));
+            if paused.contains_key(&project) {
+                continue;
+            }
+            let batches = projects.remove(&project).unwrap_or_default();
+            match self.feed_project(&batches, &mut callers).await {
+                Ok((found, pause)) => {
+                    fed |= found;
+                    paused.extend(pause.map(|until| (project, until)));
+                }
+                // Others go on.
+                Err(error) => tracing::warn!(%project, %error, "items of batches wait on"),
             }
         }
         if fed {
@@ -139,36 +147,39 @@ impl Room {
         let Some(first) = batches.first() else { return Ok((false, None)) };
         let line = store.batch_jobs_in_line(first.project).await?;
         let (mut room, mut fed) = (jobs.batch_window().saturating_sub(line) as usize, false);
+        // Keys whose limits, or their project's, have no room, and for how long.
+        let mut full = HashMap::<KeyId, Duration>::new();
         for batch in batches {
-            let Some(caller) = self.caller(batch.key, callers).await? else { continue };
             if room == 0 {
                 break;
+            }
+            let Some(caller) = self.caller(batch.key, callers).await? else { continue };
+            if full.contains_key(&batch.key) {
+                continue;
             }
             let items = store.waiting_items(batch.id, room as u32).await?;
             room -= items.len().min(room);
             let mut items = items.into_iter().peekable();
             while items.peek().is_some() {
                 let turns = items.by_ref().take(AT_ONCE).map(|item| jobs.feed((batch, &caller), item));
-                let (mut full, mut failed) = (None, None);
                 for turn in join_all(turns).await {
                     match turn {
                         Ok(Turn::Waits) => fed = true,
                         Ok(Turn::Done) => {}
                         Ok(Turn::Later(wait)) => {
-                            full = Some(full.map_or(wait, |before: Duration| before.min(wait)));
+                            let known = full.entry(batch.key).or_insert(wait);
+                            *known = wait.min(*known);
                         }
-                        Err(error) => failed = Some(error),
+                        Err(error) => tracing::warn!(batch = %batch.id, %error, "an item waits on"),
                     }
                 }
-                if let Some(error) = failed {
-                    return if fed { Ok((fed, None)) } else { Err(error) };
-                }
-                if let Some(wait) = full {
-                    return Ok((fed, Some(Instant::now() + wait.min(LONGEST_PAUSE))));
+                if full.contains_key(&batch.key) {
+                    break;
                 }
             }
         }
-        Ok((fed, None))
+        let pause = full.values().min().filter(|_| !fed);
+        Ok((fed, pause.map(|wait| Instant::now() + (*wait).min(LONGEST_PAUSE))))
     }
 
     /// Whose key a batch came with. A key that was revoked since goes on for what was accepted with it.

@@ -14,14 +14,13 @@ use eyebolt_types::{
     BatchStatus, ErrorCode, Event, JobStatus, Scope,
     id::{BatchId, RequestId},
 };
-use futures_util::{StreamExt, stream};
 use http::{HeaderMap, HeaderValue, StatusCode, header};
 use serde::Deserialize;
 use utoipa::{IntoParams, ToSchema};
 
 use super::{
-    App, Shared,
-    accept::{AcceptsJson, accepts},
+    App,
+    accept::AcceptsJson,
     analyze::incoming,
     answer::{IDEMPOTENT_REPLAYED, ORIGINAL_REQUEST_ID},
     caller::Caller,
@@ -32,10 +31,11 @@ use super::{
         BatchRetryErrors, BatchSettingsInQuery, LastEventId, RetryHeaders,
     },
     ratelimit::Whose,
+    witness,
 };
 use crate::{
     ApiError,
-    batches::{Ask, BatchItemList, BatchItemView, BatchList, BatchView, Submitted, missing},
+    batches::{Ask, BatchItemList, BatchList, BatchView, Submitted, missing},
     idempotency::IdempotencyKey,
     ingest::{BatchLimits, DeclaredDigest},
 };
@@ -47,10 +47,7 @@ pub(super) const ROUTE: &str = "/v1/batches";
 const MAX_LIMIT: u32 = 100;
 const LIMIT: u32 = 20;
 
-/// Items that a stream of results reads at once: each may have a document of some size.
-const PAGE: u32 = 20;
-
-type Named = Result<Path<String>, PathRejection>;
+pub(super) type Named = Result<Path<String>, PathRejection>;
 
 /// What a page of batches is made of.
 #[derive(Debug, Deserialize, IntoParams)]
@@ -77,16 +74,6 @@ pub(super) struct ItemsQuery {
     #[param(minimum = 1, maximum = 100, default = 20)]
     limit: Option<u32>,
     /// The `next_cursor` of the page before.
-    cursor: Option<String>,
-}
-
-/// Where a stream of results begins.
-#[derive(Debug, Deserialize, IntoParams)]
-#[serde(deny_unknown_fields)]
-#[into_params(parameter_in = Query)]
-pub(super) struct ResultsQuery {
-    /// The `position` of the last line that was received: the stream goes on behind it.
-    #[param(value_type = Option<u32>)]
     cursor: Option<String>,
 }
 
@@ -141,6 +128,9 @@ pub(super) async fn create_batch(
     request: Request,
 ) -> Result<Response, ApiError> {
     let caller = caller.require(Scope::Analyze).map_err(ApiError::closing)?;
+    let sighting = witness::sighting(&shared, &request);
+    let knocked = shared.jobs.clients().knock(&caller, &sighting);
+    knocked.map_err(|runs_away| ApiError::from(runs_away).closing())?;
     let headers = request.headers();
     let key = if shared.jobs.key_required() {
         Some(IdempotencyKey::required(headers)?)
@@ -254,51 +244,6 @@ pub(super) async fn list_items(
     Ok(Json(BatchItemList { object: "list".to_owned(), data, has_more, next_cursor }))
 }
 
-/// What was found?
-///
-/// A line of JSON for each item that succeeded, in their order, up to the first item that has not ended: `custom_id`,
-/// `position` and the `job` as `GET /v1/jobs/{id}` shows it. Who comes back with the last `position` as `cursor` gets what
-/// came since, and nothing twice.
-#[utoipa::path(
-    get, path = "/v1/batches/{id}/results", tag = "batches", operation_id = "streamBatchResults",
-    params(("id" = BatchId, Path, description = "The batch."), ResultsQuery), security(("api_key" = [])),
-    responses(
-        (status = 200, description = "Lines of JSON.", content_type = "application/x-ndjson", body = BatchItemView),
-        BatchErrors
-    )
-)]
-pub(super) async fn stream_results(
-    caller: Caller,
-    headers: HeaderMap,
-    State(App(shared)): State<App>,
-    (id, query): (Named, Result<Query<ResultsQuery>, QueryRejection>),
-) -> Result<Response, ApiError> {
-    let (id, after) = wanted(&shared, caller, (&headers, id, query)).await?;
-    Ok(lines(&shared, (id, after), true))
-}
-
-/// What failed?
-///
-/// A line of JSON for each item that has ended without an answer, in their order, up to the first item that has not ended:
-/// the item with its `error`.
-#[utoipa::path(
-    get, path = "/v1/batches/{id}/errors", tag = "batches", operation_id = "streamBatchErrors",
-    params(("id" = BatchId, Path, description = "The batch."), ResultsQuery), security(("api_key" = [])),
-    responses(
-        (status = 200, description = "Lines of JSON.", content_type = "application/x-ndjson", body = BatchItemView),
-        BatchErrors
-    )
-)]
-pub(super) async fn stream_errors(
-    caller: Caller,
-    headers: HeaderMap,
-    State(App(shared)): State<App>,
-    (id, query): (Named, Result<Query<ResultsQuery>, QueryRejection>),
-) -> Result<Response, ApiError> {
-    let (id, after) = wanted(&shared, caller, (&headers, id, query)).await?;
-    Ok(lines(&shared, (id, after), false))
-}
-
 /// How does this batch come along?
 ///
 /// A stream of server-sent events: `batch.progress` as it goes on, without an id since each says all of it, the end of each
@@ -385,7 +330,7 @@ pub(super) async fn act_on_batch(
     }
 }
 
-fn named(id: Named) -> Result<BatchId, ApiError> {
+pub(super) fn named(id: Named) -> Result<BatchId, ApiError> {
     // What is no id names no batch.
     id.ok().and_then(|Path(id)| id.parse().ok()).ok_or_else(missing)
 }
@@ -398,73 +343,10 @@ fn page(limit: Option<u32>) -> Result<u32, ApiError> {
     Err(ApiError::wrong_field("limit", format!("is {limit}, outside 1 to {MAX_LIMIT}")))
 }
 
-fn position(cursor: Option<String>) -> Result<Option<u32>, ApiError> {
+pub(super) fn position(cursor: Option<String>) -> Result<Option<u32>, ApiError> {
     cursor.map(|cursor| cursor.parse().map_err(|_| no_cursor())).transpose()
 }
 
 fn no_cursor() -> ApiError {
     ApiError::wrong_field("cursor", "is not the cursor of a page, or the position of a line".to_owned())
-}
-
-async fn wanted(
-    shared: &Shared,
-    caller: Caller,
-    (headers, id, query): (&HeaderMap, Named, Result<Query<ResultsQuery>, QueryRejection>),
-) -> Result<(BatchId, Option<u32>), ApiError> {
-    let caller = caller.require(Scope::Read)?;
-    let kinds = ["application/x-ndjson", "application/jsonl", "application/json", "application/*", "*/*"];
-    if !accepts(headers, &kinds) {
-        let detail = "The answer is application/x-ndjson, which the header Accept rules out.";
-        return Err(ApiError::new(ErrorCode::NotAcceptable, detail));
-    }
-    let (id, after) = (named(id)?, position(query.map_err(|error| in_query(&error))?.0.cursor)?);
-    shared.batches.read(&caller, id).await?;
-    Ok((id, after))
-}
-
-/// Reads on as the connection takes what was read.
-fn lines(shared: &Shared, (id, after): (BatchId, Option<u32>), succeeded: bool) -> Response {
-    let batches = shared.batches.clone();
-    let pieces = stream::try_unfold(Some(after), move |place| {
-        let batches = batches.clone();
-        async move {
-            let Some(after) = place else { return Ok(None) };
-            let items = batches.ended_items(id, (after, PAGE)).await.map_err(std::io::Error::other)?;
-            let last = items.last().map(|(item, _)| item.position);
-            let next = last.filter(|_| items.len() == PAGE as usize).map(Some);
-            let mut text = Vec::new();
-            for (item, document) in items {
-                if (item.status == JobStatus::Succeeded) != succeeded {
-                    continue;
-                }
-                let document = match document.filter(|_| succeeded) {
-                    Some(document) => batches.bytes(document).await.map_err(std::io::Error::other)?,
-                    None => None,
-                };
-                let view = BatchItemView::of(item).map_err(std::io::Error::other)?;
-                write_line(&mut text, &view, document.as_deref());
-            }
-            Ok::<_, std::io::Error>(last.map(|_| (Bytes::from(text), next)))
-        }
-    });
-    let headers = [
-        (header::CONTENT_TYPE, HeaderValue::from_static("application/x-ndjson")),
-        (header::CACHE_CONTROL, HeaderValue::from_static("no-store")),
-    ];
-    let full =
-        pieces.filter(|piece| std::future::ready(piece.as_ref().map_or(true, |text| !text.is_empty())));
-    (headers, Body::from_stream(full)).into_response()
-}
-
-/// The item, and its job byte for byte as it is kept.
-fn write_line(text: &mut Vec<u8>, item: &BatchItemView, job: Option<&[u8]>) {
-    let mut line = serde_json::to_vec(item).expect("words of the API are plain data");
-    if let Some(job) = job {
-        line.pop();
-        line.extend_from_slice(b",\"job\":");
-        line.extend_from_slice(job);
-        line.push(b'}');
-    }
-    line.push(b'\n');
-    text.extend_from_slice(&line);
 }

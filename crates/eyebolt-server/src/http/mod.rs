@@ -4,6 +4,7 @@ mod accept;
 mod admin;
 mod analyze;
 mod answer;
+mod batch_results;
 mod batches;
 mod caller;
 mod capacity;

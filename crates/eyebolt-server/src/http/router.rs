@@ -10,8 +10,8 @@ use http::{Method, StatusCode};
 use utoipa_axum::{router::OpenApiRouter, routes};
 
 use super::{
-    App, admin, analyze, batches, capacity, clients, debug, errors, events, health, jobs, keys, layers,
-    limits, metrics, models, openapi, usage, webhooks,
+    App, admin, analyze, batch_results, batches, capacity, clients, debug, errors, events, health, jobs,
+    keys, layers, limits, metrics, models, openapi, usage, webhooks,
 };
 use crate::ApiError;
 
@@ -29,8 +29,8 @@ pub(super) fn described() -> OpenApiRouter<App> {
         // `:cancel` and `:retry`; described in `openapi`.
         .route("/v1/batches/{id}", post(batches::act_on_batch))
         .routes(routes!(batches::list_items))
-        .routes(routes!(batches::stream_results))
-        .routes(routes!(batches::stream_errors))
+        .routes(routes!(batch_results::stream_results))
+        .routes(routes!(batch_results::stream_errors))
         .routes(routes!(batches::stream_batch_events))
         .routes(routes!(events::stream_job_events))
         .routes(routes!(events::stream_events))

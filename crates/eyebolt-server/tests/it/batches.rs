@@ -364,7 +364,7 @@ on_both! {
         let (app, mut receiver) = (TestApp::set_up(setup).await, Receiver::start().await);
         let order = json!({"url": receiver.url()}).to_string();
         assert_eq!(app.ask("POST /v1/webhook-endpoints", &[JSON], order.as_bytes()).await.status, 201);
-        assert_eq!(app.ask("POST /v1/webhook-secret:rotate", &[JSON], b"{}").await.status, 200);
+        assert_eq!(app.ask("POST /v1/webhook-secret:rotate", &[JSON], b"{}").await.status, 201);
         let line = format!("POST /v1/batches?features=objects&webhook_url={}/own", receiver.url());
         let batch = id(&app.batch(&line, &[key("k1")], &images(["cat", "cat", "cat"])).await);
         let mut targets = Vec::new();

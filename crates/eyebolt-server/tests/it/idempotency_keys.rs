@@ -70,7 +70,8 @@ on_both! {
 async fn a_key_tells_what_it_stands_for() {
     let mut app = TestApp::start().await;
     let unused = json!({
-        "object": "idempotency_key", "state": "unused", "job": null, "job_status": null, "created_at": null, "expires_at": null
+        "object": "idempotency_key", "state": "unused", "job": null, "job_status": null, "batch": null, "batch_status": null,
+        "created_at": null, "expires_at": null
     });
     assert_eq!(state(&app).await, unused);
     let mut wire = app.begin(b"wait", &[key("k")]).await;
