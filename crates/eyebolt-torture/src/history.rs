@@ -14,7 +14,7 @@ use anyhow::Context;
 use eyebolt_types::Clock;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
-use crate::{observed::Answer, payload::Kind, profile::Setup};
+use crate::{batch::ItemKind, observed::Answer, payload::Kind, profile::Setup};
 
 /// One line.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -86,6 +86,18 @@ pub(crate) enum Action {
         /// The job.
         job: String,
     },
+    /// `POST /v1/batches`.
+    Batch(BatchSubmission),
+    /// `GET /v1/batches/{id}`.
+    ReadBatch {
+        /// The batch.
+        batch: String,
+    },
+    /// `POST /v1/batches/{id}:cancel`.
+    CancelBatch {
+        /// The batch.
+        batch: String,
+    },
     /// `GET /v1/jobs`.
     List,
     /// `GET /v1/usage`.
@@ -105,6 +117,21 @@ pub(crate) struct Submission {
     pub(crate) purpose: Purpose,
     /// Who is to be told of its end, beside the endpoints: a receiver's name.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) hook: Option<String>,
+}
+
+/// A request with a key that brings a batch.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct BatchSubmission {
+    /// Its idempotency key.
+    pub(crate) key: String,
+    /// Digest of the payload.
+    pub(crate) fingerprint: String,
+    /// The names of its items, and what they are.
+    pub(crate) items: Vec<(String, ItemKind)>,
+    /// Why it is sent.
+    pub(crate) purpose: Purpose,
+    /// Who is to be told of its end, beside the endpoints.
     pub(crate) hook: Option<String>,
 }
 

@@ -10,7 +10,7 @@ use std::{
 use anyhow::Context;
 use serde::{Deserialize, Serialize};
 
-use crate::{history::read_lines, payload::Payload};
+use crate::{batch::BatchIntent, history::read_lines, payload::Payload};
 
 /// One thing that a client wants done once.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -26,6 +26,15 @@ pub(crate) struct Intent {
 enum Line {
     Intent(Intent),
     Done(Intent),
+    Batch(BatchIntent),
+    BatchDone(BatchIntent),
+}
+
+/// What was meant, and is not known to be done.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(crate) struct Open {
+    pub(crate) intents: Vec<Intent>,
+    pub(crate) batches: Vec<BatchIntent>,
 }
 
 /// A client's file.
@@ -36,14 +45,16 @@ pub(crate) struct Journal {
 
 impl Journal {
     /// Opens the file, and gives what was meant and is not known to be done.
-    pub(crate) fn open(path: &Path) -> anyhow::Result<(Self, Vec<Intent>)> {
+    pub(crate) fn open(path: &Path) -> anyhow::Result<(Self, Open)> {
         let file = File::options().create(true).append(true).open(path);
         let file = file.with_context(|| format!("{}: the journal can't be opened", path.display()))?;
-        let mut open = Vec::new();
+        let mut open = Open::default();
         for line in read_lines(path)? {
             match line {
-                Line::Intent(intent) => open.push(intent),
-                Line::Done(done) => open.retain(|intent| *intent != done),
+                Line::Intent(intent) => open.intents.push(intent),
+                Line::Done(done) => open.intents.retain(|intent| *intent != done),
+                Line::Batch(batch) => open.batches.push(batch),
+                Line::BatchDone(done) => open.batches.retain(|batch| *batch != done),
             }
         }
         Ok((Self { file, path: path.to_owned() }, open))
@@ -53,6 +64,17 @@ impl Journal {
     pub(crate) fn intend(&mut self, intent: &Intent) -> anyhow::Result<()> {
         self.append(&Line::Intent(intent.clone()))?;
         self.file.sync_data().with_context(|| self.path.display().to_string())
+    }
+
+    /// Notes a batch that is meant. Durable when it returns.
+    pub(crate) fn intend_batch(&mut self, batch: &BatchIntent) -> anyhow::Result<()> {
+        self.append(&Line::Batch(batch.clone()))?;
+        self.file.sync_data().with_context(|| self.path.display().to_string())
+    }
+
+    /// Notes that a batch is known to be accepted, or refused for good.
+    pub(crate) fn batch_done(&mut self, batch: &BatchIntent) -> anyhow::Result<()> {
+        self.append(&Line::BatchDone(batch.clone()))
     }
 
     /// Notes that the final answer is known. If that is forgotten, the client asks once more.
@@ -83,13 +105,20 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("client-1.jsonl");
         let (mut journal, open) = Journal::open(&path).unwrap();
-        assert_eq!(open, []);
+        assert_eq!(open, Open::default());
+        let batch = |key: &str| {
+            let (key, features) = (key.to_owned(), "text".to_owned());
+            BatchIntent { key, features, items: Vec::new(), hook: None }
+        };
+        journal.intend_batch(&batch("x")).unwrap();
+        journal.intend_batch(&batch("y")).unwrap();
+        journal.batch_done(&batch("x")).unwrap();
         for key in ["a", "b", "c"] {
             journal.intend(&intent(key)).unwrap();
         }
         journal.done(&intent("b")).unwrap();
         drop(journal);
         let (_, open) = Journal::open(&path).unwrap();
-        assert_eq!(open, [intent("a"), intent("c")]);
+        assert_eq!(open, Open { intents: vec![intent("a"), intent("c")], batches: vec![batch("y")] });
     }
 }

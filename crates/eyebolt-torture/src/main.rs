@@ -1,6 +1,7 @@
 //! Crash tests of the real server: clients with keys on disk, servers that are killed and stopped at random and at named
 //! places, and a checker over everything that was seen. See docs/torture.md. And overload: docs/overload.md.
 
+mod batch;
 mod checker;
 mod client;
 mod database;

@@ -25,6 +25,9 @@ pub(crate) struct Answer {
     pub(crate) job: Option<JobView>,
     /// The totals in the body.
     pub(crate) usage: Option<Usage>,
+    /// The batch in the body.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) batch: Option<BatchView>,
 }
 
 /// What an answer means for the key that was sent.
@@ -72,6 +75,25 @@ pub(crate) struct StepView {
     pub(crate) attempt: u64,
 }
 
+/// A batch, at one moment.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub(crate) struct BatchView {
+    /// Its id.
+    pub(crate) id: String,
+    /// Its state's name.
+    pub(crate) status: String,
+    /// As printed.
+    pub(crate) finished_at: Option<String>,
+    /// Its items: all, and those in each state.
+    pub(crate) total: u64,
+    pub(crate) pending: u64,
+    pub(crate) processing: u64,
+    pub(crate) succeeded: u64,
+    pub(crate) failed: u64,
+    pub(crate) canceled: u64,
+    pub(crate) expired: u64,
+}
+
 /// Units of a project.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub(crate) struct Usage {
@@ -90,10 +112,14 @@ impl Answer {
             body_sha256: sha256(body),
             content_type: header("content-type").unwrap_or_default().to_owned(),
             code: text(&json, "code"),
-            location: header("location").and_then(|place| place.rsplit('/').next()).map(str::to_owned),
+            location: header("location")
+                .and_then(|place| place.rsplit('/').next())
+                .filter(|id| id.starts_with("job_"))
+                .map(str::to_owned),
             replayed: header("idempotent-replayed") == Some("true"),
             job: JobView::read(&json),
             usage: usage(&json),
+            batch: BatchView::read(&json),
         }
     }
 
@@ -148,6 +174,40 @@ impl JobView {
     }
 }
 
+impl BatchView {
+    /// From a batch's JSON; `None` for anything else.
+    pub(crate) fn read(json: &Value) -> Option<Self> {
+        let id = text(json, "id").filter(|id| id.starts_with("batch_"))?;
+        let count = |name: &str| json["counts"][name].as_u64();
+        Some(Self {
+            id,
+            status: text(json, "status")?,
+            finished_at: text(json, "finished_at"),
+            total: count("total")?,
+            pending: count("pending")?,
+            processing: count("processing")?,
+            succeeded: count("succeeded")?,
+            failed: count("failed")?,
+            canceled: count("canceled")?,
+            expired: count("expired")?,
+        })
+    }
+
+    pub(crate) fn is_terminal(&self) -> bool {
+        !matches!(self.status.as_str(), "processing" | "canceling")
+    }
+
+    /// Items that have not ended.
+    pub(crate) fn open(&self) -> u64 {
+        self.pending + self.processing
+    }
+
+    /// Items that have.
+    pub(crate) fn ended(&self) -> u64 {
+        self.succeeded + self.failed + self.canceled + self.expired
+    }
+}
+
 impl StepView {
     fn read(json: &Value) -> Self {
         Self {
@@ -197,6 +257,19 @@ mod tests {
         assert_eq!((job.units, job.steps[0].attempt, job.is_terminal()), (Some(2), 2, true));
         assert!(found.replayed && found.standing() == Standing::Final);
         assert_eq!(found.job_id(), Some("job_1"));
+    }
+
+    #[test]
+    fn a_batch_is_read_from_its_answer_and_is_no_job() {
+        let body = json!({
+            "id": "batch_1", "object": "batch", "status": "canceling", "finished_at": null,
+            "counts": {"total": 5, "pending": 0, "processing": 1, "succeeded": 2, "failed": 1, "canceled": 1,
+                       "expired": 0},
+        });
+        let found = answer(202, &[("location", "/v1/batches/batch_1")], &body);
+        let batch = found.batch.as_ref().unwrap();
+        assert_eq!((batch.total, batch.open(), batch.ended(), batch.is_terminal()), (5, 1, 4, false));
+        assert_eq!((found.job_id(), &found.job), (None, &None));
     }
 
     #[test]

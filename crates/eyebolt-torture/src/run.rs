@@ -97,8 +97,8 @@ pub(crate) async fn run(arguments: &Arguments) -> anyhow::Result<Option<Schema>>
     nemesis.start().await?;
     let listening = listen(arguments, &files, (&addresses, &projects)).await?;
     let (phase, watched) = watch::channel(Phase::Storm);
-    let (finished, receiver) = (Mutex::default(), listening.address());
-    let field = Field { history, servers: addresses, projects, receiver, finished, phase: watched };
+    let (finished, hooks, receiver) = (Mutex::default(), Mutex::default(), listening.address());
+    let field = Field { history, servers: addresses, projects, receiver, finished, hooks, phase: watched };
     let load = (arguments.clients, arguments.seed);
     let mut fleet = Fleet::start((field, phase), files.0.join("clients"), load)?;
     nemesis.rage(&mut fleet, Duration::from_secs(arguments.seconds)).await?;
@@ -207,7 +207,8 @@ async fn settle(
     if settle::quiet(&readers, limit).await? {
         field.history.write("nemesis", What::Nemesis(Fault::Quiet));
     }
-    let told = settle::told(&readers, (listening, &field.finished(None)), limit).await?;
+    let hooks = field.hooks.lock().expect("no holder panics").clone();
+    let told = settle::told(&readers, (listening, &hooks), limit).await?;
     if told {
         field.history.write("nemesis", What::Nemesis(Fault::Told));
     }

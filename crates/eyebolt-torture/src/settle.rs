@@ -3,7 +3,6 @@
 use std::{
     collections::BTreeSet,
     net::SocketAddr,
-    sync::Arc,
     time::{Duration, Instant},
 };
 
@@ -13,9 +12,9 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::{
-    client::{Finished, Project, hook},
+    client::Project,
     listening::Listening,
-    observed::{Answer, JobView, Usage},
+    observed::{Answer, BatchView, JobView, Usage},
     wire::{Call, Reply},
 };
 
@@ -45,6 +44,28 @@ pub(crate) struct ProjectState {
     pub(crate) usage: Usage,
     /// Its webhook endpoints.
     pub(crate) endpoints: Vec<EndpointView>,
+    /// Its batches.
+    pub(crate) batches: Vec<BatchState>,
+}
+
+/// A batch in the end.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub(crate) struct BatchState {
+    /// As `GET /v1/batches/{id}` shows it.
+    pub(crate) view: BatchView,
+    /// In their order.
+    pub(crate) items: Vec<ItemView>,
+}
+
+/// An item of it.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub(crate) struct ItemView {
+    /// The client's name for it.
+    pub(crate) custom_id: String,
+    /// Its state's name.
+    pub(crate) status: String,
+    /// Its job, where it had one.
+    pub(crate) job: Option<String>,
 }
 
 /// A webhook endpoint in the end.
@@ -76,7 +97,7 @@ const PATIENCE: Duration = Duration::from_secs(20);
 const LOOK: Duration = Duration::from_millis(100);
 const READERS: usize = 8;
 
-/// Whether all jobs of all projects ended within `limit`.
+/// Whether all jobs and batches of all projects ended within `limit`.
 pub(crate) async fn quiet(readers: &[Reader<'_>], limit: Duration) -> anyhow::Result<bool> {
     let end = Instant::now() + limit;
     loop {
@@ -85,6 +106,7 @@ pub(crate) async fn quiet(readers: &[Reader<'_>], limit: Duration) -> anyhow::Re
             for status in ["pending", "processing"] {
                 open += reader.list(Some(status)).await?.len();
             }
+            open += reader.batches().await?.iter().filter(|batch| !batch.is_terminal()).count();
         }
         if open == 0 {
             return Ok(true);
@@ -96,23 +118,20 @@ pub(crate) async fn quiet(readers: &[Reader<'_>], limit: Duration) -> anyhow::Re
     }
 }
 
-/// Whether all ends of jobs were told to all who listen within `limit`; `finished` are the requests that may name an
-/// address of their own.
+/// Whether all ends were told to all who listen within `limit`; `hooks` are receivers that requests named.
 pub(crate) async fn told(
     readers: &[Reader<'_>],
-    (listening, finished): (&Listening, &[Arc<Finished>]),
+    (listening, hooks): (&Listening, &[String]),
     limit: Duration,
 ) -> anyhow::Result<bool> {
     let end = Instant::now() + limit;
-    let mut jobs = Vec::new();
+    let mut ends = Vec::new();
     for reader in readers {
-        jobs.extend(reader.list(None).await?);
+        ends.extend(reader.list(None).await?);
+        ends.extend(reader.batches().await?.into_iter().map(|batch| batch.id));
     }
-    let hooks = finished.iter().filter(|one| one.job.is_some());
-    let hooks = hooks.filter_map(|one| Some(hook(&one.project, one.intent.payload.hook.as_ref()?)));
-    let hooks: Vec<_> = hooks.collect();
     loop {
-        let mut waiting = !listening.heard(&jobs, &hooks);
+        let mut waiting = !listening.heard(&ends, hooks);
         for reader in readers {
             waiting = waiting || reader.tells().await?;
         }
@@ -141,7 +160,42 @@ impl Reader<'_> {
         let reply = self.ask(Call::get("/v1/usage")).await?;
         state.usage = answer(&reply).usage.context("GET /v1/usage has no totals")?;
         state.endpoints = self.endpoints().await?;
+        for view in self.batches().await? {
+            let items = self.items(&view.id).await?;
+            state.batches.push(BatchState { view, items });
+        }
         Ok(state)
+    }
+
+    /// All batches.
+    async fn batches(&self) -> anyhow::Result<Vec<BatchView>> {
+        let listed = self.pages("/v1/batches?limit=100").await?;
+        listed.iter().map(BatchView::read).collect::<Option<_>>().context("a batch without state or counts")
+    }
+
+    async fn items(&self, batch: &str) -> anyhow::Result<Vec<ItemView>> {
+        let text = |value: &Value| value.as_str().map(str::to_owned);
+        let item = |view: &Value| {
+            let (custom_id, status) = (text(&view["custom_id"])?, text(&view["status"])?);
+            Some(ItemView { custom_id, status, job: text(&view["job_id"]) })
+        };
+        let listed = self.pages(&format!("/v1/batches/{batch}/items?limit=100")).await?;
+        listed.iter().map(item).collect::<Option<_>>().context("an item without name or state")
+    }
+
+    /// Everything that a list holds.
+    async fn pages(&self, path: &str) -> anyhow::Result<Vec<Value>> {
+        let (mut all, mut cursor) = (Vec::new(), None);
+        loop {
+            let path = cursor.map_or(path.to_owned(), |cursor: String| format!("{path}&cursor={cursor}"));
+            let reply = self.ask(Call::get(path)).await?;
+            all.extend(data(&reply)?);
+            let page: Value = serde_json::from_slice(&reply.body)?;
+            if page["has_more"] != true {
+                return Ok(all);
+            }
+            cursor = Some(page["next_cursor"].as_str().context("a list with more has no cursor")?.to_owned());
+        }
     }
 
     /// Whether something is still on its way to an endpoint.

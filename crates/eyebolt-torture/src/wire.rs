@@ -12,7 +12,7 @@ use serde_json::Value;
 use tokio::{io::AsyncWriteExt, net::TcpStream};
 use tokio_util::task::AbortOnDropHandle;
 
-use crate::journal::Intent;
+use crate::{batch::BatchIntent, journal::Intent};
 
 /// A request.
 #[derive(Debug, Clone)]
@@ -49,6 +49,24 @@ impl Call {
     pub(crate) fn post(path: impl Into<String>, body: &Value) -> Self {
         let headers = vec![("content-type", "application/json".to_owned())];
         Self { method: Method::POST, headers, body: body.to_string().into(), ..Self::get(path) }
+    }
+
+    /// A batch; `address` is told of its end.
+    pub(crate) fn batch(batch: &BatchIntent, address: Option<&str>) -> Self {
+        let mut path = format!("/v1/batches?features={}", batch.features);
+        if let Some(address) = address {
+            path.push_str("&webhook_url=");
+            path.extend(utf8_percent_encode(address, NON_ALPHANUMERIC));
+        }
+        let headers = vec![
+            ("content-type", "application/x-ndjson".to_owned()),
+            ("idempotency-key", format!("\"{}\"", batch.key)),
+        ];
+        Self { method: Method::POST, headers, body: batch.body().into(), ..Self::get(path) }
+    }
+
+    pub(crate) fn cancel_batch(batch: &str) -> Self {
+        Self { method: Method::POST, ..Self::get(format!("/v1/batches/{batch}:cancel")) }
     }
 
     /// A stream of events, behind this place.

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::{
-    Invariant, Violation,
+    Invariant, Violation, batches,
     operations::{Keyed, Operation, Operations},
 };
 use crate::{
@@ -142,7 +142,8 @@ fn jobs_without_key(
     unresolved: usize,
 ) -> Vec<Violation> {
     let requests = keys.values().flatten();
-    let known: BTreeSet<_> = requests.filter_map(|(operation, _)| operation.job_of_key()).collect();
+    let mut known: BTreeSet<_> = requests.filter_map(|(operation, _)| operation.job_of_key()).collect();
+    known.extend(batches::jobs_of_items(state));
     let mut found = Vec::new();
     for project in &state.projects {
         for job in project.jobs.iter().filter(|job| !known.contains(job.id.as_str())) {

@@ -2,12 +2,13 @@
 
 use super::{Effect, Record};
 use crate::{
-    history::{Action, Event, Fault, Purpose, Submission, What},
+    batch::ItemKind,
+    history::{Action, BatchSubmission, Event, Fault, Purpose, Submission, What},
     listening::{Heard, Message, Receipt, Said, Told},
-    observed::{Answer, JobView, StepView, Usage},
+    observed::{Answer, BatchView, JobView, StepView, Usage},
     payload::Kind,
     profile::Setup,
-    settle::{EndpointView, ProjectState},
+    settle::{BatchState, EndpointView, ItemView, ProjectState},
 };
 
 /// A history under construction. Each request takes a second, and they follow each other.
@@ -150,17 +151,54 @@ impl Made {
         self.now += SECOND;
     }
 
-    fn message(&self, job: &str) -> Message {
-        let known = self.record.state.projects[0].jobs.iter().find(|known| known.id == job);
-        let end = known.cloned().unwrap_or_else(|| succeeded(job).job.unwrap());
+    fn message(&self, id: &str) -> Message {
+        let project = &self.record.state.projects[0];
+        let batch = project.batches.iter().map(|state| &state.view).find(|known| known.id == id);
+        let job = project.jobs.iter().find(|known| known.id == id);
+        let (object, status, finished_at) = match (batch, job) {
+            (Some(batch), _) => ("batch", batch.status.clone(), batch.finished_at.clone()),
+            (None, Some(job)) => ("job", job.status.clone(), job.finished_at.clone()),
+            (None, None) => ("job", "succeeded".to_owned(), succeeded(id).job.unwrap().finished_at),
+        };
         Message {
-            id: format!("evt_{job}"),
-            kind: format!("job.{}", end.status),
-            job: job.to_owned(),
-            status: end.status,
-            finished_at: end.finished_at,
-            sha256: format!("{job} told"),
+            id: format!("evt_{id}"),
+            kind: format!("{object}.{status}"),
+            job: id.to_owned(),
+            status,
+            finished_at,
+            sha256: format!("{id} told"),
         }
+    }
+
+    /// A batch is sent: one that succeeds, one that is corrupt, one that is no image, as many as the answer tells of.
+    pub(crate) fn submit_batch(&mut self, key: &str, answer: Option<Answer>) {
+        let kinds = [ItemKind::Sound, ItemKind::Corrupt, ItemKind::Alien].into_iter().enumerate();
+        let total = answer.as_ref().and_then(|answer| answer.batch.as_ref()).map_or(3, |batch| batch.total);
+        let items = kinds.map(|(number, kind)| (format!("item {number}"), kind));
+        let action = Action::Batch(BatchSubmission {
+            key: key.to_owned(),
+            fingerprint: "p".to_owned(),
+            items: items.take(total as usize).collect(),
+            purpose: self.purpose,
+            hook: self.hook.clone(),
+        });
+        self.request(action, answer);
+    }
+
+    pub(crate) fn read_batch(&mut self, answer: Answer) {
+        let batch = answer.batch.as_ref().unwrap().id.clone();
+        self.request(Action::ReadBatch { batch }, Some(Answer { status: 200, ..answer }));
+    }
+
+    /// What the server shows of a batch in the end, and of its items: state and job.
+    pub(crate) fn final_batch(&mut self, answer: Answer, items: &[(&str, Option<&str>)]) {
+        let item = |(number, (status, job)): (usize, &(&str, Option<&str>))| ItemView {
+            custom_id: format!("item {number}"),
+            status: (*status).to_owned(),
+            job: job.map(str::to_owned),
+        };
+        let items = items.iter().enumerate().map(item).collect();
+        self.record.state.projects[0].batches.push(BatchState { view: answer.batch.unwrap(), items });
     }
 
     /// The first project has this endpoint in the end.
@@ -195,6 +233,31 @@ fn job(id: &str, status: &str) -> Answer {
         ..JobView::default()
     };
     Answer { status: 200, body_sha256: format!("{id} {status}"), job: Some(job), ..Answer::default() }
+}
+
+/// A batch's acceptance: how many items there are, have not ended, succeeded, failed, were canceled.
+pub(crate) fn batch(id: &str, [total, processing, succeeded, failed, canceled]: [u64; 5]) -> Answer {
+    let status = match (processing, canceled) {
+        (0, 0) => "completed",
+        (0, _) => "canceled",
+        _ => "processing",
+    };
+    let batch = BatchView {
+        id: id.to_owned(),
+        status: status.to_owned(),
+        finished_at: (processing == 0).then(|| "1970-01-02T00:00:00Z".to_owned()),
+        total,
+        processing,
+        succeeded,
+        failed,
+        canceled,
+        ..BatchView::default()
+    };
+    Answer { status: 202, body_sha256: format!("{id} accepted"), batch: Some(batch), ..Answer::default() }
+}
+
+pub(crate) fn corrupt_job(id: &str) -> Answer {
+    job(id, "failed")
 }
 
 pub(crate) fn succeeded(id: &str) -> Answer {

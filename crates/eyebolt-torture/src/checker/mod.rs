@@ -1,5 +1,6 @@
 //! Did the server keep its promises? A pure function over what was recorded.
 
+mod batches;
 mod executions;
 mod jobs;
 mod keys;
@@ -62,6 +63,8 @@ pub(crate) enum Invariant {
     I8,
     /// Ends are final, and progress does not go back.
     I9,
+    /// Of a batch's items none is lost and none is doubled.
+    I10,
     /// Every unknown outcome becomes known by asking again.
     I14,
     /// The run did enough to mean something.
@@ -112,6 +115,7 @@ pub(crate) fn check(record: &Record) -> Verdict {
     violations.extend(executions::check(&operations, record, &setup));
     violations.extend(ledger::check(&operations, record));
     violations.extend(telling::check(&operations, record));
+    violations.extend(batches::check(&operations, record));
     let counts = work::Counts::of(&operations, record);
     violations.extend(counts.check(&setup));
     violations.sort_by_key(|violation| violation.invariant);

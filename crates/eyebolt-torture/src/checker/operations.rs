@@ -138,6 +138,11 @@ impl<'a> Operation<'a> {
             }
             Action::Read { job, .. } => format!("read {job}"),
             Action::Cancel { job } => format!("cancel {job}"),
+            Action::Batch(batch) => {
+                format!("batch {} ({:?}, {} items)", batch.key, batch.purpose, batch.items.len())
+            }
+            Action::ReadBatch { batch } => format!("read {batch}"),
+            Action::CancelBatch { batch } => format!("cancel {batch}"),
             Action::List => "list jobs".to_owned(),
             Action::Usage => "usage".to_owned(),
         };
@@ -157,6 +162,7 @@ fn said(answer: &Answer) -> String {
         answer.job_id().map(str::to_owned),
         job.map(|job| job.status.clone()),
         job.and_then(|job| job.finished_at.clone()),
+        answer.batch.as_ref().map(|batch| format!("{batch:?}")),
         answer.replayed.then(|| "replayed".to_owned()),
         Some(format!("body {}", answer.body_sha256.get(..8).unwrap_or(&answer.body_sha256))),
     ];

@@ -1,4 +1,4 @@
-//! I6: every end of a job is told to all who listen, under one id and in the same bytes each time, and nobody is told
+//! I6: every end of a job or a batch is told to all who listen, under one id and in the same bytes each time, and nobody is told
 //! anything else.
 
 #[cfg(test)]
@@ -6,26 +6,35 @@ mod tests;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::{
-    Invariant, Record, Violation,
-    operations::{Operations, Sight},
-};
+use super::{Invariant, Record, Violation, batches, operations::Operations};
 use crate::{
     history::{Action, Fault},
     listening::{Heard, Message, Receipt, Said, Told},
-    observed::JobView,
+    observed::{BatchView, JobView},
 };
 
 /// A receiver refuses a message whose timestamp is further off, seconds.
 const TOLERANCE: i64 = 300;
 
-/// How jobs ended, and who is to be told.
+/// How a job or a batch ended.
+#[derive(Debug)]
+struct End<'a> {
+    project: &'a str,
+    /// `job` or `batch`.
+    object: &'static str,
+    status: &'a str,
+    finished_at: Option<&'a str>,
+    /// Endpoints are told of a batch, not of its items.
+    to_endpoints: bool,
+}
+
+/// How jobs and batches ended, and who is to be told.
 struct Ends<'a> {
-    /// With their projects.
-    jobs: BTreeMap<&'a str, (&'a str, &'a JobView)>,
-    /// Addresses that requests named, with the jobs that became of these.
+    all: BTreeMap<&'a str, End<'a>>,
+    /// Addresses that requests named, with the jobs and batches that became of these.
     hooks: BTreeMap<&'a str, &'a str>,
-    sights: BTreeMap<&'a str, Vec<Sight<'a>>>,
+    /// When each was last asked for and had not ended.
+    open_at: BTreeMap<&'a str, i64>,
 }
 
 pub(super) fn check(operations: &Operations<'_>, record: &Record) -> Vec<Violation> {
@@ -46,24 +55,31 @@ pub(super) fn check(operations: &Operations<'_>, record: &Record) -> Vec<Violati
 
 impl<'a> Ends<'a> {
     fn of(operations: &Operations<'a>, record: &'a Record) -> Self {
-        let projects = record.state.projects.iter();
-        let jobs = projects.flat_map(|project| {
-            let ended = project.jobs.iter().filter(|job| job.is_terminal());
-            ended.map(|job| (job.id.as_str(), (project.name.as_str(), job)))
-        });
+        let (mut all, items) = (BTreeMap::new(), batches::jobs_of_items(&record.state));
+        for project in &record.state.projects {
+            for job in project.jobs.iter().filter(|job| job.is_terminal()) {
+                all.insert(job.id.as_str(), End::of_job(&project.name, job, &items));
+            }
+            for state in project.batches.iter().filter(|state| state.view.is_terminal()) {
+                all.insert(state.view.id.as_str(), End::of_batch(&project.name, &state.view));
+            }
+        }
         let hooks = operations.all.iter().filter_map(|operation| match operation.action {
             Action::Submit(submission) => Some((submission.hook.as_deref()?, operation.job_of_key()?)),
+            Action::Batch(submission) => {
+                let batch = operation.answer()?.batch.as_ref()?;
+                Some((submission.hook.as_deref()?, batch.id.as_str()))
+            }
             _ => None,
         });
-        Self { jobs: jobs.collect(), hooks: hooks.collect(), sights: operations.sights() }
+        Self { all, hooks: hooks.collect(), open_at: open_at(operations) }
     }
 
     /// What is wrong with a message that came, if anything.
     fn wrong(&self, receipt: &Receipt) -> Option<Violation> {
         let message = &receipt.message;
         let hook = receipt.to.starts_with("hook/").then(|| self.hooks.get(receipt.to.as_str()));
-        let early = |sight: &Sight<'_>| !sight.job.is_terminal() && sight.from > receipt.at_us;
-        let sights = self.sights.get(message.job.as_str()).map(Vec::as_slice).unwrap_or_default();
+        let open = self.open_at.get(message.job.as_str());
         let what = if !receipt.signed {
             "its signature is not right"
         } else if (receipt.at_us / 1_000_000 - receipt.sent_at).abs() > TOLERANCE {
@@ -73,9 +89,9 @@ impl<'a> Ends<'a> {
         } else if let Some(wrong) = self.untrue(message, receipt.project()) {
             wrong
         } else if hook.is_some_and(|job| job.is_none_or(|job| *job != message.job)) {
-            "its job's request did not name this address"
-        } else if sights.iter().any(early) {
-            "its job had not ended yet"
+            "the request did not name this address"
+        } else if open.is_some_and(|at| *at > receipt.at_us) {
+            "what it tells of had not ended yet"
         } else {
             return None;
         };
@@ -84,14 +100,14 @@ impl<'a> Ends<'a> {
 
     /// What an event says that is not so.
     fn untrue(&self, message: &Message, project: &str) -> Option<&'static str> {
-        match self.jobs.get(message.job.as_str()) {
-            None => Some("its job has not ended"),
-            Some((owner, _)) if *owner != project => Some("its job is another project's"),
-            Some((_, job)) => {
-                let right = message.kind == format!("job.{}", job.status)
-                    && message.status == job.status
-                    && message.finished_at == job.finished_at;
-                (!right).then_some("its job did not end so")
+        match self.all.get(message.job.as_str()) {
+            None => Some("it tells of what has not ended"),
+            Some(end) if end.project != project => Some("it tells of what is another project's"),
+            Some(end) => {
+                let right = message.kind == format!("{}.{}", end.object, end.status)
+                    && message.status == end.status
+                    && message.finished_at.as_deref() == end.finished_at;
+                (!right).then_some("it did not end so")
             }
         }
     }
@@ -105,12 +121,12 @@ impl<'a> Ends<'a> {
         let takes = |to: &str, job: &str| taken.get(to).is_some_and(|jobs| jobs.contains(job));
         let mut wanted: Vec<(&str, &str)> = Vec::new();
         for project in &record.state.projects {
-            let own = || self.jobs.iter().filter(|(_, (owner, _))| *owner == project.name);
+            let own = || self.all.iter().filter(|(_, end)| end.project == project.name && end.to_endpoints);
             for endpoint in project.endpoints.iter().filter(|endpoint| endpoint.is_on()) {
-                wanted.extend(own().map(|(job, _)| (endpoint.to.as_str(), *job)));
+                wanted.extend(own().map(|(id, _)| (endpoint.to.as_str(), *id)));
             }
         }
-        let hooks = self.hooks.iter().filter(|(_, job)| self.jobs.contains_key(*job));
+        let hooks = self.hooks.iter().filter(|(_, id)| self.all.contains_key(*id));
         wanted.extend(hooks.map(|(to, job)| (*to, *job)));
         let untold = wanted.into_iter().filter(|(to, job)| !takes(to, job));
         untold
@@ -151,9 +167,9 @@ impl<'a> Ends<'a> {
                 }
             }
         }
-        let own = self.jobs.iter().filter(|(_, (owner, _))| *owner == project);
-        let missed = own.filter(|(job, _)| !seen.contains(*job));
-        violations.extend(missed.map(|(job, (_, view))| {
+        let own = self.all.iter().filter(|(_, end)| end.project == project);
+        let missed = own.filter(|(id, _)| !seen.contains(*id));
+        violations.extend(missed.map(|(job, view)| {
             violation(
                 &format!("{job}: the stream of {project} does not tell its end"),
                 vec![format!("{view:?}")],
@@ -161,6 +177,34 @@ impl<'a> Ends<'a> {
         }));
         violations
     }
+}
+
+impl<'a> End<'a> {
+    fn of_job(project: &'a str, job: &'a JobView, items: &BTreeSet<&str>) -> Self {
+        let (status, finished_at) = (job.status.as_str(), job.finished_at.as_deref());
+        let to_endpoints = !items.contains(job.id.as_str());
+        Self { project, object: "job", status, finished_at, to_endpoints }
+    }
+
+    fn of_batch(project: &'a str, batch: &'a BatchView) -> Self {
+        let (status, finished_at) = (batch.status.as_str(), batch.finished_at.as_deref());
+        Self { project, object: "batch", status, finished_at, to_endpoints: true }
+    }
+}
+
+fn open_at<'a>(operations: &Operations<'a>) -> BTreeMap<&'a str, i64> {
+    let mut open = BTreeMap::new();
+    for operation in &operations.all {
+        // What is given again for a key is as it was.
+        let Some(answer) = operation.answer().filter(|answer| !answer.replayed) else { continue };
+        let job = answer.job.as_ref().filter(|job| !job.is_terminal()).map(|job| &job.id);
+        let batch = answer.batch.as_ref().filter(|batch| !batch.is_terminal()).map(|batch| &batch.id);
+        for id in job.into_iter().chain(batch) {
+            let at = open.entry(id.as_str()).or_insert(operation.invoked_at);
+            *at = (*at).max(operation.invoked_at);
+        }
+    }
+    open
 }
 
 /// Ends that were told under several ids, or in several ways.

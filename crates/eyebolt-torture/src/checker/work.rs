@@ -41,6 +41,8 @@ pub(crate) struct Counts {
     said: BTreeMap<Said, u64>,
     taken_again: u64,
     switched_off: u64,
+    batches: BTreeMap<String, u64>,
+    items: u64,
     /// Ends that streams told, and how often their readers came back.
     streamed: u64,
     resumed: u64,
@@ -74,6 +76,10 @@ impl Counts {
         counts.count_outcomes(operations);
         counts.count_faults(operations);
         counts.count_messages(record);
+        for batch in record.state.projects.iter().flat_map(|project| &project.batches) {
+            *counts.batches.entry(batch.view.status.clone()).or_default() += 1;
+            counts.items += batch.items.len() as u64;
+        }
         for job in record.state.projects.iter().flat_map(|project| &project.jobs) {
             let state = match &job.error {
                 Some(code) => format!("{} ({code})", job.status),
@@ -107,6 +113,9 @@ impl Counts {
                 Action::Read { foreign: true, .. } => "read a foreign job".to_owned(),
                 Action::Read { .. } => "read a job".to_owned(),
                 Action::Cancel { .. } => "cancel".to_owned(),
+                Action::Batch(batch) => format!("batch, {}", name(batch.purpose)),
+                Action::ReadBatch { .. } => "read a batch".to_owned(),
+                Action::CancelBatch { .. } => "cancel a batch".to_owned(),
                 Action::List => "list jobs".to_owned(),
                 Action::Usage => "usage".to_owned(),
             };
@@ -204,6 +213,8 @@ impl Counts {
             ("messages that came again after they were taken", self.taken_again, 1),
             ("endpoints switched off", self.switched_off, 1),
             ("connections that told an end", self.resumed, MIN_RESUMED),
+            ("batches completed", self.batches.get("completed").copied().unwrap_or_default(), 1),
+            ("batches canceled", self.batches.get("canceled").copied().unwrap_or_default(), 1),
         ];
         let few = minimums.into_iter().filter(|(_, found, least)| found < least);
         let mut wrong: Vec<_> =
@@ -238,7 +249,9 @@ impl Counts {
         table.extend(self.hits.iter().map(|(place, count)| indented(&format!("failpoint {place}"), count)));
         table.push(("failpoints not reached in time".to_owned(), self.missed));
         table.extend(self.jobs.iter().map(|(state, count)| (format!("jobs {state}"), *count)));
+        table.extend(self.batches.iter().map(|(state, count)| (format!("batches {state}"), *count)));
         for (name, count) in [
+            ("items of batches", self.items),
             ("steps run", self.runs),
             ("steps run again", self.runs_again),
             ("  without a fault: the lease ran out", self.starved),
@@ -280,7 +293,7 @@ fn name(purpose: Purpose) -> &'static str {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::checker::made::{Made, corrupt, replayed, reused, succeeded, unavailable};
+    use crate::checker::made::{Made, batch, corrupt, replayed, reused, succeeded, unavailable};
 
     fn found(made: &Made) -> Vec<String> {
         let record = made.record();
@@ -316,6 +329,8 @@ mod tests {
             made.edit().told[place as usize].connection = place;
         }
         made.edit().state.disabled.insert("we_1".to_owned());
+        made.final_batch(batch("batch_1", [0; 5]), &[]);
+        made.final_batch(batch("batch_2", [1, 0, 0, 0, 1]), &[("canceled", None)]);
         made.final_job(succeeded("job_1"));
         made
     }

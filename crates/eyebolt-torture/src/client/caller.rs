@@ -9,7 +9,8 @@ use std::{
 use tokio::sync::watch;
 
 use crate::{
-    history::{Action, History, Purpose, Submission, What},
+    batch::BatchIntent,
+    history::{Action, BatchSubmission, History, Purpose, Submission, What},
     journal::Intent,
     observed::Answer,
     wire::Call,
@@ -49,6 +50,8 @@ pub(crate) struct Field {
     /// Where messages to addresses of requests go.
     pub(crate) receiver: SocketAddr,
     pub(crate) finished: Mutex<Vec<Arc<Finished>>>,
+    /// Addresses of requests that were accepted: their receivers' names.
+    pub(crate) hooks: Mutex<Vec<String>>,
     pub(crate) phase: watch::Receiver<Phase>,
 }
 
@@ -77,13 +80,19 @@ pub(crate) struct Caller {
 const PATIENCE: Duration = Duration::from_secs(8);
 
 /// A receiver's name.
-pub(crate) fn hook(project: &str, token: &str) -> String {
+fn hook(project: &str, token: &str) -> String {
     format!("hook/{project}/{token}")
 }
 
 impl Field {
     pub(crate) fn phase(&self) -> Phase {
         *self.phase.borrow()
+    }
+
+    /// Notes that something was accepted that wants to be told of at this address, if any.
+    pub(crate) fn expects(&self, project: &str, token: Option<&str>) {
+        let hook = token.map(|token| hook(project, token));
+        self.hooks.lock().expect("no holder panics").extend(hook);
     }
 
     /// What is finished, of a project or of all.
@@ -117,6 +126,35 @@ impl Caller {
             Manner::Wait(seconds) => self.call(action, call, PATIENCE + Duration::from_secs(seconds)).await,
             Manner::Async => self.call(action, call, PATIENCE).await,
         }
+    }
+
+    /// Sends a batch. `None` where the outcome is unknown.
+    pub(crate) async fn submit_batch(
+        &self,
+        batch: &BatchIntent,
+        purpose: Purpose,
+        limit: Duration,
+    ) -> Option<Answer> {
+        let hook = batch.hook.as_ref().map(|token| hook(&self.project.name, token));
+        let address = hook.as_ref().map(|hook| format!("http://{}/{hook}", self.field.receiver));
+        let action = Action::Batch(BatchSubmission {
+            key: batch.key.clone(),
+            fingerprint: batch.fingerprint(),
+            items: batch.items.iter().map(|item| (item.custom_id.clone(), item.kind)).collect(),
+            purpose,
+            hook,
+        });
+        self.call(action, Call::batch(batch, address.as_deref()), limit).await
+    }
+
+    pub(crate) async fn read_batch(&self, batch: &str) -> Option<Answer> {
+        let call = Call::get(format!("/v1/batches/{batch}"));
+        self.call(Action::ReadBatch { batch: batch.to_owned() }, call, PATIENCE).await
+    }
+
+    pub(crate) async fn cancel_batch(&self, batch: &str) -> Option<Answer> {
+        let action = Action::CancelBatch { batch: batch.to_owned() };
+        self.call(action, Call::cancel_batch(batch), PATIENCE).await
     }
 
     pub(crate) async fn read(&self, job: &str, foreign: bool) -> Option<Answer> {

@@ -1,5 +1,6 @@
 //! Clients: each draws rounds from a mix, and brings every intent to its final answer.
 
+mod batches;
 mod caller;
 mod fleet;
 mod rounds;
@@ -9,12 +10,12 @@ use std::{path::Path, sync::Arc, time::Duration};
 use rand::{RngExt, SeedableRng, rngs::StdRng, seq::IndexedRandom};
 use uuid::Builder;
 
-pub(crate) use caller::{Caller, Field, Finished, Manner, Phase, Project, hook};
+pub(crate) use caller::{Caller, Field, Finished, Manner, Phase, Project};
 pub(crate) use fleet::Fleet;
 
 use crate::{
     history::Purpose,
-    journal::{Intent, Journal},
+    journal::{Intent, Journal, Open},
     observed::{Answer, Standing},
     payload::Payload,
 };
@@ -25,7 +26,7 @@ pub(crate) struct Client {
     rng: StdRng,
     journal: Journal,
     /// Left by a crash.
-    open: Vec<Intent>,
+    open: Open,
 }
 
 impl Client {
@@ -36,7 +37,11 @@ impl Client {
 
     /// Works until the storm is over, then ends what is open.
     pub(crate) async fn run(mut self) -> anyhow::Result<()> {
-        for intent in std::mem::take(&mut self.open) {
+        let open = std::mem::take(&mut self.open);
+        for batch in open.batches {
+            self.resolve_batch(&batch, None).await?;
+        }
+        for intent in open.intents {
             self.resolve(&intent).await?;
         }
         while self.field().phase() == Phase::Storm {
@@ -92,6 +97,9 @@ impl Client {
         let Some(answer) = answer.filter(|answer| answer.standing() == Standing::Final) else {
             return Ok(());
         };
+        if answer.job_id().is_some() {
+            self.field().expects(&self.caller.project.name, intent.payload.hook.as_deref());
+        }
         let finished = Finished {
             project: self.caller.project.name.clone(),
             intent: intent.clone(),

@@ -35,12 +35,14 @@ enum Round {
     Race,
     /// Uses a key of another project, and looks for its job.
     Neighbour,
+    /// Sends many images under one key.
+    Batch,
     /// Lists jobs and reads what was used.
     Look,
 }
 
 /// What is drawn how often.
-const MIX: [(Round, u32); 11] = [
+const MIX: [(Round, u32); 12] = [
     (Round::Patient, 22),
     (Round::Short, 8),
     (Round::Polling, 20),
@@ -51,6 +53,7 @@ const MIX: [(Round, u32); 11] = [
     (Round::OtherPayload, 5),
     (Round::Race, 2),
     (Round::Neighbour, 3),
+    (Round::Batch, 6),
     (Round::Look, 3),
 ];
 
@@ -77,6 +80,7 @@ impl Client {
             Round::OtherPayload => self.other_payload().await,
             Round::Race => self.race().await?,
             Round::Neighbour => self.neighbour().await?,
+            Round::Batch => self.batch().await?,
             Round::Look => {
                 self.caller.list().await;
                 self.caller.usage().await;

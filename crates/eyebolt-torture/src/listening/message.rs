@@ -13,7 +13,7 @@ pub(crate) struct Message {
     /// Its type.
     #[serde(rename = "event")]
     pub(crate) kind: String,
-    /// The job that it tells of.
+    /// The job, or the batch, that it tells of.
     pub(crate) job: String,
     /// How that ended.
     pub(crate) status: String,

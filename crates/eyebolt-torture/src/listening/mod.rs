@@ -25,7 +25,7 @@ pub(crate) use receiver::{GONE, Receiver};
 use crate::{client::Project, history::Lines, wire::Call};
 use reader::Reader;
 
-/// Ids of jobs whose end a stream told.
+/// Ids of jobs and batches whose end a stream told.
 type Seen = Arc<Mutex<BTreeSet<String>>>;
 
 /// All who listen in a run.
@@ -79,10 +79,10 @@ impl Listening {
         self.receiver.address()
     }
 
-    /// Whether a stream told of all these jobs, and each of these receivers took a message.
-    pub(crate) fn heard(&self, jobs: &[String], receivers: &[String]) -> bool {
+    /// Whether a stream told of all these jobs and batches, and each of these receivers took a message.
+    pub(crate) fn heard(&self, ends: &[String], receivers: &[String]) -> bool {
         let seen = self.seen.lock().expect("no holder panics");
-        jobs.iter().all(|job| seen.contains(job)) && receivers.iter().all(|name| self.receiver.took(name))
+        ends.iter().all(|end| seen.contains(end)) && receivers.iter().all(|name| self.receiver.took(name))
     }
 
     /// Whether every line was written.

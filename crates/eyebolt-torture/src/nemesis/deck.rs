@@ -31,7 +31,7 @@ pub(crate) struct Failpoint {
 }
 
 /// Places in the server, in the order in which a request passes them.
-pub(crate) const PLACES: [&str; 11] = [
+pub(crate) const PLACES: [&str; 16] = [
     "after_blob",
     "after_accept",
     "after_claim",
@@ -41,6 +41,11 @@ pub(crate) const PLACES: [&str; 11] = [
     "before_answer",
     "before_delivery",
     "before_delivery_settled",
+    "after_stage",
+    "after_accept_batch",
+    "after_feed",
+    "before_close_batch",
+    "after_close_batch",
     "in_sweep",
     "in_removal",
 ];
@@ -62,9 +67,10 @@ impl Failpoint {
 
     /// As the server reads it, for the `n`-th passing.
     pub(crate) fn armed(&self, rng: &mut StdRng) -> String {
-        // Sweeps are rare; a place that was missed is armed for its first passing.
+        // Sweeps and batches are rare; a place that was missed is armed for its first passing.
         let last = match (self.missed, self.place) {
             (0, "in_sweep" | "in_removal") => 2,
+            (0, place) if place.ends_with("_batch") => 2,
             (0, _) => 16,
             _ => 1,
         };
@@ -102,11 +108,11 @@ fn first() -> Vec<Card> {
     let mut cards: Vec<Card> = PLACES.iter().map(|place| Failpoint::card(place, "kill")).collect();
     cards.extend(STOPS.iter().map(|place| Failpoint::card(place, "stop")));
     for (card, count) in [
-        (Card::Kill, 4),
-        (Card::EarlyKill, 3),
-        (Card::ShortStop, 3),
-        (Card::LongStop, 3),
-        (Card::ClientCrash, 4),
+        (Card::Kill, 2),
+        (Card::EarlyKill, 2),
+        (Card::ShortStop, 1),
+        (Card::LongStop, 2),
+        (Card::ClientCrash, 3),
     ] {
         cards.extend(std::iter::repeat_n(card, count));
     }

@@ -1,5 +1,5 @@
 use super::*;
-use crate::checker::made::{Made, canceled, interim, processing, succeeded};
+use crate::checker::made::{Made, batch, canceled, interim, processing, succeeded};
 
 const SHAKY: &str = "endpoint/torture/shaky";
 const HOOK: &str = "hook/torture/1";
@@ -114,7 +114,7 @@ fn a_signature_a_time_and_a_text_that_are_not_right() {
     ] {
         let mut made = sound();
         change(&mut made.edit().receipts[0].message);
-        only_one(&found(&made), "its job did not end so");
+        only_one(&found(&made), "it did not end so");
     }
 }
 
@@ -126,7 +126,7 @@ fn a_job_that_has_not_ended() {
     let mut made = sound();
     made.receipt(SHAKY, "job_2", Said::Taken);
     made.final_job(processing("job_2"));
-    only_one(&found(&made), "its job has not ended");
+    only_one(&found(&made), "it tells of what has not ended");
 }
 
 #[test]
@@ -147,6 +147,21 @@ fn an_address_that_the_jobs_request_did_not_name() {
     assert_eq!(found(&made), [] as [String; 0]);
     made.receipt("hook/torture/2", "job_1", Said::Taken);
     only_one(&found(&made), "did not name this address");
+}
+
+#[test]
+fn a_batch_is_told_of_to_endpoints_and_its_items_are_not() {
+    let mut made = sound();
+    made.submit_batch("b", Some(batch("batch_1", [1, 1, 0, 0, 0])));
+    made.final_job(succeeded("job_2"));
+    made.final_batch(batch("batch_1", [1, 0, 1, 0, 0]), &[("succeeded", Some("job_2"))]);
+    made.told("job_2", 8);
+    made.told("batch_1", 9);
+    only_one(&found(&made), "batch_1: endpoint/torture/shaky did not take");
+    made.receipt(SHAKY, "batch_1", Said::Taken);
+    assert_eq!(found(&made), [] as [String; 0]);
+    made.read_batch(batch("batch_1", [1, 1, 0, 0, 0]));
+    only_one(&found(&made), "had not ended yet");
 }
 
 #[test]
@@ -198,7 +213,7 @@ fn a_stream_of_another_project() {
     let mut made = sound();
     made.told("job_1", 8);
     made.edit().told[1].project = "neighbour".to_owned();
-    only_one(&found(&made), "the stream of neighbour: its job is another project's");
+    only_one(&found(&made), "the stream of neighbour: it tells of what is another project's");
 }
 
 #[test]

@@ -1,0 +1,83 @@
+//! What clients do with batches.
+
+use std::time::Duration;
+
+use rand::{RngExt, seq::IndexedRandom};
+
+use super::{Client, Phase};
+use crate::{
+    batch::BatchIntent,
+    history::Purpose,
+    observed::{Answer, BatchView, Standing},
+};
+
+/// One batch in so many is canceled, one in so many asked for again.
+const CANCELED: u32 = 4;
+const REPLAYED: u32 = 3;
+
+/// Polls before a client leaves a batch to itself.
+const POLLS: usize = 30;
+
+/// How long a client waits for the acceptance of a batch.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+impl Client {
+    /// Sends a batch, looks after it, cancels some.
+    pub(super) async fn batch(&mut self) -> anyhow::Result<()> {
+        let intent = BatchIntent::draw(self.key(), &mut self.rng);
+        self.journal.intend_batch(&intent)?;
+        // Some hang up first.
+        let (purpose, limit) = match self.rng.random_range(0..4) {
+            0 => (Purpose::HangUp, Duration::from_millis(self.rng.random_range(1..60))),
+            _ => (Purpose::Fresh, PATIENCE),
+        };
+        let answer = self.caller.submit_batch(&intent, purpose, limit).await;
+        let Some(id) = self.resolve_batch(&intent, answer).await? else { return Ok(()) };
+        if self.rng.random_ratio(1, CANCELED) {
+            self.pause(0..600).await;
+            self.caller.cancel_batch(&id).await;
+        }
+        if self.rng.random_ratio(1, REPLAYED) {
+            self.caller.submit_batch(&intent, Purpose::Replay, PATIENCE).await;
+        }
+        self.watch_batch(&id).await;
+        Ok(())
+    }
+
+    /// Asks again until the batch is known to be accepted, or the key is refused for good; its id.
+    pub(super) async fn resolve_batch(
+        &mut self,
+        intent: &BatchIntent,
+        mut answer: Option<Answer>,
+    ) -> anyhow::Result<Option<String>> {
+        loop {
+            let accepted = answer.as_ref().filter(|answer| answer.is_success());
+            if let Some(batch) = accepted.and_then(|answer| answer.batch.as_ref()) {
+                self.journal.batch_done(intent)?;
+                let hook = intent.hook.as_deref();
+                self.field().expects(&self.caller.project.name, hook);
+                return Ok(Some(batch.id.clone()));
+            }
+            if let Some(Standing::Reused | Standing::Refused) = answer.as_ref().map(Answer::standing) {
+                self.journal.batch_done(intent)?;
+                return Ok(None);
+            }
+            if self.field().phase() == Phase::Over {
+                return Ok(None);
+            }
+            let pause = *[50, 100, 200].choose(&mut self.rng).expect("there are three");
+            self.pause(pause..pause + 50).await;
+            answer = self.caller.submit_batch(intent, Purpose::Retry, PATIENCE).await;
+        }
+    }
+
+    async fn watch_batch(&mut self, id: &str) {
+        for _ in 0..POLLS {
+            let view = self.caller.read_batch(id).await.and_then(|answer| answer.batch);
+            if view.as_ref().is_some_and(BatchView::is_terminal) || self.field().phase() != Phase::Storm {
+                return;
+            }
+            self.pause(30..200).await;
+        }
+    }
+}
