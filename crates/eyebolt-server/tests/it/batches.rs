@@ -1,13 +1,14 @@
 //! Many images at once: accepted whole or not at all, each item done once.
 
 use eyebolt_server::{access::KeyOrder, batches::BatchSettings, quotas::QuotaSettings};
-use eyebolt_types::{DedupPolicy, Limits, Mode, Policy};
+use eyebolt_types::{DedupPolicy, ErrorCode, Limits, Mode, Policy};
 use jiff::SignedDuration;
 use serde_json::{Value, json};
 
 use crate::{
     app::{Setup, TestApp},
     database::{Schema, on_both},
+    pipelines::signs,
     receiver::Receiver,
     wire::{Answer, FORM, JSON, Wire, bearer, form, key, request},
 };
@@ -108,6 +109,31 @@ fn names(items: &[Value]) -> Vec<&str> {
 }
 
 on_both! {
+    async fn an_item_may_be_a_pipeline_and_what_failed_of_it_runs_again_alone(setup: Setup) {
+        let app = TestApp::set_up(setup).await;
+        app.sitter.breaks("read/1", ErrorCode::ModelFailed);
+        let (mut plain, mut several) = (item("plain", b"cat"), item("several", b"three"));
+        plain["features"] = json!(["objects"]);
+        several["pipeline"] = signs(json!({}));
+        let body = format!("{plain}\n{several}\n");
+        let accepted = app.ask("POST /v1/batches", &[LINES, key("b")], body.as_bytes()).await;
+        assert_eq!(accepted.status, 202, "{}", String::from_utf8_lossy(&accepted.body));
+        let id = accepted.json()["id"].as_str().unwrap().to_owned();
+        let ended = app.batch_end(&id).await;
+        assert_eq!((&ended["counts"]["succeeded"], &ended["counts"]["failed"]), (&json!(1), &json!(1)), "{ended}");
+        assert_eq!(app.sitter.ordered(), ["find", "read/0", "read/1", "read/2"]);
+        app.assert_charged(4).await;
+        app.sitter.mend();
+        assert_eq!(app.act(&id, "retry").await.status, 202);
+        let ended = app.batch_end(&id).await;
+        assert_eq!((&ended["counts"]["succeeded"], app.sitter.ordered()), (&json!(2), vec!["read/1".to_owned()]));
+        app.assert_charged(5).await;
+
+        several["validate_only"] = json!(true);
+        let refused = app.ask("POST /v1/batches", &[LINES, key("c")], several.to_string().as_bytes()).await;
+        assert_eq!((refused.status, refused.code()), (400, "invalid_parameter"));
+    }
+
     async fn thirty_images_of_which_three_are_broken(setup: Setup) {
         let app = TestApp::set_up(setup).await;
         let sent: Vec<_> = (0..30)
