@@ -114,7 +114,7 @@ on_both! {
         app.sitter.breaks("read/1", ErrorCode::ModelFailed);
         let (mut plain, mut several) = (item("plain", b"cat"), item("several", b"three"));
         plain["features"] = json!(["objects"]);
-        several["pipeline"] = signs(json!({}));
+        several["pipeline"] = signs(&json!({}));
         let body = format!("{plain}\n{several}\n");
         let accepted = app.ask("POST /v1/batches", &[LINES, key("b")], body.as_bytes()).await;
         assert_eq!(accepted.status, 202, "{}", String::from_utf8_lossy(&accepted.body));

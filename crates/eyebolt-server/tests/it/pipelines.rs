@@ -12,7 +12,7 @@ use crate::{
 pub(crate) const LINE: &str = "POST /v1/analyze";
 
 /// Things, and something on each of them.
-pub(crate) fn signs(more: Value) -> Value {
+pub(crate) fn signs(more: &Value) -> Value {
     let mut read = json!({"id": "read", "feature": "text", "for_each": {"step": "find", "max_items": 40}});
     read.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
     json!({"steps": [{"id": "find", "feature": "objects"}, read]})
@@ -43,7 +43,7 @@ pub(crate) fn parts<'a>(job: &'a Value, step: &str) -> Vec<&'a str> {
 on_both! {
     async fn a_step_is_done_on_each_thing_of_another_and_the_image_decoded_once(setup: Setup) {
         let app = TestApp::set_up(setup).await;
-        let answer = run(&app, b"three", (&signs(json!({})), "k")).await;
+        let answer = run(&app, b"three", (&signs(&json!({})), "k")).await;
         assert_eq!(answer.status, 200, "{}", String::from_utf8_lossy(&answer.body));
         let job = answer.json();
         assert_eq!(app.sitter.ordered(), ["find", "read/0", "read/1", "read/2"]);
@@ -57,9 +57,9 @@ on_both! {
         assert!(keys[0] != keys[1] && keys[0].as_str().unwrap().len() == 64);
         app.assert_charged(4).await;
         // The same again is the same answer; in another project's eyes it is the same work of another job.
-        let replay = run(&app, b"three", (&signs(json!({})), "k")).await;
+        let replay = run(&app, b"three", (&signs(&json!({})), "k")).await;
         assert!(replay.body == answer.body && replay.header("idempotent-replayed") == Some("true"));
-        let other = run(&app, b"three", (&signs(json!({})), "other")).await.json();
+        let other = run(&app, b"three", (&signs(&json!({})), "other")).await.json();
         assert_eq!(&other["results"]["read"]["items"][0]["key"], keys[0], "the same work is known by the same key");
         assert_eq!(app.sitter.ordered().len(), 4);
         app.assert_charged(8).await;
@@ -69,7 +69,7 @@ on_both! {
     async fn one_of_forty_parts_fails_and_a_retry_runs_it_alone(setup: Setup) {
         let app = TestApp::set_up(setup).await;
         app.sitter.breaks("read/7", ErrorCode::ModelFailed);
-        let failed = run(&app, b"many 40 signs", (&signs(json!({})), "k")).await;
+        let failed = run(&app, b"many 40 signs", (&signs(&json!({})), "k")).await;
         assert_eq!((failed.status, failed.code()), (500, "model_failed"));
         assert_eq!((failed.json()["step"].clone(), app.sitter.ordered().len()), (json!("read"), 41));
         let address = format!("/v1/jobs/{}", failed.job());
@@ -91,7 +91,7 @@ on_both! {
     async fn two_retries_of_a_part_make_one_attempt(setup: Setup) {
         let app = TestApp::set_up(setup).await;
         app.sitter.breaks("read/1", ErrorCode::ModelFailed);
-        let failed = run(&app, b"three", (&signs(json!({})), "k")).await.job();
+        let failed = run(&app, b"three", (&signs(&json!({})), "k")).await.job();
         app.sitter.mend();
         app.sitter.ordered();
         let line = format!("POST /v1/jobs/{failed}/steps/read/tasks/1:retry");
@@ -114,7 +114,7 @@ on_both! {
         let app = TestApp::set_up(setup).await;
         app.sitter.breaks("read/0", ErrorCode::ModelFailed);
         app.sitter.breaks("read/2", ErrorCode::ModelFailed);
-        let answer = run(&app, b"three", (&signs(json!({"on_error": "skip"})), "k")).await;
+        let answer = run(&app, b"three", (&signs(&json!({"on_error": "skip"})), "k")).await;
         let job = answer.json();
         assert_eq!((answer.status, parts(&job, "read")), (200, vec!["skipped", "succeeded", "skipped"]));
         assert_eq!(job["warnings"][0]["code"], "parts_skipped");
@@ -137,7 +137,7 @@ on_both! {
         let again = post(&app, &format!("{address}:retry")).await;
         assert_eq!((again.status, again.code()), (422, "job_not_retryable"));
         // The key tells what the job has become.
-        let replay = run(&app, b"three", (&signs(json!({"on_error": "skip"})), "k")).await;
+        let replay = run(&app, b"three", (&signs(&json!({"on_error": "skip"})), "k")).await;
         assert_eq!(replay.json(), ended);
     }
 
@@ -145,7 +145,7 @@ on_both! {
         let mut setup = setup;
         setup.rules.jobs.max_attempts = 3;
         let app = TestApp::set_up(setup).await;
-        let pipeline = signs(json!({
+        let pipeline = signs(&json!({
             "on_error": "fallback", "max_attempts": 2, "fallback": {"feature": "barcodes", "params": {"max_results": 1}}
         }));
         app.sitter.breaks("read/1", ErrorCode::ModelFailed);
@@ -169,7 +169,7 @@ on_both! {
 async fn an_attempt_that_takes_too_long_fails_and_the_rest_goes_on() {
     let app = TestApp::start().await;
     app.sitter.holds("read/0");
-    let pipeline = signs(json!({"on_error": "skip", "timeout": 0.02}));
+    let pipeline = signs(&json!({"on_error": "skip", "timeout": 0.02}));
     let job = run(&app, b"three", (&pipeline, "k")).await.json();
     assert_eq!(parts(&job, "read"), ["skipped", "succeeded", "succeeded"]);
     assert_eq!(job["results"]["read"]["items"][0]["error"]["code"], "step_timeout");
@@ -180,7 +180,7 @@ async fn what_is_found_so_far_can_be_read_while_the_job_runs() {
     let app = TestApp::start().await;
     app.sitter.holds("read/2");
     let later = ("Prefer", "respond-async");
-    let accepted = app.ask(LINE, &[FORM, key("k"), later], &body(b"three", &signs(json!({})))).await;
+    let accepted = app.ask(LINE, &[FORM, key("k"), later], &body(b"three", &signs(&json!({})))).await;
     let address = format!("/v1/jobs/{}", accepted.job());
     app.sitter.until_ordered("read/2").await;
     let task = |number: u32| format!("{address}/steps/read/tasks/{number}");
@@ -220,7 +220,7 @@ async fn a_job_canceled_between_two_parts_is_free() {
     let app = TestApp::start().await;
     app.sitter.holds("read/1");
     let later = ("Prefer", "respond-async");
-    let job = app.ask(LINE, &[FORM, key("k"), later], &body(b"three", &signs(json!({})))).await.job();
+    let job = app.ask(LINE, &[FORM, key("k"), later], &body(b"three", &signs(&json!({})))).await.job();
     app.sitter.until_ordered("read/1").await;
     post(&app, &format!("/v1/jobs/{job}:cancel")).await;
     let ended = app.end_of(&job).await;
@@ -268,13 +268,13 @@ async fn what_needs_a_step_that_failed_is_not_done_and_what_does_not_is() {
 #[tokio::test]
 async fn nothing_found_is_nothing_to_do_and_costs_nothing() {
     let app = TestApp::start().await;
-    let job = run(&app, b"many 0 signs", (&signs(json!({})), "k")).await.json();
+    let job = run(&app, b"many 0 signs", (&signs(&json!({})), "k")).await.json();
     assert_eq!(
         (parts(&job, "read").len(), &job["status"], &job["usage"]["units"]),
         (0, &json!("succeeded"), &json!(1))
     );
     app.assert_charged(1).await;
-    let more = run(&app, b"many 50 signs", (&signs(json!({})), "l")).await.json();
+    let more = run(&app, b"many 50 signs", (&signs(&json!({})), "l")).await.json();
     assert_eq!((parts(&more, "read").len(), &more["warnings"][0]["code"]), (40, &json!("parts_left_out")));
     assert_eq!(app.sitter.ordered().len(), 42);
 }
@@ -282,15 +282,15 @@ async fn nothing_found_is_nothing_to_do_and_costs_nothing() {
 #[tokio::test]
 async fn an_image_that_is_refused_fails_the_job_and_an_engine_that_panics_does_for_now() {
     let app = TestApp::start().await;
-    let refused = run(&app, b"dark", (&signs(json!({})), "1")).await;
+    let refused = run(&app, b"dark", (&signs(&json!({})), "1")).await;
     assert_eq!((refused.status, refused.code()), (422, "too_dark"));
     app.sitter.poisons("read/1");
-    let failed = run(&app, b"three", (&signs(json!({})), "2")).await;
+    let failed = run(&app, b"three", (&signs(&json!({})), "2")).await;
     assert_eq!((failed.status, failed.code()), (500, "internal"));
     app.sitter.mend();
     app.sitter.ordered();
     assert_eq!(
-        run(&app, b"three", (&signs(json!({})), "2")).await.status,
+        run(&app, b"three", (&signs(&json!({})), "2")).await.status,
         200,
         "the same key runs what is left"
     );

@@ -17,7 +17,7 @@ const LATER: (&str, &str) = ("Prefer", "respond-async");
 
 /// A pipeline of three levels: things, something on each of them, and then two steps on the whole image.
 fn deep() -> Value {
-    let mut pipeline = signs(json!({}));
+    let mut pipeline = signs(&json!({}));
     let steps = pipeline["steps"].as_array_mut().unwrap();
     steps.push(json!({"id": "codes", "feature": "barcodes", "needs": ["read"]}));
     steps.push(json!({"id": "look", "feature": "quality", "for_each": {"step": "find", "max_items": 5}}));
@@ -37,7 +37,7 @@ fn done(job: &Value) -> Vec<String> {
                 done.extend(items.map(|item| format!("{step}/{}", item["index"])));
             }
             None if found["status"] == "succeeded" && found.get("result").is_some() => {
-                done.push(step.clone())
+                done.push(step.clone());
             }
             None => {}
         }

@@ -16,7 +16,7 @@ use crate::{
 on_both! {
     async fn a_step_that_succeeded_is_done_again_in_a_job_of_its_own(setup: Setup) {
         let app = TestApp::set_up(setup).await;
-        let mut pipeline = signs(json!({}));
+        let mut pipeline = signs(&json!({}));
         pipeline["steps"].as_array_mut().unwrap().push(json!({"id": "last", "feature": "labels", "needs": ["read"]}));
         let first = run(&app, b"three", (&pipeline, "k")).await;
         app.sitter.ordered();
@@ -59,7 +59,7 @@ on_both! {
             let body = json!({"name": "my-signs", "pipeline": pipeline}).to_string();
             app.ask("POST /v1/pipelines", &[JSON], body.as_bytes()).await
         };
-        let (one, two) = (signs(json!({})), signs(json!({"on_error": "skip"})));
+        let (one, two) = (signs(&json!({})), signs(&json!({"on_error": "skip"})));
         let first = write(&one).await;
         assert_eq!((first.status, &first.json()["version"]), (201, &json!(1)));
         let again = write(&one).await;
@@ -98,7 +98,7 @@ on_both! {
 async fn the_models_of_a_pipeline_are_frozen() {
     let app = TestApp::start().await;
     app.sitter.breaks("find", ErrorCode::ModelFailed);
-    let failed = run(&app, b"three", (&signs(json!({})), "k")).await.job();
+    let failed = run(&app, b"three", (&signs(&json!({})), "k")).await.job();
     let app = app.crash_and_restart(Setup { snapshot: "cats@2", ..Setup::default() }).await;
     assert_eq!(app.ask(&format!("POST /v1/jobs/{failed}:retry"), &[], b"").await.status, 202);
     let ended = app.end_of(&failed).await;
@@ -143,9 +143,9 @@ async fn every_mistake_of_a_pipeline_is_told_at_once() {
     assert_eq!(table[0], table[1]);
     insta::assert_json_snapshot!(table[0]);
     for (request, pointer) in [
-        (json!({"pipeline": signs(json!({})), "features": ["text"]}), "/features"),
-        (json!({"pipeline": signs(json!({})), "parameters": {"text": {"max_results": 3}}}), "/parameters"),
-        (json!({"pipeline": signs(json!({})), "degrade": "allow"}), "/degrade"),
+        (json!({"pipeline": signs(&json!({})), "features": ["text"]}), "/features"),
+        (json!({"pipeline": signs(&json!({})), "parameters": {"text": {"max_results": 3}}}), "/parameters"),
+        (json!({"pipeline": signs(&json!({})), "degrade": "allow"}), "/degrade"),
         (json!({"pipeline": {"steps": [{"id": "a", "feature": "smell"}]}}), "/pipeline/steps/0/feature"),
         (json!({"pipeline": {"steps": [{"id": "a", "colour": 1}]}}), "/pipeline/steps/0/colour"),
         (json!({"pipeline": 7}), "/pipeline"),
@@ -164,7 +164,7 @@ async fn every_mistake_of_a_pipeline_is_told_at_once() {
 #[tokio::test]
 async fn what_it_would_cost_is_told_and_nothing_is_done() {
     let app = TestApp::start().await;
-    let asked = json!({"pipeline": signs(json!({})), "validate_only": true}).to_string();
+    let asked = json!({"pipeline": signs(&json!({})), "validate_only": true}).to_string();
     let told = app
         .ask(
             LINE,
@@ -187,12 +187,12 @@ async fn what_it_would_cost_is_told_and_nothing_is_done() {
         )
         .await;
     assert_eq!(plain.json()["units"], 2);
-    let alone = json!({"pipeline": signs(json!({})), "validate_only": true}).to_string();
+    let alone = json!({"pipeline": signs(&json!({})), "validate_only": true}).to_string();
     let alone = app.ask("POST /v1/pipelines", &[JSON], alone.as_bytes()).await;
     assert_eq!((alone.status, &alone.json()["units"]), (200, &json!(41)));
     assert_eq!(app.read("/v1/pipelines").await["data"].as_array().unwrap().len(), 3);
     // The key is as new.
-    assert_eq!(run(&app, b"x", (&signs(json!({})), "k")).await.status, 200);
+    assert_eq!(run(&app, b"x", (&signs(&json!({})), "k")).await.status, 200);
     app.assert_charged(4).await;
 }
 
@@ -203,15 +203,15 @@ async fn a_limit_of_the_month_holds_what_a_pipeline_may_cost() {
     let app = TestApp::set_up(Setup { quotas, ..Setup::default() }).await;
     for (name, status) in [("1", 200), ("2", 200), ("3", 200)] {
         // 41 are held while it runs, and 4 are charged.
-        assert_eq!(run(&app, b"three", (&signs(json!({})), name)).await.status, status, "{name}");
+        assert_eq!(run(&app, b"three", (&signs(&json!({})), name)).await.status, status, "{name}");
     }
     app.sitter.holds("find");
     let later = ("Prefer", "respond-async");
-    let held = app.ask(LINE, &[FORM, key("4"), later], &body(b"three", &signs(json!({})))).await;
+    let held = app.ask(LINE, &[FORM, key("4"), later], &body(b"three", &signs(&json!({})))).await;
     assert_eq!(held.status, 202);
-    let held = app.ask(LINE, &[FORM, key("5"), later], &body(b"three", &signs(json!({})))).await;
+    let held = app.ask(LINE, &[FORM, key("5"), later], &body(b"three", &signs(&json!({})))).await;
     assert_eq!(held.status, 202);
-    let over = app.ask(LINE, &[FORM, key("6"), later], &body(b"three", &signs(json!({})))).await;
+    let over = app.ask(LINE, &[FORM, key("6"), later], &body(b"three", &signs(&json!({})))).await;
     assert_eq!(over.code(), "quota_exhausted", "12 are charged and 82 held");
     app.sitter.lets_go();
     tokio::time::timeout(Duration::from_secs(30), app.end_of(&held.job())).await.unwrap();

@@ -144,7 +144,7 @@ fn found(bytes: &[u8], (place, finds): (&str, bool), part: Option<(u32, Region)>
     let text = String::from_utf8_lossy(bytes);
     let many = text.strip_prefix("many ").and_then(|rest| rest.split(' ').next()?.parse().ok()).unwrap_or(3);
     let thing = |at: u32| Object {
-        label: if at % 2 == 0 { "sign" } else { "cat" }.to_owned(),
+        label: if at.is_multiple_of(2) { "sign" } else { "cat" }.to_owned(),
         confidence: 0.9 - at as f32 / 1000.0,
         confidence_band: ConfidenceBand::High,
         bounds: BoundingBox {
