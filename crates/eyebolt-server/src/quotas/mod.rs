@@ -5,6 +5,7 @@
 //! of a month are decided by the transaction that accepts a job (`held.rs`).
 
 mod counters;
+mod exceeded;
 mod held;
 mod limit;
 mod notices;
@@ -12,101 +13,35 @@ mod redis;
 mod refusals;
 mod settings;
 mod sharing;
+mod standing;
 
 use std::{
-    sync::{Arc, Mutex, PoisonError, RwLock},
+    sync::{Arc, PoisonError, RwLock},
     time::Duration,
 };
 
-use eyebolt_admission::Decision;
 use eyebolt_store::{Caps, Held, Month, Overrun, Principal};
-use eyebolt_types::{Clock, Counting, LimitScope, Policy};
+use eyebolt_types::{Clock, Counting, Policy};
 use jiff::{SignedDuration, Timestamp};
 use thiserror::Error;
 
 pub(crate) use self::refusals::Refusals;
 use self::{
     counters::{Cost, Counted, Memory, Over, decisions, standing},
+    exceeded::{exceeded, lasts},
     held::Seen,
-    limit::{Limit, limits, scale},
+    limit::{Limit, limits},
     notices::Notices,
     redis::Redis,
     sharing::{Manners, Sharing},
+    standing::{is_warned, stands},
 };
 pub use self::{
+    exceeded::Exceeded,
     notices::{Refused, Warning},
     settings::{HeaderFields, QuotaSettings},
+    standing::{Standing, Told},
 };
-
-/// A limit of the project or its key is used up.
-#[derive(Debug, Clone, PartialEq, Eq, Error)]
-#[error("the limit {} of {limit}{} is used up: {needed} would be needed, {remaining} are left", policy.name(), whose(*scope))]
-pub struct Exceeded {
-    /// Whose.
-    pub scope: LimitScope,
-    /// Which one.
-    pub policy: Policy,
-    /// Its value.
-    pub limit: u64,
-    /// What is left of it.
-    pub remaining: u64,
-    /// What the request would have taken.
-    pub needed: u64,
-    /// When it could be had; none: never, since it is more than the limit. Of jobs at once it is a guess.
-    pub retry_in: Option<Duration>,
-    /// The same on the clock.
-    pub resets_at: Option<Timestamp>,
-}
-
-fn whose(scope: LimitScope) -> &'static str {
-    match scope {
-        LimitScope::Project => "",
-        LimitScope::Key => " of this key",
-    }
-}
-
-/// How one limit stands.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Standing {
-    /// Whose.
-    pub scope: LimitScope,
-    /// Which one.
-    pub policy: Policy,
-    /// Its value.
-    pub limit: u64,
-    /// What is left.
-    pub remaining: u64,
-    /// In what time; none where it is no matter of time.
-    pub window: Option<Duration>,
-    /// Until one more is left.
-    pub next_in: Option<Duration>,
-    /// Until all of it is left.
-    pub full_in: Option<Duration>,
-    /// Whether so little is left that the client is warned.
-    pub warned: bool,
-}
-
-impl Standing {
-    /// How much of it is used.
-    pub fn percent(&self) -> u64 {
-        let used = u128::from(self.limit.saturating_sub(self.remaining)) * 100;
-        used.checked_div(u128::from(self.limit)).map_or(100, |percent| percent as u64)
-    }
-}
-
-/// How the limits of a request's caller stood when they were last asked for it. Cheap to clone.
-#[derive(Debug, Clone, Default)]
-pub struct Told(Arc<Mutex<Option<Vec<Standing>>>>);
-
-impl Told {
-    fn set(&self, standing: Vec<Standing>) {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(standing);
-    }
-
-    fn get(&self) -> Option<Vec<Standing>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
-    }
-}
 
 /// What was taken for a request: given back when dropped, unless it was spent.
 #[derive(Debug)]
@@ -427,49 +362,4 @@ const LEAST_WAIT: Duration = Duration::from_secs(1);
 /// Rounded up: whoever waits so long has waited long enough.
 pub(crate) fn whole_seconds(time: Duration) -> u64 {
     time.as_secs() + u64::from(time.subsec_nanos() > 0)
-}
-
-fn scope_of(cost: &Cost) -> LimitScope {
-    if cost.name.key.is_some() { LimitScope::Key } else { LimitScope::Project }
-}
-
-fn stands(cost: &Cost, left: Decision, settings: &QuotaSettings) -> Standing {
-    let (policy, limit) = (cost.name.policy, value_of(cost));
-    let remaining = (left.remaining / scale(policy)).min(limit);
-    Standing {
-        scope: scope_of(cost),
-        policy,
-        limit,
-        remaining,
-        window: Some(cost.quota.window),
-        next_in: Some(left.next_in),
-        full_in: Some(left.full_in),
-        warned: is_warned(limit, remaining, settings),
-    }
-}
-
-fn value_of(cost: &Cost) -> u64 {
-    cost.quota.units / scale(cost.name.policy)
-}
-
-fn is_warned(limit: u64, remaining: u64, settings: &QuotaSettings) -> bool {
-    let used = limit.saturating_sub(remaining);
-    u128::from(used) * 100 >= u128::from(limit) * u128::from(settings.warn_at_percent)
-}
-
-fn exceeded((cost, decision): (&Cost, Decision)) -> Exceeded {
-    let scale = scale(cost.name.policy);
-    Exceeded {
-        scope: scope_of(cost),
-        policy: cost.name.policy,
-        limit: value_of(cost),
-        remaining: decision.remaining / scale,
-        needed: cost.units.div_ceil(scale),
-        retry_in: decision.retry_in,
-        resets_at: None,
-    }
-}
-
-fn lasts(exceeded: &Exceeded) -> Duration {
-    exceeded.retry_in.unwrap_or(Duration::MAX)
 }
