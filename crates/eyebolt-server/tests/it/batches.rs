@@ -196,6 +196,34 @@ on_both! {
         assert_eq!((names(&failed), failed[0]["error"]["code"].as_str()), (vec!["i2"], Some("too_dark")));
     }
 
+    // Matrix rows 40, 41 and 42.
+    async fn sent_again_it_is_the_same_batch_and_a_failed_item_may_be_retried_alone(setup: Setup) {
+        let mut app = TestApp::set_up(setup).await;
+        let sent = [images(["cat"; 47]), images(["fail", "fail 1", "fail 2"])].concat();
+        let first = app.batch(CREATE, &[key("k")], &sent).await;
+        let batch = id(&first);
+        let ended = app.batch_end(&batch).await;
+        assert_eq!((&ended["counts"]["succeeded"], &ended["counts"]["failed"]), (&json!(47), &json!(3)));
+        assert_eq!(app.runs(), 50);
+        let again = app.batch(CREATE, &[key("k")], &sent).await;
+        assert_eq!((again.status, &again.body, app.runs()), (202, &first.body, 0));
+        let more = [sent, images(["dog"])].concat();
+        assert_eq!(app.batch(CREATE, &[key("k")], &more).await.code(), "idempotency_key_reused");
+
+        app.mend();
+        let failed = app.lines_of(&format!("/v1/batches/{batch}/errors")).await;
+        let job = failed[0]["job_id"].as_str().unwrap();
+        assert_eq!(app.ask(&format!("POST /v1/jobs/{job}:retry"), &[], b"").await.status, 202);
+        assert_eq!(app.end_of(job).await["status"], "succeeded");
+        let found = app.read(&format!("/v1/batches/{batch}")).await;
+        assert_eq!((&found["counts"]["succeeded"], &found["counts"]["failed"]), (&json!(48), &json!(2)));
+        assert_eq!(app.runs(), 1);
+        assert_eq!(app.act(&batch, "retry").await.status, 202);
+        let ended = app.batch_until(&batch, |batch| batch["counts"]["succeeded"] == 50).await;
+        assert_eq!((&ended["counts"]["failed"], app.runs()), (&json!(0), 2));
+        app.assert_charged(50).await;
+    }
+
     async fn canceling_ends_what_waits_and_what_runs(setup: Setup) {
         let mut app = TestApp::set_up(setup).await;
         let sent: Vec<_> = (0..40).map(|number| format!("wait{number}").into_bytes()).collect();
