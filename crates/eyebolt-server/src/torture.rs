@@ -2,8 +2,9 @@
 //! down each real execution outside the data folder.
 //!
 //! `EYEBOLT_TORTURE_EFFECTS` names the file and switches it on; `EYEBOLT_TORTURE_DELAY_MS=low..high` is the time a step
-//! takes, by the content; `EYEBOLT_TORTURE_THREADS`, how many steps it does at once (all, where it is not set). A file that begins with `FAKE corrupt` is refused, one with `FAKE flaky` fails at first; one with
-//! `FAKE mp=2.5` has so many megapixels and takes 8 ms and 12 ms a megapixel, give or take a quarter.
+//! takes, by the content; `EYEBOLT_TORTURE_THREADS`, how many steps it does at once (all, where it is not set). A file that
+//! begins with `FAKE corrupt` is refused, one with `FAKE flaky` fails at first; one with `FAKE mp=2.5` has so many megapixels
+//! and takes 8 ms and 12 ms a megapixel, give or take a quarter.
 
 use std::{
     fs::{File, OpenOptions},
