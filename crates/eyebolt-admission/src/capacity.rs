@@ -26,6 +26,8 @@ fn part(class: Class) -> f64 {
 pub struct CapacitySettings {
     /// Requests that run at once.
     pub workers: usize,
+    /// Of these, items of batches: what runs is not taken back, so whoever is waited for finds a worker.
+    pub batch_workers: usize,
     /// Part of the machine that [`Class::Standard`] gets as long as some of it waits, 0 to 1.
     pub standard_share: f64,
     /// The same of [`Class::Batch`].
@@ -39,7 +41,8 @@ impl CapacitySettings {
     /// With so many workers, a fifth for work that is waited for elsewhere, a tenth for batches, and three minutes of
     /// promises.
     pub fn new(workers: usize) -> Self {
-        Self { workers, standard_share: 0.2, batch_share: 0.1, promised_bound: 180.0 }
+        let batch_workers = (workers - workers / 4).max(1);
+        Self { workers, batch_workers, standard_share: 0.2, batch_share: 0.1, promised_bound: 180.0 }
     }
 }
 
@@ -137,9 +140,6 @@ const STANDING: f64 = 3.0;
 /// often than by chance. In this part of all cases the smaller of the two newest goes. With it the large ones are served
 /// about as often as the small ones, at any load (docs/overload.md).
 const SPARES_LARGE: f64 = 0.25;
-
-/// One worker in so many is never a batch's.
-const SPARED: usize = 4;
 
 /// Work that runs for so many times what was predicted, and for at least so long, hangs: its worker is not counted on.
 const HUNG: (f64, Duration) = (10.0, Duration::from_secs(5));
@@ -364,7 +364,7 @@ impl<T: Eq + Hash + Clone> Capacity<T> {
     /// Strictly by urgency, but for what the less urgent ones are owed. Batches leave a part of the workers free: work that runs
     /// is not taken back, and whoever is waited for finds one.
     fn next_class(&self) -> Option<Class> {
-        let full = self.batches() >= self.most_batches();
+        let full = self.batches() >= self.settings.batch_workers.max(1);
         let may = |class: &Class| *class != Class::Batch || !full;
         let first = |class: &Class| self.lanes[*class as usize].head().map(|(_, first)| first.service);
         let owed = Class::ALL
@@ -379,12 +379,6 @@ impl<T: Eq + Hash + Clone> Capacity<T> {
 
     fn batches(&self) -> usize {
         self.running.values().filter(|running| running.class == Class::Batch).count()
-    }
-
-    /// Items of batches that run at once: all workers but a quarter, and one at least.
-    fn most_batches(&self) -> usize {
-        let workers = self.settings.workers;
-        (workers - workers / SPARED).max(1)
     }
 
     fn count_hung(&self, now: Duration) -> usize {

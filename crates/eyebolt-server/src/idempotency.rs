@@ -80,6 +80,11 @@ fn unquoted(text: &str) -> Result<String, ApiError> {
     }
 }
 
+/// What a request without a body is known by before anything else of it is looked at.
+pub(crate) fn route_digest(route: &str) -> Vec<u8> {
+    digest(&SHA256, route.as_bytes()).as_ref().to_vec()
+}
+
 /// What a request is known by: 32 bytes that are equal where the same is asked of the same image. The route counts, the
 /// settings with their defaults, and the image's content; not the form of the body, the order or boundary of its parts,
 /// or the file's name. `reprocess` does not count: the key wins over it.

@@ -61,8 +61,10 @@ struct Opened {
     units: u64,
 }
 
+/// Of a job that succeeded `retryable_until` stays, so that whoever ends it again knows.
 const AGAIN: &str = "UPDATE jobs SET status = 'pending', round = round + 1, crashes = 0, error = NULL, \
-                     finished_at = NULL, retryable_until = NULL, document = NULL, document_digest = NULL, \
+                     finished_at = NULL, \
+                     retryable_until = CASE WHEN status = 'succeeded' THEN retryable_until END, document = NULL, document_digest = NULL, \
                      answer_status = NULL, answer_body = NULL, cancel_requested_at = NULL, not_before = $1, \
                      deadline_at = $2 WHERE id = $3 AND status IN ('failed', 'succeeded')";
 const REOPEN: &str = "UPDATE steps SET status = 'pending', finished_at = NULL \
@@ -74,6 +76,10 @@ const REOPEN_TASK: &str = "UPDATE tasks SET status = 'pending', finished_at = NU
 const COUNT: &str = "SELECT COUNT(*) FROM steps WHERE job_id = $1 AND status <> 'succeeded'";
 const STEPS: &str = "SELECT position, status, units, tasks FROM steps WHERE job_id = $1";
 const TASKS: &str = "SELECT position, number FROM tasks WHERE job_id = $1 AND status <> 'succeeded'";
+const BAD_STEPS: &str =
+    "SELECT position FROM steps WHERE job_id = $1 AND finished_at IS NOT NULL AND status <> 'succeeded'";
+const BAD_TASKS: &str = "SELECT position, number FROM tasks WHERE job_id = $1 AND finished_at IS NOT NULL \
+                         AND status <> 'succeeded'";
 const UNEXPIRE: &str = "UPDATE idempotency_records SET expires_at = NULL WHERE job_id = $1";
 
 impl Store {
@@ -110,7 +116,14 @@ pub(crate) fn retry(
     };
     let in_time = until.is_some_and(|until| until > now);
     match status {
-        JobStatus::Pending | JobStatus::Processing => return Ok(Retry::Pending),
+        JobStatus::Pending | JobStatus::Processing => {
+            // It may run without what is wanted here.
+            let without = match &again.parts {
+                Some(parts) => ended_badly(transaction, (id, parts))?,
+                None => false,
+            };
+            return Ok(if without { Retry::NotFailed(status) } else { Retry::Pending });
+        }
         JobStatus::Failed if in_time => {}
         JobStatus::Succeeded if in_time && again.parts.is_some() => {}
         JobStatus::Failed => return Ok(Retry::Final),
@@ -172,6 +185,27 @@ fn opened(transaction: &mut dyn Transaction, (id, parts): (JobId, &Parts)) -> Re
         }
     }
     Ok(opened)
+}
+
+/// Whether something that is wanted has ended, and not well.
+fn ended_badly(transaction: &mut dyn Transaction, (id, parts): (JobId, &Parts)) -> Result<bool, StoreError> {
+    let job = || -> Vec<Value> { vec![id.to_string().into()] };
+    let rows = transaction.query_all(&[(BAD_STEPS, job()), (BAD_TASKS, job())])?;
+    let [steps, tasks] = rows.as_slice() else { return Err(StoreError::Conflict) };
+    let is_wanted = |position: i64| parts.steps.iter().any(|step| i64::from(*step) == position);
+    for row in steps {
+        if is_wanted(row.integer(0)?) {
+            return Ok(true);
+        }
+    }
+    for row in tasks {
+        let (position, number) = (row.integer(0)?, row.integer(1)?);
+        let first = parts.steps.first().is_some_and(|first| i64::from(*first) == position);
+        if is_wanted(position) && parts.task.is_none_or(|task| !first || i64::from(task) == number) {
+            return Ok(true);
+        }
+    }
+    Ok(false)
 }
 
 /// Takes what the job needs of its limits, or nothing.

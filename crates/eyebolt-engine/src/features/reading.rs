@@ -1,6 +1,9 @@
 //! Text: three models at once, which [`crate::text`] leads through a page.
 
-use std::time::{Duration, Instant};
+use std::{
+    panic::{AssertUnwindSafe, catch_unwind, resume_unwind},
+    time::{Duration, Instant},
+};
 
 use eyebolt_types::{manifest::Decoder, result::Text};
 
@@ -34,13 +37,15 @@ pub(crate) fn read(
         recogniser: Timed::new(&mut *recogniser),
         orientation: orientation.as_mut().map(|(_, session)| Timed::new(&mut **session)),
     };
-    let found = read_with(picture, plan, &mut sitting);
+    // The sessions go back whatever happens: other parts of the picture need them.
+    let found = catch_unwind(AssertUnwindSafe(|| read_with(picture, plan, &mut sitting)));
     let inference = sitting.spent();
     sessions.put(&plan.detector, detector);
     sessions.put(&plan.recogniser, recogniser);
     if let Some((model, session)) = orientation {
         sessions.put(model, session);
     }
+    let found = found.unwrap_or_else(|panic| resume_unwind(panic));
     phases.inference += inference;
     phases.postprocess += begun.elapsed().saturating_sub(inference);
     let model = &plan.recogniser;

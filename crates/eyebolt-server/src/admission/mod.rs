@@ -99,11 +99,16 @@ pub(crate) struct Claims {
 }
 
 impl Admission {
-    /// So many workers, all idle. `deadline`: how long a job may take, waiting included; no more is promised than is done by
+    /// So many workers, all idle, and how many of them items of batches may have. `deadline`: how long a job may take, waiting included; no more is promised than is done by
     /// then, whatever else there is to do.
-    pub(crate) fn new(settings: &AdmissionSettings, workers: usize, deadline: Duration) -> Self {
+    pub(crate) fn new(
+        settings: &AdmissionSettings,
+        (workers, batch_workers): (usize, usize),
+        deadline: Duration,
+    ) -> Self {
         let law = CapacitySettings {
             workers,
+            batch_workers,
             standard_share: settings.standard_share,
             batch_share: settings.batch_share,
             // A share of nothing promises little: then jobs are for quiet hours.

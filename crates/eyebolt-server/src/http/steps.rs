@@ -220,7 +220,13 @@ async fn reprocess_step(
         (witness::sighting(shared, (request.headers(), request.extensions())), request.headers());
     shared.jobs.clients().knock(caller, &sighting)?;
     // The key is what says that it is meant.
-    let key = Some(IdempotencyKey::required(headers)?);
+    let key = IdempotencyKey::required(headers)?;
+    let route = format!("/v1/jobs/{id}/steps/{}:retry", part.step.as_deref().unwrap_or_default());
+    // The job that is looked at may be gone by the time that this is sent again.
+    let asked = crate::idempotency::route_digest(&route);
+    if let Some(replay) = shared.jobs.replay_unread(caller, &key, &asked).await? {
+        return Ok(answer::replayed(&replay));
+    }
     let prefer = Prefer::of(headers);
     let (standard, longest) = shared.jobs.patience();
     let patience = prefer.patience(standard, longest);
@@ -228,8 +234,7 @@ async fn reprocess_step(
     let extensions = request.extensions();
     let request_id = extensions.get::<RequestId>().copied().unwrap_or_default().to_string();
     let told = extensions.get::<Whose>().map(|whose| whose.told().clone()).unwrap_or_default();
-    let route = format!("/v1/jobs/{id}/steps/{}:retry", part.step.as_deref().unwrap_or_default());
-    let ask = Ask { key, body: None, route, request_id, urgency, told, sighting };
+    let ask = Ask { key: Some(key), body: Some(asked), route, request_id, urgency, told, sighting };
     let submitted = held_back(shared.jobs.reprocess(caller, (id, &part), ask).await).await?;
     answered(shared, caller, submitted, (prefer, patience, urgency)).await
 }

@@ -217,6 +217,9 @@ impl Jobs {
             Retry::Over(overrun) => Err(quotas
                 .over(caller, overrun, room.until_an_end(caller))
                 .map_or_else(super::submit::unlimited, ApiError::from)),
+            Retry::NotFailed(status @ (JobStatus::Pending | JobStatus::Processing)) => {
+                Err(ended(ErrorCode::JobNotRetryable, status, "can be asked for this once it has ended"))
+            }
             Retry::NotFailed(status) => Err(ended(ErrorCode::JobNotRetryable, status, "did not fail")),
             Retry::Final => {
                 let detail = "The job failed for a reason that does not pass, or too long ago.";

@@ -76,6 +76,10 @@ impl Room {
     /// Ends a job, and tells everybody who waits. A store that fails is asked again, since what was found would be lost
     /// otherwise; meanwhile the lease holds.
     pub(super) async fn end(&self, leased: &LeasedJob, end: End, found: Found) -> Result<(), ApiError> {
+        // It succeeded before: whatever came of the wish to do more of it takes nothing away.
+        if leased.job.retryable_until.is_some() && !matches!(end, End::Succeeded) {
+            return Box::pin(self.end_as_before(leased)).await;
+        }
         let (job, now) = (&leased.job, self.now());
         let outline = Outline::of(job)?;
         let of_pipeline = outline.pipeline.is_some();

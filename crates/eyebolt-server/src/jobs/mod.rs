@@ -135,7 +135,10 @@ impl Jobs {
     /// computes at once.
     pub fn new(tools: Tools, rules: Rules, (instance, threads): (&str, usize)) -> Self {
         let slots = if rules.jobs.slots == 0 { threads * 2 + 2 } else { rules.jobs.slots };
-        let admission = Admission::new(&rules.admission, slots, rules.jobs.deadline);
+        // One more than the engine does at once keeps it busy; with more of them, whoever is waited for would stand behind them
+        // for a thread.
+        let batches = (threads + 1).min(slots - slots / 4).max(1);
+        let admission = Admission::new(&rules.admission, (slots, batches), rules.jobs.deadline);
         Self(Arc::new(Room {
             tools,
             rules,

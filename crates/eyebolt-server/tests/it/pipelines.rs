@@ -87,6 +87,49 @@ on_both! {
         app.assert_charged(41).await;
     }
 
+    async fn what_succeeded_stays_so_whatever_becomes_of_the_wish_to_do_more(setup: Setup) {
+        let app = TestApp::set_up(setup).await;
+        app.sitter.breaks("read/1", ErrorCode::ModelFailed);
+        let first = run(&app, b"three", (&signs(&json!({"on_error": "skip"})), "k")).await;
+        assert_eq!((first.status, parts(&first.json(), "read")[1]), (200, "skipped"));
+        app.assert_charged(3).await;
+        app.sitter.mend();
+        app.sitter.ordered();
+        app.sitter.holds("read/1");
+        let address = format!("/v1/jobs/{}", first.job());
+        assert_eq!(post(&app, &format!("{address}/steps/read/tasks/1:retry")).await.status, 202);
+        app.sitter.until_ordered("read/1").await;
+        assert_eq!(post(&app, &format!("{address}:cancel")).await.status, 202);
+        let ended = app.end_of(&first.job()).await;
+        assert_eq!((&ended["status"], parts(&ended, "read")[1]), (&json!("succeeded"), "skipped"));
+        assert_eq!(run(&app, b"three", (&signs(&json!({"on_error": "skip"})), "k")).await.status, 200);
+        app.assert_charged(3).await;
+        app.sitter.lets_go();
+    }
+
+    async fn what_is_not_run_again_with_the_rest_is_not_told_to_be(setup: Setup) {
+        let app = TestApp::set_up(setup).await;
+        for place in ["read/0", "read/2"] {
+            app.sitter.breaks(place, ErrorCode::ModelFailed);
+        }
+        let failed = run(&app, b"three", (&signs(&json!({})), "k")).await.job();
+        app.sitter.mend();
+        app.sitter.ordered();
+        app.sitter.holds("read/0");
+        let retry = |task: u32| format!("/v1/jobs/{failed}/steps/read/tasks/{task}:retry");
+        assert_eq!(post(&app, &retry(0)).await.status, 202);
+        app.sitter.until_ordered("read/0").await;
+        assert_eq!(post(&app, &retry(0)).await.status, 202, "that is what runs");
+        let beside = post(&app, &retry(2)).await;
+        assert_eq!((beside.status, beside.code()), (422, "job_not_retryable"));
+        app.sitter.lets_go();
+        assert_eq!(app.end_of(&failed).await["status"], "failed");
+        assert_eq!(post(&app, &retry(2)).await.status, 202);
+        assert_eq!(app.end_of(&failed).await["status"], "succeeded");
+        assert_eq!(app.sitter.ordered(), ["read/0", "read/2"]);
+        app.assert_charged(4).await;
+    }
+
     // Matrix row 45.
     async fn two_retries_of_a_part_make_one_attempt(setup: Setup) {
         let app = TestApp::set_up(setup).await;
@@ -297,4 +340,15 @@ async fn an_image_that_is_refused_fails_the_job_and_an_engine_that_panics_does_f
     assert_eq!(app.end_of(&failed.job()).await["status"], "succeeded");
     assert_eq!(app.sitter.ordered(), ["read/1", "read/2"]);
     app.assert_charged(4).await;
+}
+
+#[tokio::test]
+async fn a_pipeline_of_very_many_steps_is_refused_by_their_number_alone() {
+    let app = TestApp::start().await;
+    let steps: Vec<_> =
+        (0..3000).map(|number| json!({"id": format!("s{number}"), "feature": "text"})).collect();
+    let answer = run(&app, b"three", (&json!({"steps": steps}), "k")).await;
+    let errors = answer.json()["errors"].clone();
+    assert_eq!((answer.status, errors.as_array().map(Vec::len)), (400, Some(1)), "{errors}");
+    assert_eq!(errors[0]["detail"], "has 3000 steps, outside 1 to 16");
 }

@@ -11,6 +11,9 @@ use crate::{
     request::{Degrade, Parameters},
 };
 
+/// Labels of one `for_each`, and bytes of all of them.
+const MAX_LABELS: usize = 1000;
+const MAX_LABEL_BYTES: usize = 32 << 10;
 /// Things of a step where the pipeline says no number.
 const ITEMS: u32 = 20;
 /// Their shorter side at least.
@@ -41,6 +44,14 @@ impl Course {
         base: &AnalyzeRequest,
         models: &Asked<'_>,
     ) -> Result<Self, Vec<FieldError>> {
+        let count = pipeline.steps.len();
+        // What comes after this takes time by the square of it.
+        if !(1..=MAX_STEPS).contains(&count) {
+            return Err(vec![wrong(
+                "/steps".to_owned(),
+                format!("has {count} steps, outside 1 to {MAX_STEPS}"),
+            )]);
+        }
         let mut errors = Vec::new();
         check_shape(pipeline, &mut errors);
         let graph = Graph::of(pipeline, &mut errors);
@@ -211,10 +222,6 @@ impl AnalyzeRequest {
 
 /// Names, numbers, and what belongs together.
 fn check_shape(pipeline: &Pipeline, errors: &mut Vec<FieldError>) {
-    let count = pipeline.steps.len();
-    if !(1..=MAX_STEPS).contains(&count) {
-        errors.push(wrong("/steps".to_owned(), format!("has {count} steps, outside 1 to {MAX_STEPS}")));
-    }
     let length = pipeline.description.as_ref().map_or(0, |text| text.chars().count());
     if length > 500 {
         errors.push(wrong("/description".to_owned(), format!("has {length} characters, more than 500")));
@@ -224,6 +231,18 @@ fn check_shape(pipeline: &Pipeline, errors: &mut Vec<FieldError>) {
         if !is_name(&step.id, 40) {
             let detail = "must begin with a small letter and go on with at most 39 of a-z, 0-9, _ and -";
             errors.push(wrong(at("id"), detail));
+        }
+        if step.needs.len() > MAX_STEPS {
+            let detail = format!("names {} steps, more than {MAX_STEPS}", step.needs.len());
+            errors.push(wrong(at("needs"), detail));
+        }
+        let labels = step.for_each.iter().flat_map(|each| each.labels.iter().flatten());
+        let (count, bytes) = labels.fold((0, 0), |(count, bytes), label| (count + 1, bytes + label.len()));
+        if count > MAX_LABELS || bytes > MAX_LABEL_BYTES {
+            let detail = format!(
+                "are {count} labels of {bytes} bytes, more than {MAX_LABELS} or {MAX_LABEL_BYTES} bytes"
+            );
+            errors.push(wrong(at("for_each/labels"), detail));
         }
         if pipeline.steps[..index].iter().any(|other| other.id == step.id) {
             errors.push(wrong(at("id"), "is the name of an earlier step, too"));

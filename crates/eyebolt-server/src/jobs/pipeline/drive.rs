@@ -3,7 +3,7 @@
 use std::{panic::AssertUnwindSafe, sync::Arc, time::Duration};
 
 use bytes::Bytes;
-use eyebolt_store::{Advance, LeasedJob};
+use eyebolt_store::{Advance, LeasedJob, StoredJob};
 use eyebolt_types::{
     ErrorCode, Problem, Results,
     pipeline::{OnError, Stage},
@@ -65,6 +65,10 @@ impl Room {
             Outcome::Done(Err(error)) if error.problem().code == ErrorCode::ShuttingDown => {
                 self.give_back(leased, Vec::new(), Duration::ZERO).await
             }
+            // Nothing was left to be done: what fails now takes nothing away.
+            Outcome::Done(Err(_)) if sat.progress.is_over() => {
+                self.conclude_pipeline(leased, Remarks::default(), sat.progress).await
+            }
             Outcome::Done(Err(error)) => self.fail_pipeline(leased, error, sat.progress).await,
             Outcome::Stopped(_) => self.end(leased, End::Canceled, Found::default()).await,
             Outcome::Overdue => self.end(leased, End::Expired, Found::default()).await,
@@ -108,7 +112,10 @@ impl Room {
                     }));
                 }
                 stop = told(stopped) => return Ok(Outcome::Stopped(stop)),
-                () = &mut overdue => return Ok(Outcome::Overdue),
+                // All may be done, and only an attempt that was given up hold the thread.
+                () = &mut overdue => {
+                    return Ok(if driven { Outcome::Done(Ok(Box::default())) } else { Outcome::Overdue });
+                }
                 () = self.halting.cancelled() => return Ok(Outcome::Halted),
             }
         }
@@ -213,6 +220,22 @@ impl Room {
             // What may be missing is not what fails here: without the image there is nothing.
             None => self.end(leased, End::Failed(Box::new(problem)), Found::default()).await,
         }
+    }
+}
+
+impl Room {
+    /// Ends a job that succeeded before, and was begun again for what it went on without: that is left out again, and what was
+    /// found stands.
+    pub(in crate::jobs) async fn end_as_before(&self, leased: &LeasedJob) -> Result<(), ApiError> {
+        let sat = Sat::of(leased, (Bytes::new(), None), self.rules.jobs.max_attempts)?;
+        let mut progress = sat.progress;
+        let problem = Problem::new(ErrorCode::JobCanceled, "It was begun again, and that came to nothing.");
+        progress.failed(&problem, self.now());
+        if self.write(leased, &mut progress).await?.is_err() {
+            return Ok(());
+        }
+        let job = StoredJob { retryable_until: None, ..progress.job(&leased.job) };
+        self.end(&LeasedJob { job, ..leased.clone() }, End::Succeeded, Found::default()).await
     }
 }
 

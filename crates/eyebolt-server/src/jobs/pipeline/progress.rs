@@ -54,6 +54,11 @@ pub(super) struct Progress {
 }
 
 impl Progress {
+    /// Whether nothing is left to be done.
+    pub(super) fn is_over(&self) -> bool {
+        self.steps.iter().all(|step| step.finished_at.is_some())
+    }
+
     pub(super) fn new(
         leased: &LeasedJob,
         (course, intake): (Arc<Course>, &Intake),

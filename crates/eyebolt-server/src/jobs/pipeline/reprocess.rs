@@ -1,8 +1,8 @@
 //! Doing a step once more that succeeded: in a job of its own, which takes over everything that does not depend on the step.
 
 use bytes::Bytes;
-use eyebolt_store::{Principal, StoredJob, TakenOver};
-use eyebolt_types::{AnalyzeRequest, ErrorCode, StepStatus, id::JobId};
+use eyebolt_store::{Charging, Principal, StoredJob, TakenOver};
+use eyebolt_types::{AnalyzeRequest, DedupStatus, ErrorCode, Problem, StepStatus, id::JobId};
 
 use super::{
     super::{
@@ -77,8 +77,13 @@ impl Jobs {
         let whole = |at: u32| {
             job.tasks.iter().all(|task| task.position != at || task.status == StepStatus::Succeeded)
         };
+        let code = job.error.as_deref().and_then(|error| document::read::<Problem>(error).ok());
+        let code = code.map(|problem| problem.code);
+        // What was not charged there is not free here.
+        let paid =
+            document::charging((&job, true), (job.status, code), DedupStatus::None) == Charging::Pipeline;
         let kept = job.steps.iter().filter(|step| {
-            step.status == StepStatus::Succeeded && stays(step.position) && whole(step.position)
+            paid && step.status == StepStatus::Succeeded && stays(step.position) && whole(step.position)
         });
         let steps: Vec<_> = kept.cloned().collect();
         let of_kept = |at: u32| steps.iter().any(|step| step.position == at);
