@@ -158,13 +158,13 @@ impl Room {
                 continue;
             }
             let items = store.waiting_items(batch.id, room as u32).await?;
-            room -= items.len().min(room);
             let mut items = items.into_iter().peekable();
             while items.peek().is_some() {
                 let turns = items.by_ref().take(AT_ONCE).map(|item| jobs.feed((batch, &caller), item));
                 for turn in join_all(turns).await {
                     match turn {
-                        Ok(Turn::Waits) => fed = true,
+                        // Only what stands in line takes a place: a key that is held up leaves the places to others.
+                        Ok(Turn::Waits) => (room, fed) = (room.saturating_sub(1), true),
                         Ok(Turn::Done) => {}
                         Ok(Turn::Later(wait)) => {
                             let known = full.entry(batch.key).or_insert(wait);

@@ -89,10 +89,10 @@ pub struct DueBatches {
     pub done: Vec<(BatchId, ProjectId, Mode)>,
 }
 
-/// A few of each project: one with thousands hides nobody's.
+/// A few of each key: one with thousands hides nobody's.
 const OPEN: &str = "SELECT id, project_id, mode, key_id, request_id, expires_at FROM \
                     (SELECT id, project_id, mode, key_id, request_id, expires_at, priority, created_at, ROW_NUMBER() OVER \
-                    (PARTITION BY project_id ORDER BY priority DESC, created_at, id) AS place FROM batches b \
+                    (PARTITION BY key_id ORDER BY priority DESC, created_at, id) AS place FROM batches b \
                     WHERE status = 'processing' AND ending IS NULL AND EXISTS (SELECT 1 FROM batch_items i \
                     WHERE i.batch_id = b.id AND i.status = 'pending')) AS o \
                     WHERE place <= 20 ORDER BY priority DESC, created_at, id";

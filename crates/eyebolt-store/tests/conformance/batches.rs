@@ -209,6 +209,19 @@ on_both! {
         assert_eq!(store.due_batches(at(5)).await.unwrap().done.len(), 1);
     }
 
+    async fn many_batches_of_one_key_hide_nobody_elses(place: &Place) {
+        let (store, project) = (&place.store, project(&place.store).await.id);
+        let (many, other) = (new(project, "a/1"), new(project, "a/1"));
+        let of_one = (0..21).map(|_| NewBatch { id: BatchId::new(), ..many.clone() });
+        for batch in of_one.chain([other.clone()]) {
+            staged(store, &batch, vec![item(0, Some(1))]).await;
+            store.accept_batch((batch, None), (1, 1, Vec::new()), at(2)).await.unwrap();
+        }
+        let open = store.open_batches().await.unwrap();
+        assert_eq!(open.iter().filter(|batch| batch.key == many.key).count(), 20);
+        assert!(open.iter().any(|batch| batch.id == other.id));
+    }
+
     async fn images_of_items_that_wait_stay(place: &Place) {
         let (store, project) = (&place.store, project(&place.store).await.id);
         let batch = accepted(store, project).await;
