@@ -56,15 +56,15 @@ pub struct StagedItem {
 pub enum StagedImage {
     /// It came with the request.
     New(NewImage),
-    /// It was stored before: its digest.
-    Stored([u8; 32]),
+    /// It was stored before: its digest, and the problem as JSON where it was removed since it was looked at.
+    Stored([u8; 32], String),
 }
 
 impl StagedImage {
     fn sha256(&self) -> &[u8; 32] {
         match self {
             Self::New(image) => &image.sha256,
-            Self::Stored(sha256) => sha256,
+            Self::Stored(sha256, _) => sha256,
         }
     }
 }
@@ -141,8 +141,8 @@ impl Store {
             .await
     }
 
-    /// Writes items of a batch down that is not accepted yet. The names that their images have, in their order; `None` where
-    /// the batch was removed meanwhile.
+    /// Writes items of a batch down that is not accepted yet. The names that their images have, in their order, none of those
+    /// that are refused; `None` where the batch was removed meanwhile.
     ///
     /// # Errors
     /// Where the database fails.
@@ -285,7 +285,7 @@ fn reserve(
     if taken(transaction)? { Ok(None) } else { Err(StoreError::Conflict) }
 }
 
-/// Writes the images that are new; the names of all.
+/// Writes the images that are new; the names of all that are there.
 fn images(
     transaction: &mut dyn Transaction,
     (project, mode): (ProjectId, Mode),
@@ -295,7 +295,7 @@ fn images(
     let images = || items.iter().filter_map(|item| item.image.as_ref().ok().map(|(image, _)| image));
     let new = images().filter_map(|image| match image {
         StagedImage::New(image) => Some(image),
-        StagedImage::Stored(_) => None,
+        StagedImage::Stored(..) => None,
     });
     let insert = |image: &NewImage| -> Statement {
         let [project, mode] = whose();
@@ -317,18 +317,22 @@ fn images(
     };
     let mut found = transaction.query_all(&images().map(find).collect::<Vec<_>>())?.into_iter();
     let named = items.iter().map(|item| {
-        if item.image.is_err() {
-            return Ok(None);
+        let Ok((image, _)) = &item.image else { return Ok(None) };
+        match (found.next().and_then(|rows| rows.into_iter().next()), image) {
+            (Some(row), _) => row.parsed(0).map(Some),
+            (None, StagedImage::Stored(..)) => Ok(None),
+            // It was removed between the two statements: everything is done again.
+            (None, StagedImage::New(_)) => Err(StoreError::Conflict),
         }
-        // It was removed between the two statements: everything is done again.
-        let row = found.next().and_then(|rows| rows.into_iter().next()).ok_or(StoreError::Conflict)?;
-        Ok(Some(row.parsed(0)?))
     });
     named.collect()
 }
 
 fn row(batch: BatchId, (item, image): (&StagedItem, Option<ImageId>), now: Timestamp) -> Statement {
-    let refused = item.image.as_ref().err();
+    let refused = match (&item.image, image) {
+        (Err(problem), _) | (Ok((StagedImage::Stored(_, problem), _)), None) => Some(problem),
+        (Ok(_), _) => None,
+    };
     let row = vec![
         batch.to_string().into(),
         i64::from(item.position).into(),

@@ -209,6 +209,26 @@ on_both! {
         assert_eq!(store.due_batches(at(5)).await.unwrap().done.len(), 1);
     }
 
+    async fn an_image_that_is_gone_by_now_refuses_its_item_alone(place: &Place) {
+        let (store, project) = (&place.store, project(&place.store).await.id);
+        let batch = new(project, "a/1");
+        store.begin_batch(batch.clone(), at(1)).await.unwrap();
+        let stored = |position, sha256| {
+            let image = StagedImage::Stored(sha256, "gone".to_owned());
+            StagedItem { image: Ok((image, "{}".to_owned())), ..item(position, None) }
+        };
+        let items = vec![item(0, Some(1)), stored(1, [9; 32]), stored(2, [1; 32])];
+        let whose = (batch.id, project, Mode::Live);
+        let images = store.stage_items(whose, items, at(1)).await.unwrap().unwrap();
+        assert_eq!((images[0].is_some(), images[1], images[2]), (true, None, images[0]));
+        store.accept_batch((batch.clone(), None), (3, 3, Vec::new()), at(2)).await.unwrap();
+        let filter = ItemFilter { batch: batch.id, status: None, after: None, limit: 10 };
+        let items = store.batch_items(filter).await.unwrap();
+        assert_eq!((items[1].error.as_deref(), items[2].error.as_deref()), (Some("gone"), None));
+        let (_, counts) = store.batch((project, Mode::Live), batch.id).await.unwrap().unwrap();
+        assert_eq!((counts.failed, counts.pending), (1, 2));
+    }
+
     async fn many_batches_of_one_key_hide_nobody_elses(place: &Place) {
         let (store, project) = (&place.store, project(&place.store).await.id);
         let (many, other) = (new(project, "a/1"), new(project, "a/1"));
