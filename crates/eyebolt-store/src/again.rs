@@ -89,10 +89,7 @@ impl Store {
         now: Timestamp,
     ) -> Result<Retry, StoreError> {
         self.database
-            .write(move |transaction| {
-                if again.caps.is_some() {
-                    transaction.query_all(&[Capped::lock(project)])?;
-                }
+            .write_locking(again.caps.map(|_| project), move |transaction| {
                 retry(transaction, (project, mode, id), (&again, now))
             })
             .await

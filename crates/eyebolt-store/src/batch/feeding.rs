@@ -10,7 +10,6 @@ use crate::{
     Acceptance, Again, Closing, NewJob, Overrun, Retry, Store, StoreError,
     accepting::Accepting,
     again,
-    cap::Capped,
     closing::Ending,
     database::{Row, Statement, Transaction, Value, drive},
     times,
@@ -195,9 +194,13 @@ impl Store {
         now: Timestamp,
     ) -> Result<Fed, StoreError> {
         let project = item.job.project;
+        // Before the item: whoever accepts a job of the project locks in this order.
+        let locks = item.job.caps.map(|_| project);
         let told = closing.is_some();
-        let fed =
-            self.database.write(move |transaction| feed(transaction, (&item, closing.as_ref()), now)).await?;
+        let fed = self
+            .database
+            .write_locking(locks, move |transaction| feed(transaction, (&item, closing.as_ref()), now))
+            .await?;
         if told && matches!(fed, Fed::Job(_)) {
             self.tell_event(project);
         }
@@ -216,10 +219,7 @@ impl Store {
     ) -> Result<Fed, StoreError> {
         let (id, whose) = (batch.id, (batch.project, batch.mode, job));
         self.database
-            .write(move |transaction| {
-                if again.caps.is_some() {
-                    transaction.query_all(&[Capped::lock(whose.0)])?;
-                }
+            .write_locking(again.caps.map(|_| whose.0), move |transaction| {
                 let place = [id.to_string().into(), i64::from(position).into()];
                 let take = [&[job.to_string().into()], place.as_slice()].concat();
                 if transaction.query_one(TAKE_AGAIN, &take)?.is_none() {
@@ -275,10 +275,6 @@ fn feed(
     now: Timestamp,
 ) -> Result<Fed, StoreError> {
     let job = &item.job;
-    if job.caps.is_some() {
-        // Before the item: whoever accepts a job of the project locks in this order.
-        transaction.query_all(&[Capped::lock(job.project)])?;
-    }
     let place: [Value; 2] = [item.batch.to_string().into(), i64::from(item.position).into()];
     let take = [&[job.id.to_string().into()], place.as_slice()].concat();
     if transaction.query_one(TAKE, &take)?.is_none() {
