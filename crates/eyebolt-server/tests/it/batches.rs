@@ -340,6 +340,23 @@ on_both! {
         app.assert_charged(6).await;
     }
 
+    async fn an_item_larger_than_a_limit_fails_and_the_others_go_on(setup: Setup) {
+        let limits = Limits([(Policy::UnitsPerMinute, 1)].into());
+        let mut quotas = QuotaSettings::default();
+        quotas.plans.insert("standard".to_owned(), limits);
+        let app = TestApp::set_up(Setup { quotas, ..setup }).await;
+        let mut large = item("large", b"cat0");
+        large["features"] = json!(["objects", "faces"]);
+        let body = format!("{large}\n{}\n", item("small", b"cat1"));
+        let batch = id(&app.ask(CREATE, &[LINES, key("k1")], body.as_bytes()).await);
+        let ended = app.batch_end(&batch).await;
+        assert_eq!((&ended["counts"]["succeeded"], &ended["counts"]["failed"]), (&json!(1), &json!(1)));
+        let failed = app.lines_of(&format!("/v1/batches/{batch}/errors")).await;
+        assert_eq!((names(&failed), failed[0]["error"]["code"].as_str()), (vec!["large"], Some("quota_exhausted")));
+        assert_eq!(failed[0]["error"]["params"]["found"], 2);
+        app.assert_charged(1).await;
+    }
+
     async fn others_see_nothing_of_it(setup: Setup) {
         let app = TestApp::set_up(setup).await;
         let batch = id(&app.batch(CREATE, &[key("k1")], &images(["cat"])).await);

@@ -114,6 +114,8 @@ const TAKE_AGAIN: &str = "UPDATE batch_items SET status = 'processing' WHERE bat
                           AND EXISTS (SELECT 1 FROM batches b WHERE b.id = $2 AND b.status = 'processing' \
                           AND b.ending IS NULL) RETURNING position";
 const WAIT_ON: &str = "UPDATE batch_items SET status = 'pending' WHERE batch_id = $1 AND position = $2";
+const REFUSE: &str = "UPDATE batch_items SET status = 'failed', error = $3, finished_at = $4 \
+                      WHERE batch_id = $1 AND position = $2 AND status = 'pending' AND job_id IS NULL";
 /// The job can't be run again: the item is what its job is.
 const SETTLE: &str = "UPDATE batch_items SET status = COALESCE((SELECT j.status FROM jobs j WHERE j.id = job_id), 'failed'), \
                       error = (SELECT j.error FROM jobs j WHERE j.id = job_id), finished_at = $3 \
@@ -207,6 +209,29 @@ impl Store {
         Ok(fed)
     }
 
+    /// Fails an item that waits and can never be a job. `problem`: why, as JSON. `false` where it does not wait any more.
+    ///
+    /// # Errors
+    /// Where the database fails.
+    pub async fn refuse_item(
+        &self,
+        (batch, position): (BatchId, u32),
+        problem: String,
+        now: Timestamp,
+    ) -> Result<bool, StoreError> {
+        self.database
+            .write(move |transaction| {
+                let row = [
+                    batch.to_string().into(),
+                    i64::from(position).into(),
+                    problem.as_str().into(),
+                    times::micros(now).into(),
+                ];
+                Ok(transaction.execute(REFUSE, &row)? == 1)
+            })
+            .await
+    }
+
     /// Runs the job of an item again that waits for it. Where that can't be, the item is again what its job is.
     ///
     /// # Errors
@@ -227,11 +252,11 @@ impl Store {
                 }
                 match again::retry(transaction, whose, (&again, now))? {
                     Retry::Pending => Ok(Fed::Again),
-                    Retry::Over(over) => {
+                    Retry::Over(over) if over.may_pass() => {
                         transaction.execute(WAIT_ON, &place)?;
                         Ok(Fed::Over(over))
                     }
-                    Retry::NotFailed(_) | Retry::Final | Retry::Missing => {
+                    Retry::Over(_) | Retry::NotFailed(_) | Retry::Final | Retry::Missing => {
                         let settled = [place.as_slice(), &[times::micros(now).into()]].concat();
                         transaction.execute(SETTLE, &settled)?;
                         Ok(Fed::Taken)
