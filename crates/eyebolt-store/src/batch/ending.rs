@@ -9,7 +9,7 @@ use jiff::Timestamp;
 use super::staging::remove_batch;
 use crate::{
     NewEvent, Removed, Store, StoreError, SweepPlace,
-    database::{Row, Transaction},
+    database::{Row, Transaction, Value},
     event, retention, times,
 };
 
@@ -69,7 +69,11 @@ const LOCK_OPEN: &str = "SELECT id FROM batches WHERE id = $1 AND status = 'proc
 const END: &str =
     "UPDATE batches SET ending = $1 WHERE id = $2 AND status = 'processing' AND ending IS NULL RETURNING id";
 const END_ITEMS: &str =
-    "UPDATE batch_items SET status = $1, finished_at = $2 WHERE batch_id = $3 AND status = 'pending'";
+    "UPDATE batch_items SET status = $1, finished_at = $2 WHERE batch_id = $3 AND status = 'pending' AND job_id IS NULL";
+/// What waits to run again is what its job is.
+const END_AGAIN: &str = "UPDATE batch_items SET status = COALESCE((SELECT j.status FROM jobs j WHERE j.id = job_id), 'failed'), \
+                         error = (SELECT j.error FROM jobs j WHERE j.id = job_id), finished_at = $1 \
+                         WHERE batch_id = $2 AND status = 'pending' AND job_id IS NOT NULL";
 const CLOSE: &str = "UPDATE batches SET status = $1, finished_at = $2 WHERE id = $3 AND status = 'processing' \
                      AND round = $4 AND NOT EXISTS (SELECT 1 FROM batch_items i WHERE i.batch_id = $3 \
                      AND i.status IN ('pending', 'processing')) RETURNING project_id";
@@ -77,15 +81,17 @@ const EXPIRE_KEY: &str = "UPDATE idempotency_records SET expires_at = $1 WHERE j
 const AGAIN: &str = "UPDATE batch_items SET status = 'pending', error = NULL, finished_at = NULL WHERE batch_id = $1 \
                      AND status = 'failed' AND job_id IS NOT NULL AND EXISTS (SELECT 1 FROM jobs j \
                      WHERE j.id = batch_items.job_id AND j.status = 'failed' AND j.retryable_until > $2)";
+/// What failed before, for good, is no reason to stop what runs again.
 const REOPEN: &str = "UPDATE batches SET status = 'processing', ending = NULL, finished_at = NULL, round = round + 1, \
-                      expires_at = $1 WHERE id = $2";
+                      max_failures = total, expires_at = $1 WHERE id = $2";
 const PROLONG: &str = "UPDATE batches SET expires_at = $1 WHERE id = $2 AND expires_at < $1";
 const OLD: &str = "SELECT id, finished_at FROM batches WHERE finished_at IS NOT NULL AND finished_at < $1 \
                    AND (finished_at, id) > ($2, $3) ORDER BY finished_at, id LIMIT $4 FOR UPDATE SKIP LOCKED";
 const ENDING: &str = "SELECT ending FROM batches WHERE id = $1";
 
 impl Store {
-    /// Lets a batch end early: its items that wait have ended with this, and no other is begun. `false` where it ends already.
+    /// Lets a batch end early: its items that wait have ended with this, those that wait to run again are what their jobs are,
+    /// and no other is begun. `false` where it ends already.
     ///
     /// # Errors
     /// Where the database fails.
@@ -101,8 +107,9 @@ impl Store {
                 if transaction.query_one(END, &[batch.into(), id.to_string().into()])?.is_none() {
                     return Ok(false);
                 }
-                let flip = [items.into(), times::micros(now).into(), id.to_string().into()];
-                transaction.execute(END_ITEMS, &flip)?;
+                let end = || -> Vec<Value> { vec![times::micros(now).into(), id.to_string().into()] };
+                let first = [vec![items.into()], end()].concat();
+                transaction.query_all(&[(END_ITEMS, first), (END_AGAIN, end())])?;
                 Ok(true)
             })
             .await
@@ -160,7 +167,7 @@ impl Store {
     ) -> Result<BatchRetry, StoreError> {
         self.database
             .write(move |transaction| {
-                let name = || -> crate::database::Value { id.to_string().into() };
+                let name = || -> Value { id.to_string().into() };
                 let key = [name(), project.to_string().into(), mode.name().into()];
                 let Some(row) = transaction.query_one(LOCK, &key)? else { return Ok(BatchRetry::Missing) };
                 let open = row.text(0)? == "processing";
@@ -173,7 +180,7 @@ impl Store {
                 }
                 let until = times::micros(expires_at).into();
                 transaction.execute(if open { PROLONG } else { REOPEN }, &[until, name()])?;
-                transaction.execute(EXPIRE_KEY, &[crate::database::Value::Null, name()])?;
+                transaction.execute(EXPIRE_KEY, &[Value::Null, name()])?;
                 Ok(BatchRetry::Waiting(waiting))
             })
             .await

@@ -77,6 +77,23 @@ async fn end(store: &Store, batch: &OpenBatch, status: JobStatus) {
     store.close((leased.job.id, leased.token), end, at(16)).await.unwrap().unwrap();
 }
 
+/// A batch that allows no failure, of two items that failed for a passing reason and a refused one, and was opened again.
+async fn reopened(store: &Store, project: ProjectId) -> OpenBatch {
+    let batch = new(project, "a/1");
+    staged(store, &batch, vec![item(0, Some(1)), item(1, Some(2)), item(2, None)]).await;
+    store.accept_batch((batch.clone(), None), (3, 0, Vec::new()), at(2)).await.unwrap();
+    let batch = store.open_batches().await.unwrap().remove(0);
+    for (position, content) in [(0, 1), (1, 2)] {
+        store.feed(of_item(&batch, (position, content)), None, at(3)).await.unwrap();
+        end(store, &batch, JobStatus::Failed).await;
+    }
+    assert_eq!(store.due_batches(at(5)).await.unwrap().hopeless, [batch.id]);
+    assert_eq!(store.close_batch(ending(&batch, 1), at(11)).await, Ok(true));
+    let whose = (project, Mode::Live, batch.id);
+    assert_eq!(store.retry_batch(whose, at(900), at(12)).await, Ok(BatchRetry::Waiting(2)));
+    batch
+}
+
 async fn counts(store: &Store, batch: &OpenBatch) -> (BatchStatus, BatchCounts) {
     let (batch, counts) = store.batch((batch.project, Mode::Live), batch.id).await.unwrap().unwrap();
     (batch.status, counts)
@@ -207,6 +224,19 @@ on_both! {
         assert_eq!(store.retry_batch((project, Mode::Live, batch.id), at(9), at(5)).await, Ok(BatchRetry::Ending));
         end(store, &batch, JobStatus::Canceled).await;
         assert_eq!(store.due_batches(at(5)).await.unwrap().done.len(), 1);
+    }
+
+    async fn what_waits_to_run_again_goes_back_to_what_its_job_is(place: &Place) {
+        let (store, project) = (&place.store, project(&place.store).await.id);
+        let batch = reopened(store, project).await;
+        assert_eq!(store.due_batches(at(13)).await.unwrap().hopeless, [], "one failed for good, before");
+        assert_eq!(store.end_batch_early(batch.id, EarlyEnd::Canceled, at(14)).await, Ok(true));
+        let (_, found) = counts(store, &batch).await;
+        assert_eq!((found.failed, found.canceled, found.pending), (3, 0, 0));
+        let filter = ItemFilter { batch: batch.id, status: None, after: None, limit: 10 };
+        let items = store.batch_items(filter).await.unwrap();
+        let job = store.job((project, Mode::Live), items[0].job.unwrap()).await.unwrap().unwrap();
+        assert_eq!(items[0].error, job.error);
     }
 
     async fn an_image_that_is_gone_by_now_refuses_its_item_alone(place: &Place) {
