@@ -74,11 +74,17 @@ const REOPEN_TASK: &str = "UPDATE tasks SET status = 'pending', finished_at = NU
 const COUNT: &str = "SELECT COUNT(*) FROM steps WHERE job_id = $1 AND status <> 'succeeded'";
 const STEPS: &str = "SELECT position, status, units, tasks FROM steps WHERE job_id = $1";
 const TASKS: &str = "SELECT position, number FROM tasks WHERE job_id = $1 AND status <> 'succeeded'";
+/// Before the job: whoever opens or ends the batch decides by what its jobs are.
+const LOCK_BATCH: &str = "SELECT id FROM batches WHERE id = (SELECT i.batch_id FROM batch_items i WHERE i.job_id = $1) \
+                          FOR UPDATE";
+/// An open batch waits for it; one that has ended stays as it is.
+const ITEM: &str = "UPDATE batch_items SET status = 'processing', error = NULL, finished_at = NULL WHERE job_id = $1 \
+                    AND EXISTS (SELECT 1 FROM batches b WHERE b.id = batch_id AND b.status = 'processing')";
 const UNEXPIRE: &str = "UPDATE idempotency_records SET expires_at = NULL WHERE job_id = $1";
 
 impl Store {
     /// Runs again what failed of a job. What succeeded stays, and is not charged again. Of a pipeline that succeeded, what it
-    /// went on without.
+    /// went on without. Where the job is an item of an open batch, the batch waits for it.
     ///
     /// # Errors
     /// Where the database fails.
@@ -90,7 +96,13 @@ impl Store {
     ) -> Result<Retry, StoreError> {
         self.database
             .write_locking(again.caps.map(|_| project), move |transaction| {
-                retry(transaction, (project, mode, id), (&again, now))
+                let job = || -> [Value; 1] { [id.to_string().into()] };
+                let of_batch = transaction.query_one(LOCK_BATCH, &job())?.is_some();
+                let done = retry(transaction, (project, mode, id), (&again, now))?;
+                if of_batch && done == Retry::Pending {
+                    transaction.execute(ITEM, &job())?;
+                }
+                Ok(done)
             })
             .await
     }

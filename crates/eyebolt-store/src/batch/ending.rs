@@ -68,8 +68,7 @@ const LOCK: &str = "SELECT status, ending, round, total FROM batches WHERE id = 
 const LOCK_OPEN: &str = "SELECT id FROM batches WHERE id = $1 AND status = 'processing' FOR UPDATE";
 const END: &str =
     "UPDATE batches SET ending = $1 WHERE id = $2 AND status = 'processing' AND ending IS NULL RETURNING id";
-const END_ITEMS: &str =
-    "UPDATE batch_items SET status = $1, finished_at = $2 WHERE batch_id = $3 AND status = 'pending' AND job_id IS NULL";
+const END_ITEMS: &str = "UPDATE batch_items SET status = $1, finished_at = $2 WHERE batch_id = $3 AND status = 'pending' AND job_id IS NULL";
 /// What waits to run again is what its job is.
 const END_AGAIN: &str = "UPDATE batch_items SET status = COALESCE((SELECT j.status FROM jobs j WHERE j.id = job_id), 'failed'), \
                          error = (SELECT j.error FROM jobs j WHERE j.id = job_id), finished_at = $1 \

@@ -11,6 +11,7 @@ use crate::{
     accepting::Accepting,
     again,
     closing::Ending,
+    control::state,
     database::{Row, Statement, Transaction, Value, drive},
     times,
 };
@@ -245,6 +246,8 @@ impl Store {
         let (id, whose) = (batch.id, (batch.project, batch.mode, job));
         self.database
             .write_locking(again.caps.map(|_| whose.0), move |transaction| {
+                // Before the item, as whoever ends a job locks.
+                let _ = state(transaction, whose)?;
                 let place = [id.to_string().into(), i64::from(position).into()];
                 let take = [&[job.to_string().into()], place.as_slice()].concat();
                 if transaction.query_one(TAKE_AGAIN, &take)?.is_none() {

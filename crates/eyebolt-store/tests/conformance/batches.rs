@@ -1,8 +1,8 @@
 //! Batches: nobody sees half of one, each item becomes a job once, and each batch ends once.
 
 use eyebolt_store::{
-    Again, BatchAcceptance, BatchEnding, BatchRetry, Cap, Caps, DueBatches, EarlyEnd, Fed, Idempotency,
-    ItemFilter, ItemJob, Known, NewBatch, NewEvent, NewJob, OpenBatch, StagedImage, StagedItem, Store,
+    BatchAcceptance, BatchEnding, BatchRetry, Cap, Caps, DueBatches, EarlyEnd, Fed, Idempotency, ItemFilter,
+    ItemJob, Known, NewBatch, NewEvent, NewJob, OpenBatch, Retry, StagedImage, StagedItem, Store,
 };
 use eyebolt_types::{
     BatchCounts, BatchStatus, Class, EventType, JobStatus, Mode,
@@ -11,7 +11,7 @@ use eyebolt_types::{
 
 use crate::{
     place::{Place, at, on_both, project},
-    sample::{closing, event, image, job, large_image, lease},
+    sample::{again, closing, event, image, job, large_image, lease},
 };
 
 fn new(project: ProjectId, owner: &str) -> NewBatch {
@@ -201,7 +201,7 @@ on_both! {
         let waiting = store.waiting_items(batch.id, 10).await.unwrap();
         let [waiting] = waiting.as_slice() else { panic!("{waiting:?}") };
         let job = waiting.job.expect("the job that failed");
-        let again = Again { key: KeyId::new(), caps: None, deadline: at(900), parts: None };
+        let again = again(900);
         assert_eq!(store.feed_again((&batch, 0), (job, again.clone()), at(13)).await, Ok(Fed::Again));
         assert_eq!(store.feed_again((&batch, 0), (job, again), at(13)).await, Ok(Fed::Taken));
         end(store, &batch, JobStatus::Succeeded).await;
@@ -237,6 +237,24 @@ on_both! {
         let items = store.batch_items(filter).await.unwrap();
         let job = store.job((project, Mode::Live), items[0].job.unwrap()).await.unwrap().unwrap();
         assert_eq!(items[0].error, job.error);
+    }
+
+    async fn an_open_batch_waits_for_a_job_that_somebody_runs_again(place: &Place) {
+        let (store, project) = (&place.store, project(&place.store).await.id);
+        let batch = reopened(store, project).await;
+        let job = store.waiting_items(batch.id, 1).await.unwrap()[0].job.unwrap();
+        let whose = (project, Mode::Live, job);
+        assert_eq!(store.retry(whose, again(900), at(13)).await, Ok(Retry::Pending));
+        assert_eq!(store.feed_again((&batch, 0), (job, again(900)), at(13)).await, Ok(Fed::Taken));
+        assert_eq!(store.end_batch_early(batch.id, EarlyEnd::Expired, at(14)).await, Ok(true));
+        assert_eq!(counts(store, &batch).await.1.processing, 1);
+        assert_eq!(store.close_batch(ending(&batch, 2), at(14)).await, Ok(false));
+        end(store, &batch, JobStatus::Failed).await;
+        assert_eq!(store.close_batch(ending(&batch, 2), at(17)).await, Ok(true));
+
+        assert_eq!(store.retry(whose, again(900), at(18)).await, Ok(Retry::Pending));
+        let (status, found) = counts(store, &batch).await;
+        assert_eq!((status, found.failed, found.processing), (BatchStatus::Completed, 3, 0), "it stays as it ended");
     }
 
     async fn an_image_that_is_gone_by_now_refuses_its_item_alone(place: &Place) {
