@@ -297,6 +297,9 @@ fn images(
         StagedImage::New(image) => Some(image),
         StagedImage::Stored(..) => None,
     });
+    // In one order: two batches with the same images don't wait for each other's.
+    let mut new: Vec<_> = new.collect();
+    new.sort_by_key(|image| image.sha256);
     let insert = |image: &NewImage| -> Statement {
         let [project, mode] = whose();
         let row = vec![
@@ -310,7 +313,7 @@ fn images(
         ];
         (IMAGE, row)
     };
-    transaction.query_all(&new.map(insert).collect::<Vec<_>>())?;
+    transaction.query_all(&new.into_iter().map(insert).collect::<Vec<_>>())?;
     let find = |image: &StagedImage| -> Statement {
         let [project, mode] = whose();
         (FIND_IMAGE, vec![project, mode, image.sha256().as_slice().into()])
