@@ -204,7 +204,7 @@ impl Staging {
         let now = room.now();
         self.new.expires_at = now + signed(Duration::from_secs(self.asked.expires_in_seconds));
         let answer = self.answer(now)?;
-        let max_failures = (self.asked.max_failure_rate * f64::from(self.items)).floor() as u32;
+        let max_failures = self.asked.allowed_failures(self.items);
         let accepted = self.write_down((idempotency.clone(), max_failures, answer.clone())).await?;
         crate::failpoint::hit("after_accept_batch");
         match accepted {

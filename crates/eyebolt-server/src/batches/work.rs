@@ -205,9 +205,8 @@ impl Room {
         }
         // What was decided too late to cost an item its answer is no matter.
         let asked: Asked = document::read(&batch.settings)?;
-        let allowed = (asked.max_failure_rate * f64::from(batch.total)).floor();
         let status = match store.batch_ending(id).await? {
-            None if f64::from(counts.failed) > allowed => BatchStatus::Failed,
+            None if counts.failed > asked.allowed_failures(batch.total) => BatchStatus::Failed,
             Some(BatchStatus::Expired) if counts.expired == 0 => BatchStatus::Completed,
             Some(BatchStatus::Canceled) if counts.canceled == 0 => BatchStatus::Completed,
             Some(early) => early,
