@@ -205,7 +205,7 @@ impl Staging {
         self.new.expires_at = now + signed(Duration::from_secs(self.asked.expires_in_seconds));
         let answer = self.answer(now)?;
         let max_failures = self.asked.allowed_failures(self.items);
-        let accepted = self.write_down((idempotency.clone(), max_failures, answer.clone())).await?;
+        let accepted = self.write_down((idempotency.clone(), max_failures, answer.clone()), now).await?;
         crate::failpoint::hit("after_accept_batch");
         match accepted {
             BatchAcceptance::Accepted => {
@@ -228,14 +228,15 @@ impl Staging {
         }
     }
 
-    /// Accepts it. Where the database went away before it told whether it did, it is asked again.
+    /// Accepts it, at the time that is answered. Where the database went away before it told whether it did, it is asked again.
     async fn write_down(
         &self,
         (idempotency, max_failures, answer): (Option<Idempotency>, u32, Bytes),
+        now: jiff::Timestamp,
     ) -> Result<BatchAcceptance, StoreError> {
         let (store, whose) = (&self.room.tools.store, (self.new.project, self.new.mode));
         let rest = (self.items, max_failures, answer.to_vec());
-        match store.accept_batch((self.new.clone(), idempotency), rest, self.room.now()).await {
+        match store.accept_batch((self.new.clone(), idempotency), rest, now).await {
             Err(error @ StoreError::Unavailable { .. }) => match store.batch(whose, self.new.id).await {
                 Ok(Some(_)) => Ok(BatchAcceptance::Accepted),
                 Ok(None) | Err(_) => Err(error),
