@@ -340,6 +340,22 @@ on_both! {
         app.assert_charged(6).await;
     }
 
+    async fn what_an_item_asks_replaces_what_the_batch_asks(setup: Setup) {
+        let app = TestApp::set_up(setup).await;
+        let (mut plain, mut several) = (item("plain", b"cat"), item("several", b"three"));
+        several["pipeline"] = signs(&json!({}));
+        let said = r#""features": ["objects"], "parameters": {"objects": {"min_confidence": 0.5}}"#;
+        let document = format!("{{{said}, \"items\": [{several}]}}");
+        let batch = id(&app.ask("POST /v1/batches", &[JSON, key("k1")], document.as_bytes()).await);
+        assert_eq!(app.batch_end(&batch).await["counts"]["succeeded"], 1);
+        app.assert_charged(4).await;
+        plain["features"] = json!(["objects"]);
+        let document = format!("{{\"pipeline\": {}, \"items\": [{plain}]}}", signs(&json!({})));
+        let batch = id(&app.ask("POST /v1/batches", &[JSON, key("k2")], document.as_bytes()).await);
+        assert_eq!(app.batch_end(&batch).await["counts"]["succeeded"], 1);
+        app.assert_charged(5).await;
+    }
+
     async fn an_item_larger_than_a_limit_fails_and_the_others_go_on(setup: Setup) {
         let limits = Limits([(Policy::UnitsPerMinute, 1)].into());
         let mut quotas = QuotaSettings::default();
