@@ -6,7 +6,6 @@ use eyebolt_types::{
 };
 use jiff::Timestamp;
 
-use super::staging::remove_batch;
 use crate::{
     NewEvent, Removed, Store, StoreError, SweepPlace,
     database::{Row, Transaction, Value},
@@ -86,6 +85,9 @@ const REOPEN: &str = "UPDATE batches SET status = 'processing', ending = NULL, f
 const PROLONG: &str = "UPDATE batches SET expires_at = $1 WHERE id = $2 AND expires_at < $1";
 const OLD: &str = "SELECT id, finished_at FROM batches WHERE finished_at IS NOT NULL AND finished_at < $1 \
                    AND (finished_at, id) > ($2, $3) ORDER BY finished_at, id LIMIT $4 FOR UPDATE SKIP LOCKED";
+/// Nobody sees it from now on; its rows go with what was never accepted.
+const HIDE: &str = "UPDATE batches SET status = 'accepting', ending = 'removing', created_at = 0, finished_at = NULL \
+                    WHERE id = $1";
 const ENDING: &str = "SELECT ending FROM batches WHERE id = $1";
 
 impl Store {
@@ -185,8 +187,8 @@ impl Store {
             .await
     }
 
-    /// Removes batches that ended before then, at most so many, the oldest first, with their items. One whose key still stands
-    /// for it is passed over. Their jobs go by themselves.
+    /// Removes batches that ended before then, at most so many, the oldest first. One whose key still stands for it is passed
+    /// over. Nobody sees them any more; their items go piece by piece, by [`Store::remove_staged`], their jobs by themselves.
     ///
     /// # Errors
     /// Where the database fails.
@@ -200,10 +202,10 @@ impl Store {
             .write(move |transaction| {
                 let rows = transaction.query(OLD, &retention::batch(ended_before, after.as_ref(), limit))?;
                 let mut removed = retention::looked_at(&rows, limit)?;
-                for row in unpromised(transaction, &rows, now)? {
-                    removed.blobs.extend(remove_batch(transaction, &row)?);
-                    removed.count += 1;
-                }
+                let hidden = unpromised(transaction, &rows, now)?;
+                removed.count = hidden.len() as u64;
+                let hide: Vec<_> = hidden.into_iter().map(|id| (HIDE, vec![id.into()])).collect();
+                transaction.query_all(&hide)?;
                 Ok(removed)
             })
             .await

@@ -2,7 +2,7 @@
 
 use eyebolt_store::{
     BatchAcceptance, BatchEnding, BatchRetry, Cap, Caps, DueBatches, EarlyEnd, Fed, Idempotency, ItemFilter,
-    ItemJob, Known, NewBatch, NewEvent, NewJob, OpenBatch, Retry, StagedImage, StagedItem, Store,
+    ItemJob, Known, NewBatch, NewEvent, NewJob, OpenBatch, Removed, Retry, StagedImage, StagedItem, Store,
 };
 use eyebolt_types::{
     BatchCounts, BatchStatus, Class, EventType, JobStatus, Mode,
@@ -55,6 +55,14 @@ async fn accepted(store: &Store, project: ProjectId) -> OpenBatch {
     let done = store.accept_batch((batch.clone(), Some(key("what"))), (3, 3, b"told".to_vec()), at(2)).await;
     assert_eq!(done, Ok(BatchAcceptance::Accepted));
     store.open_batches().await.unwrap().remove(0)
+}
+
+/// One that was canceled before it began.
+async fn accepted_and_ended(store: &Store, project: ProjectId) -> BatchId {
+    let batch = accepted(store, project).await;
+    store.end_batch_early(batch.id, EarlyEnd::Canceled, at(4)).await.unwrap();
+    assert_eq!(store.close_batch(ending(&batch, 1), at(11)).await, Ok(true));
+    batch.id
 }
 
 /// The job of the item of that place and content.
@@ -121,11 +129,12 @@ on_both! {
         assert_eq!(store.due_batches(at(600)).await, Ok(DueBatches::default()));
 
         let others = store.remove_staged((None, Some(at(1))), ("b/".to_owned(), "b/2".to_owned())).await.unwrap();
-        assert_eq!(others.0, 0, "neither old nor of that owner");
+        assert_eq!(others.count, 0, "neither old nor of that owner");
         let own = store.remove_staged((None, None), ("a/".to_owned(), "a/1".to_owned())).await.unwrap();
-        assert_eq!(own.0, 0, "nor of an earlier run");
-        let (removed, blobs) = store.remove_staged((None, None), ("a/".to_owned(), "a/2".to_owned())).await.unwrap();
-        assert_eq!((removed, blobs.iter().any(|name| name.contains(&"01".repeat(32)))), (1, true), "{blobs:?}");
+        assert_eq!(own.count, 0, "nor of an earlier run");
+        let removed = store.remove_staged((None, None), ("a/".to_owned(), "a/2".to_owned())).await.unwrap();
+        let blobs = &removed.blobs;
+        assert_eq!((removed.count, blobs.iter().any(|name| name.contains(&"01".repeat(32)))), (1, true), "{blobs:?}");
         let late = store.stage_items((batch.id, project, Mode::Live), vec![item(2, Some(1))], at(2)).await;
         assert_eq!(late, Ok(None));
         let late = store.accept_batch((batch, Some(key("what"))), (2, 2, vec![]), at(2)).await;
@@ -277,6 +286,30 @@ on_both! {
         assert_eq!((counts.failed, counts.pending), (1, 2));
     }
 
+    async fn a_batch_goes_piece_by_piece_and_nobody_sees_half_of_it(place: &Place) {
+        let (store, project) = (&place.store, project(&place.store).await.id);
+        let batch = new(project, "a/1");
+        staged(store, &batch, (0..70).map(|position| item(position, Some(position as u8))).collect()).await;
+        let remove = || store.remove_staged((Some(batch.id), None), (String::new(), String::new()));
+        let first = remove().await.unwrap();
+        assert_eq!((first.count, first.more), (0, true));
+        let accepted = store.accept_batch((batch.clone(), None), (70, 0, Vec::new()), at(2)).await;
+        assert_eq!(accepted, Ok(BatchAcceptance::Gone), "some of its items are gone");
+        let whose = (batch.id, project, Mode::Live);
+        assert_eq!(store.stage_items(whose, vec![item(70, Some(70))], at(2)).await, Ok(None));
+        let last = remove().await.unwrap();
+        assert_eq!((last.count, last.more), (1, true));
+        assert_eq!(remove().await, Ok(Removed::default()));
+        let files = first.blobs.iter().chain(&last.blobs);
+        assert_eq!(files.collect::<std::collections::BTreeSet<_>>().len(), 140, "each image, under both of its names");
+
+        let ended = accepted_and_ended(store, project).await;
+        assert_eq!(store.remove_batches(at(12), (None, 10), at(9000)).await.unwrap().count, 1);
+        assert_eq!(store.batch((project, Mode::Live), ended).await, Ok(None));
+        let old = store.remove_staged((None, Some(at(1))), (String::new(), String::new())).await.unwrap();
+        assert_eq!((old.count, old.blobs.is_empty()), (1, false));
+    }
+
     async fn many_batches_of_one_key_hide_nobody_elses(place: &Place) {
         let (store, project) = (&place.store, project(&place.store).await.id);
         let (many, other) = (new(project, "a/1"), new(project, "a/1"));
@@ -307,6 +340,7 @@ on_both! {
         assert_eq!(store.close_batch(ending(&batch, 1), at(11)).await, Ok(true));
         assert_eq!(store.remove_batches(at(12), (None, 10), at(12)).await.unwrap().count, 0, "its key stands for it");
         assert_eq!(store.remove_batches(at(12), (None, 10), at(9000)).await.unwrap().count, 1);
+        assert_eq!(store.remove_batches(at(12), (None, 10), at(9000)).await.unwrap().count, 0);
         assert_eq!(store.batch((project, Mode::Live), batch.id).await, Ok(None));
     }
 }
