@@ -340,6 +340,20 @@ on_both! {
         app.assert_charged(6).await;
     }
 
+    async fn a_key_that_is_held_up_holds_up_no_other(setup: Setup) {
+        let app = TestApp::set_up(setup).await;
+        let limits = Limits([(Policy::UnitsPerMinute, 1)].into());
+        let order = KeyOrder { limits, ..KeyOrder::new(Mode::Live, "slow") };
+        let slow = app.keys.create(app.project, order).await.unwrap();
+        let slow = bearer(slow.secret.reveal());
+        let headers = [(slow.0, slow.1.as_str()), key("k1")];
+        let held = id(&app.batch(&format!("{CREATE}&priority=1"), &headers, &images(["cat"; 40])).await);
+        app.batch_until(&held, |batch| batch["counts"]["succeeded"] == 1).await;
+        let other = id(&app.batch(CREATE, &[key("k2")], &images(["dog"; 5])).await);
+        assert_eq!(app.batch_end(&other).await["counts"]["succeeded"], 5);
+        assert_eq!(app.read(&format!("/v1/batches/{held}")).await["counts"]["pending"], 39);
+    }
+
     async fn what_an_item_asks_replaces_what_the_batch_asks(setup: Setup) {
         let app = TestApp::set_up(setup).await;
         let (mut plain, mut several) = (item("plain", b"cat"), item("several", b"three"));
