@@ -82,6 +82,13 @@ pub struct Overrun {
     pub needed: u64,
 }
 
+impl Overrun {
+    /// Whether there may be room later: what is needed is not more than all of it.
+    pub fn may_pass(&self) -> bool {
+        self.needed <= self.limit
+    }
+}
+
 /// What is taken of limits, where they were asked for.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Held {

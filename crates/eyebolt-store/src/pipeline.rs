@@ -5,7 +5,6 @@ use jiff::Timestamp;
 
 use crate::{
     Store, StoreError,
-    cap::Capped,
     database::{Row, Transaction, Value},
     times,
 };
@@ -59,9 +58,8 @@ impl Store {
         now: Timestamp,
     ) -> Result<(StoredPipeline, bool), StoreError> {
         self.database
-            .write(move |transaction| {
-                // Of two at once the second one sees the first.
-                transaction.query_all(&[Capped::lock(project)])?;
+            // Of two at once the second one sees the first.
+            .write_locking(Some(project), move |transaction| {
                 let versions = versions(transaction, ((project, mode), &name))?;
                 let newest = versions.into_iter().next();
                 let version = newest.as_ref().map_or(1, |newest| newest.version + 1);
@@ -113,8 +111,7 @@ impl Store {
         (name, version): (String, Option<u32>),
     ) -> Result<bool, StoreError> {
         self.database
-            .write(move |transaction| {
-                transaction.query_all(&[Capped::lock(whose.0)])?;
+            .write_locking(Some(whose.0), move |transaction| {
                 let versions = versions(transaction, (whose, &name))?;
                 let there = |version| versions.iter().any(|known| known.version == version);
                 if versions.is_empty() || !version.is_none_or(there) {

@@ -14,6 +14,7 @@ use super::{
     Asked, Batches, Room,
     fingerprint::{Fingerprint, Image, Names},
     staging::Staging,
+    work::REST,
 };
 use crate::{
     ApiError,
@@ -207,9 +208,7 @@ impl Room {
     pub(super) async fn discard(&self, id: BatchId) -> Result<(), StoreError> {
         for _ in 0..DISCARDS {
             let nobody = (String::new(), String::new());
-            let (removed, blobs) = self.tools.store.remove_staged((Some(id), None), nobody).await?;
-            self.tools.blobs.remove(&blobs).await?;
-            if removed > 0 {
+            if self.remove_pieces((Some(id), None), nobody, REST).await? > 0 {
                 return Ok(());
             }
             // The last chunk is still being written, or it was accepted after all.

@@ -85,6 +85,14 @@ struct Asked {
     webhook_url: Option<String>,
 }
 
+impl Asked {
+    /// How many of so many items may fail.
+    fn allowed_failures(&self, items: u32) -> u32 {
+        // A rate such as 0.29 is a little less than it reads: 0.29 of 100 are 29 all the same.
+        (self.max_failure_rate * f64::from(items) + 1e-9).floor() as u32
+    }
+}
+
 impl Batches {
     /// A room. `instance` names the data folder, and is the same after a restart; `answers`: how long the answer to a key is
     /// kept.

@@ -42,6 +42,9 @@ const MOST_ITEMS: u32 = 1_000_000;
 /// No batch is kept longer: ten years.
 const LONGEST: Duration = Duration::from_hours(24 * 3653);
 
+/// A file that no row names is removed after an hour: rows name the files of a batch while its body comes.
+const LONGEST_BODY: Duration = Duration::from_mins(45);
+
 impl BatchSettings {
     /// What can't work, in a sentence each. `answers`: how long the answer to a key is kept.
     pub fn check(&self, answers: Duration) -> Vec<String> {
@@ -59,6 +62,10 @@ impl BatchSettings {
                 found.push(format!("{name} is {time:?}, which is nothing or more than ten years"));
             }
         }
+        if self.body_timeout > LONGEST_BODY {
+            found
+                .push(format!("batches.body_timeout is {:?}, more than {LONGEST_BODY:?}", self.body_timeout));
+        }
         if self.retention < answers {
             found.push(format!(
                 "batches.retention is {:?}, less than idempotency.retention ({answers:?}): a key would outlive its answer",
@@ -66,5 +73,20 @@ impl BatchSettings {
             ));
         }
         found
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_body_ends_before_its_files_are_swept() {
+        let found = |minutes| {
+            let body_timeout = Duration::from_mins(minutes);
+            BatchSettings { body_timeout, ..BatchSettings::default() }.check(Duration::from_hours(1))
+        };
+        assert_eq!(found(45), Vec::<String>::new());
+        assert_eq!(found(46), ["batches.body_timeout is 2760s, more than 2700s"]);
     }
 }

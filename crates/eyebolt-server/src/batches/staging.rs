@@ -39,6 +39,7 @@ pub(super) struct Staging {
     /// Files that were written for images of the chunk.
     files: Vec<(usize, ImageId, String)>,
     items: u32,
+    /// Items that were written down as refused.
     refused: u32,
     /// Bytes of all images that came.
     bytes: u64,
@@ -94,7 +95,6 @@ impl Staging {
             }
         };
         let (request, image) = staged;
-        self.refused += u32::from(image.is_err());
         self.chunk.push(StagedItem {
             position: self.items,
             custom_id,
@@ -147,7 +147,10 @@ impl Staging {
             .map_err(|_| ApiError::new(ErrorCode::Internal, "A stored digest has another length."))?;
         let looked = self.look(caller, (bytes, sha256), (&request, Declared::default(), memory)).await?;
         Ok(match looked {
-            Ok((frozen, check)) => (frozen, Ok((StagedImage::Stored(sha256), check))),
+            Ok((frozen, check)) => {
+                let gone = document::write(ingest::no_image().problem());
+                (frozen, Ok((StagedImage::Stored(sha256, gone), check)))
+            }
             Err(refused) => (request, Err(refused)),
         })
     }
@@ -179,6 +182,8 @@ impl Staging {
         let images = self.room.tools.store.stage_items(whose, chunk, self.room.now()).await?;
         crate::failpoint::hit("after_stage");
         let images = images.ok_or_else(gone)?;
+        // An image that was there when it was looked at may be gone by now.
+        self.refused += images.iter().filter(|image| image.is_none()).count() as u32;
         let named = |(place, id, _): &(usize, ImageId, String)| images.get(*place) == Some(&Some(*id));
         let known: Vec<_> = std::mem::take(&mut self.files).into_iter().filter(|file| !named(file)).collect();
         let known: Vec<_> = known.into_iter().map(|(_, _, name)| name).collect();
@@ -199,8 +204,8 @@ impl Staging {
         let now = room.now();
         self.new.expires_at = now + signed(Duration::from_secs(self.asked.expires_in_seconds));
         let answer = self.answer(now)?;
-        let max_failures = (self.asked.max_failure_rate * f64::from(self.items)).floor() as u32;
-        let accepted = self.write_down((idempotency.clone(), max_failures, answer.clone())).await?;
+        let max_failures = self.asked.allowed_failures(self.items);
+        let accepted = self.write_down((idempotency.clone(), max_failures, answer.clone()), now).await?;
         crate::failpoint::hit("after_accept_batch");
         match accepted {
             BatchAcceptance::Accepted => {
@@ -223,14 +228,15 @@ impl Staging {
         }
     }
 
-    /// Accepts it. Where the database went away before it told whether it did, it is asked again.
+    /// Accepts it, at the time that is answered. Where the database went away before it told whether it did, it is asked again.
     async fn write_down(
         &self,
         (idempotency, max_failures, answer): (Option<Idempotency>, u32, Bytes),
+        now: jiff::Timestamp,
     ) -> Result<BatchAcceptance, StoreError> {
         let (store, whose) = (&self.room.tools.store, (self.new.project, self.new.mode));
         let rest = (self.items, max_failures, answer.to_vec());
-        match store.accept_batch((self.new.clone(), idempotency), rest, self.room.now()).await {
+        match store.accept_batch((self.new.clone(), idempotency), rest, now).await {
             Err(error @ StoreError::Unavailable { .. }) => match store.batch(whose, self.new.id).await {
                 Ok(Some(_)) => Ok(BatchAcceptance::Accepted),
                 Ok(None) | Err(_) => Err(error),

@@ -6,9 +6,10 @@ use std::{collections::HashMap, sync::Arc, time::Duration};
 use eyebolt_store::{BatchEnding, EarlyEnd, NewEvent, OpenBatch, Principal, StoreError};
 use eyebolt_types::{
     BatchEvent, BatchLinks, BatchStatus, EventData, EventType,
-    id::{KeyId, ProjectId},
+    id::{BatchId, KeyId, ProjectId},
 };
 use futures_util::future::join_all;
+use jiff::Timestamp;
 use tokio::time::{Instant, sleep, sleep_until};
 
 use super::{Asked, Batches, Named, Room, signed};
@@ -31,6 +32,9 @@ const SWEEP: Duration =
 /// Batches removed at once.
 const SWEEP_ROWS: u32 = 5;
 
+/// So many times as long as a piece of a batch took to remove, nothing more is removed.
+pub(super) const REST: u32 = 2;
+
 /// A batch that is being written for so long was left by a server that is gone.
 const ABANDONED: Duration = Duration::from_hours(24);
 
@@ -50,7 +54,8 @@ impl Batches {
     /// Where the database fails.
     pub async fn start(&self) -> Result<(), StoreError> {
         let room = &self.0;
-        room.remove_staged(room.instance.clone()).await?;
+        // Nobody else writes yet.
+        room.remove_staged(room.instance.clone(), 0).await?;
         room.tools.jobs.spawn(Arc::clone(room).work());
         room.tools.jobs.spawn(Arc::clone(room).sweep());
         Ok(())
@@ -158,13 +163,13 @@ impl Room {
                 continue;
             }
             let items = store.waiting_items(batch.id, room as u32).await?;
-            room -= items.len().min(room);
             let mut items = items.into_iter().peekable();
             while items.peek().is_some() {
                 let turns = items.by_ref().take(AT_ONCE).map(|item| jobs.feed((batch, &caller), item));
                 for turn in join_all(turns).await {
                     match turn {
-                        Ok(Turn::Waits) => fed = true,
+                        // Only what stands in line takes a place: a key that is held up leaves the places to others.
+                        Ok(Turn::Waits) => (room, fed) = (room.saturating_sub(1), true),
                         Ok(Turn::Done) => {}
                         Ok(Turn::Later(wait)) => {
                             let known = full.entry(batch.key).or_insert(wait);
@@ -205,9 +210,8 @@ impl Room {
         }
         // What was decided too late to cost an item its answer is no matter.
         let asked: Asked = document::read(&batch.settings)?;
-        let allowed = (asked.max_failure_rate * f64::from(batch.total)).floor();
         let status = match store.batch_ending(id).await? {
-            None if f64::from(counts.failed) > allowed => BatchStatus::Failed,
+            None if counts.failed > asked.allowed_failures(batch.total) => BatchStatus::Failed,
             Some(BatchStatus::Expired) if counts.expired == 0 => BatchStatus::Completed,
             Some(BatchStatus::Canceled) if counts.canceled == 0 => BatchStatus::Completed,
             Some(early) => early,
@@ -258,28 +262,40 @@ impl Room {
     }
 
     pub(super) async fn remove_old(&self) -> Result<(), StoreError> {
-        self.remove_staged(String::new()).await?;
         let (mut after, mut more) = (None, true);
         while more {
             let now = self.now();
             let before = now - signed(self.settings.retention);
             let removed = self.tools.store.remove_batches(before, (after, SWEEP_ROWS), now).await?;
-            self.tools.blobs.remove(&removed.blobs).await?;
             (after, more) = (removed.reached, removed.more);
         }
-        Ok(())
+        self.remove_staged(String::new(), REST).await
     }
 
     /// Removes what was left half written: long ago, or by owners whose name begins so.
-    async fn remove_staged(&self, gone: String) -> Result<(), StoreError> {
+    async fn remove_staged(&self, gone: String, rest: u32) -> Result<(), StoreError> {
         let before = self.now() - signed(ABANDONED);
+        self.remove_pieces((None, Some(before)), (gone, self.owner.clone()), rest).await.map(drop)
+    }
+
+    /// Removes rows of batches piece by piece, with a rest of so many times as long as each piece took: others write between. How
+    /// many batches are gone.
+    pub(super) async fn remove_pieces(
+        &self,
+        which: (Option<BatchId>, Option<Timestamp>),
+        whose: (String, String),
+        rest: u32,
+    ) -> Result<u64, StoreError> {
+        let mut count = 0;
         loop {
-            let whose = (gone.clone(), self.owner.clone());
-            let (removed, blobs) = self.tools.store.remove_staged((None, Some(before)), whose).await?;
-            self.tools.blobs.remove(&blobs).await?;
-            if removed == 0 {
-                return Ok(());
+            let begun = Instant::now();
+            let removed = self.tools.store.remove_staged(which, whose.clone()).await?;
+            self.tools.blobs.remove(&removed.blobs).await?;
+            count += removed.count;
+            if !removed.more {
+                return Ok(count);
             }
+            sleep(begun.elapsed() * rest).await;
         }
     }
 }

@@ -30,6 +30,9 @@ const LOOK: Duration = Duration::from_millis(500);
 /// Bytes of a file that are sent at once.
 const PIECE: usize = 64 << 10;
 
+/// What is asked unless the caller says.
+const FEATURES: &str = "objects,faces,text,barcodes,labels";
+
 /// Of `eyebolt batch`.
 #[derive(Debug, clap::Subcommand)]
 pub(super) enum Command {
@@ -51,9 +54,10 @@ pub(super) struct Create {
     /// Lines of JSON (`{"custom_id": …, "image_base64": …}`), or a folder of images, named by their paths in it.
     #[arg(value_name = "FILE.ndjson|DIR")]
     source: PathBuf,
-    /// What to ask: objects, faces, text, barcodes, labels, embedding, quality.
-    #[arg(long, short, value_name = "NAMES", default_value = "objects,faces,text,barcodes,labels")]
-    features: String,
+    /// What to ask: objects, faces, text, barcodes, labels, embedding, quality. Default: the first five, unless a pipeline is asked
+    /// (`-s pipeline=NAME`).
+    #[arg(long, short, value_name = "NAMES")]
+    features: Option<String>,
     /// Any other setting, such as `detail=high`, `priority=10` or `max_failure_rate=0.1`.
     #[arg(long = "set", short, value_name = "NAME=VALUE")]
     set: Vec<String>,
@@ -189,7 +193,10 @@ impl Create {
     }
 
     fn query(&self) -> anyhow::Result<String> {
-        let mut pairs = vec![format!("features={}", escaped(&self.features))];
+        let piped = self.set.iter().any(|pair| pair.starts_with("pipeline="));
+        let features = self.features.as_deref().or((!piped).then_some(FEATURES));
+        let mut pairs: Vec<_> =
+            features.map(|names| format!("features={}", escaped(names))).into_iter().collect();
         for pair in &self.set {
             let (name, value) = pair.split_once('=').with_context(|| format!("--set {pair}: no = in it"))?;
             pairs.push(format!("{name}={}", escaped(value)));
@@ -324,6 +331,22 @@ mod tests {
         assert_ne!(intent("features=faces"), first);
         std::fs::rename(folder.path().join("a.png"), folder.path().join("b.png")).unwrap();
         assert_ne!(intent("features=text"), first, "another name is another item");
+    }
+
+    #[test]
+    fn a_pipeline_is_asked_without_features() {
+        #[derive(clap::Parser)]
+        struct Line {
+            #[command(flatten)]
+            create: Create,
+        }
+        let query = |arguments: &[&str]| {
+            let line = [&["create", "photos"], arguments].concat();
+            <Line as clap::Parser>::try_parse_from(line).unwrap().create.query().unwrap()
+        };
+        assert_eq!(query(&["-s", "pipeline=ocr"]), "pipeline=ocr");
+        assert!(query(&["-s", "priority=1"]).starts_with("features=objects,faces"));
+        assert!(query(&["-f", "text"]).starts_with("features=text"));
     }
 
     #[test]

@@ -7,7 +7,7 @@ use eyebolt_store::{
 };
 use eyebolt_types::{
     AnalyzeRequest, Class, Dedup, DedupStatus, ErrorCode, Feature, Input, JobStatus, Policy, Warning,
-    id::{ImageId, JobId, StepId},
+    id::{BatchId, ImageId, JobId, StepId},
     pipeline::PipelineRef,
 };
 use serde::{Deserialize, Serialize};
@@ -16,14 +16,14 @@ use super::{
     Jobs, Room,
     document::{self, Intake},
     pipeline::Part,
-    submit::{Looked, frozen},
+    submit::{Looked, frozen, unlimited},
 };
 use crate::{
     ApiError,
     admission::looks,
     analysis::{Checked, Submission},
     idempotency,
-    quotas::Told,
+    quotas::{Exceeded, Told},
 };
 
 /// What a look at an item's image found when its batch was accepted: the column `checked`.
@@ -157,7 +157,7 @@ impl Room {
         ];
         let taken = match self.tools.quotas.take(caller, &costs, &Told::default()).await {
             Ok(taken) => taken,
-            Err(exceeded) => return Ok(Turn::Later(exceeded.retry_in.unwrap_or(Duration::MAX))),
+            Err(exceeded) => return self.over((batch.id, item.position), exceeded).await,
         };
         let sha256 = <[u8; 32]>::try_from(item.sha256.as_slice())
             .map_err(|_| ApiError::new(ErrorCode::Internal, "A stored digest has another length."))?;
@@ -174,6 +174,7 @@ impl Room {
             }
         };
         let (caps, units, answered) = (job.caps, units, closing.is_some());
+        let place = (batch.id, item.position);
         let new = ItemJob { batch: batch.id, position: item.position, job };
         let fed = self.tools.store.feed(new, closing, now).await?;
         crate::failpoint::hit("after_feed");
@@ -189,8 +190,24 @@ impl Room {
                 Turn::Waits
             }
             Fed::Taken => Turn::Done,
-            Fed::Over(_) => Turn::Later(self.until_an_end(caller)),
+            Fed::Over(overrun) if overrun.may_pass() => Turn::Later(self.until_an_end(caller)),
+            Fed::Over(overrun) => {
+                let over = self.tools.quotas.over(caller, overrun, Duration::ZERO).ok_or_else(unlimited)?;
+                return self.over(place, over).await;
+            }
         })
+    }
+
+    /// An item for which a limit has no room waits, or fails where the limit is less than what it needs.
+    async fn over(&self, place: (BatchId, u32), exceeded: Exceeded) -> Result<Turn, ApiError> {
+        if let Some(wait) = exceeded.retry_in {
+            return Ok(Turn::Later(wait));
+        }
+        let problem = document::write(ApiError::from(exceeded).problem());
+        if self.tools.store.refuse_item(place, problem, self.now()).await? {
+            self.item_ended.notify_one();
+        }
+        Ok(Turn::Done)
     }
 
     fn item_job(

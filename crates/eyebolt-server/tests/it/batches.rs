@@ -340,6 +340,53 @@ on_both! {
         app.assert_charged(6).await;
     }
 
+    async fn a_key_that_is_held_up_holds_up_no_other(setup: Setup) {
+        let app = TestApp::set_up(setup).await;
+        let limits = Limits([(Policy::UnitsPerMinute, 1)].into());
+        let order = KeyOrder { limits, ..KeyOrder::new(Mode::Live, "slow") };
+        let slow = app.keys.create(app.project, order).await.unwrap();
+        let slow = bearer(slow.secret.reveal());
+        let headers = [(slow.0, slow.1.as_str()), key("k1")];
+        let held = id(&app.batch(&format!("{CREATE}&priority=1"), &headers, &images(["cat"; 40])).await);
+        app.batch_until(&held, |batch| batch["counts"]["succeeded"] == 1).await;
+        let other = id(&app.batch(CREATE, &[key("k2")], &images(["dog"; 5])).await);
+        assert_eq!(app.batch_end(&other).await["counts"]["succeeded"], 5);
+        assert_eq!(app.read(&format!("/v1/batches/{held}")).await["counts"]["pending"], 39);
+    }
+
+    async fn what_an_item_asks_replaces_what_the_batch_asks(setup: Setup) {
+        let app = TestApp::set_up(setup).await;
+        let (mut plain, mut several) = (item("plain", b"cat"), item("several", b"three"));
+        several["pipeline"] = signs(&json!({}));
+        let said = r#""features": ["objects"], "parameters": {"objects": {"min_confidence": 0.5}}"#;
+        let document = format!("{{{said}, \"items\": [{several}]}}");
+        let batch = id(&app.ask("POST /v1/batches", &[JSON, key("k1")], document.as_bytes()).await);
+        assert_eq!(app.batch_end(&batch).await["counts"]["succeeded"], 1);
+        app.assert_charged(4).await;
+        plain["features"] = json!(["objects"]);
+        let document = format!("{{\"pipeline\": {}, \"items\": [{plain}]}}", signs(&json!({})));
+        let batch = id(&app.ask("POST /v1/batches", &[JSON, key("k2")], document.as_bytes()).await);
+        assert_eq!(app.batch_end(&batch).await["counts"]["succeeded"], 1);
+        app.assert_charged(5).await;
+    }
+
+    async fn an_item_larger_than_a_limit_fails_and_the_others_go_on(setup: Setup) {
+        let limits = Limits([(Policy::UnitsPerMinute, 1)].into());
+        let mut quotas = QuotaSettings::default();
+        quotas.plans.insert("standard".to_owned(), limits);
+        let app = TestApp::set_up(Setup { quotas, ..setup }).await;
+        let mut large = item("large", b"cat0");
+        large["features"] = json!(["objects", "faces"]);
+        let body = format!("{large}\n{}\n", item("small", b"cat1"));
+        let batch = id(&app.ask(CREATE, &[LINES, key("k1")], body.as_bytes()).await);
+        let ended = app.batch_end(&batch).await;
+        assert_eq!((&ended["counts"]["succeeded"], &ended["counts"]["failed"]), (&json!(1), &json!(1)));
+        let failed = app.lines_of(&format!("/v1/batches/{batch}/errors")).await;
+        assert_eq!((names(&failed), failed[0]["error"]["code"].as_str()), (vec!["large"], Some("quota_exhausted")));
+        assert_eq!(failed[0]["error"]["params"]["found"], 2);
+        app.assert_charged(1).await;
+    }
+
     async fn others_see_nothing_of_it(setup: Setup) {
         let app = TestApp::set_up(setup).await;
         let batch = id(&app.batch(CREATE, &[key("k1")], &images(["cat"])).await);

@@ -6,10 +6,9 @@ use eyebolt_types::{
 };
 use jiff::Timestamp;
 
-use super::staging::remove_batch;
 use crate::{
     NewEvent, Removed, Store, StoreError, SweepPlace,
-    database::{Row, Transaction},
+    database::{Row, Transaction, Value},
     event, retention, times,
 };
 
@@ -68,8 +67,11 @@ const LOCK: &str = "SELECT status, ending, round, total FROM batches WHERE id = 
 const LOCK_OPEN: &str = "SELECT id FROM batches WHERE id = $1 AND status = 'processing' FOR UPDATE";
 const END: &str =
     "UPDATE batches SET ending = $1 WHERE id = $2 AND status = 'processing' AND ending IS NULL RETURNING id";
-const END_ITEMS: &str =
-    "UPDATE batch_items SET status = $1, finished_at = $2 WHERE batch_id = $3 AND status = 'pending'";
+const END_ITEMS: &str = "UPDATE batch_items SET status = $1, finished_at = $2 WHERE batch_id = $3 AND status = 'pending' AND job_id IS NULL";
+/// What waits to run again is what its job is.
+const END_AGAIN: &str = "UPDATE batch_items SET status = COALESCE((SELECT j.status FROM jobs j WHERE j.id = job_id), 'failed'), \
+                         error = (SELECT j.error FROM jobs j WHERE j.id = job_id), finished_at = $1 \
+                         WHERE batch_id = $2 AND status = 'pending' AND job_id IS NOT NULL";
 const CLOSE: &str = "UPDATE batches SET status = $1, finished_at = $2 WHERE id = $3 AND status = 'processing' \
                      AND round = $4 AND NOT EXISTS (SELECT 1 FROM batch_items i WHERE i.batch_id = $3 \
                      AND i.status IN ('pending', 'processing')) RETURNING project_id";
@@ -77,15 +79,20 @@ const EXPIRE_KEY: &str = "UPDATE idempotency_records SET expires_at = $1 WHERE j
 const AGAIN: &str = "UPDATE batch_items SET status = 'pending', error = NULL, finished_at = NULL WHERE batch_id = $1 \
                      AND status = 'failed' AND job_id IS NOT NULL AND EXISTS (SELECT 1 FROM jobs j \
                      WHERE j.id = batch_items.job_id AND j.status = 'failed' AND j.retryable_until > $2)";
+/// What failed before, for good, is no reason to stop what runs again.
 const REOPEN: &str = "UPDATE batches SET status = 'processing', ending = NULL, finished_at = NULL, round = round + 1, \
-                      expires_at = $1 WHERE id = $2";
+                      max_failures = total, expires_at = $1 WHERE id = $2";
 const PROLONG: &str = "UPDATE batches SET expires_at = $1 WHERE id = $2 AND expires_at < $1";
 const OLD: &str = "SELECT id, finished_at FROM batches WHERE finished_at IS NOT NULL AND finished_at < $1 \
                    AND (finished_at, id) > ($2, $3) ORDER BY finished_at, id LIMIT $4 FOR UPDATE SKIP LOCKED";
+/// Nobody sees it from now on; its rows go with what was never accepted.
+const HIDE: &str = "UPDATE batches SET status = 'accepting', ending = 'removing', created_at = 0, finished_at = NULL \
+                    WHERE id = $1";
 const ENDING: &str = "SELECT ending FROM batches WHERE id = $1";
 
 impl Store {
-    /// Lets a batch end early: its items that wait have ended with this, and no other is begun. `false` where it ends already.
+    /// Lets a batch end early: its items that wait have ended with this, those that wait to run again are what their jobs are,
+    /// and no other is begun. `false` where it ends already.
     ///
     /// # Errors
     /// Where the database fails.
@@ -101,8 +108,9 @@ impl Store {
                 if transaction.query_one(END, &[batch.into(), id.to_string().into()])?.is_none() {
                     return Ok(false);
                 }
-                let flip = [items.into(), times::micros(now).into(), id.to_string().into()];
-                transaction.execute(END_ITEMS, &flip)?;
+                let end = || -> Vec<Value> { vec![times::micros(now).into(), id.to_string().into()] };
+                let first = [vec![items.into()], end()].concat();
+                transaction.query_all(&[(END_ITEMS, first), (END_AGAIN, end())])?;
                 Ok(true)
             })
             .await
@@ -160,7 +168,7 @@ impl Store {
     ) -> Result<BatchRetry, StoreError> {
         self.database
             .write(move |transaction| {
-                let name = || -> crate::database::Value { id.to_string().into() };
+                let name = || -> Value { id.to_string().into() };
                 let key = [name(), project.to_string().into(), mode.name().into()];
                 let Some(row) = transaction.query_one(LOCK, &key)? else { return Ok(BatchRetry::Missing) };
                 let open = row.text(0)? == "processing";
@@ -173,14 +181,14 @@ impl Store {
                 }
                 let until = times::micros(expires_at).into();
                 transaction.execute(if open { PROLONG } else { REOPEN }, &[until, name()])?;
-                transaction.execute(EXPIRE_KEY, &[crate::database::Value::Null, name()])?;
+                transaction.execute(EXPIRE_KEY, &[Value::Null, name()])?;
                 Ok(BatchRetry::Waiting(waiting))
             })
             .await
     }
 
-    /// Removes batches that ended before then, at most so many, the oldest first, with their items. One whose key still stands
-    /// for it is passed over. Their jobs go by themselves.
+    /// Removes batches that ended before then, at most so many, the oldest first. One whose key still stands for it is passed
+    /// over. Nobody sees them any more; their items go piece by piece, by [`Store::remove_staged`], their jobs by themselves.
     ///
     /// # Errors
     /// Where the database fails.
@@ -194,10 +202,10 @@ impl Store {
             .write(move |transaction| {
                 let rows = transaction.query(OLD, &retention::batch(ended_before, after.as_ref(), limit))?;
                 let mut removed = retention::looked_at(&rows, limit)?;
-                for row in unpromised(transaction, &rows, now)? {
-                    removed.blobs.extend(remove_batch(transaction, &row)?);
-                    removed.count += 1;
-                }
+                let hidden = unpromised(transaction, &rows, now)?;
+                removed.count = hidden.len() as u64;
+                let hide: Vec<_> = hidden.into_iter().map(|id| (HIDE, vec![id.into()])).collect();
+                transaction.query_all(&hide)?;
                 Ok(removed)
             })
             .await

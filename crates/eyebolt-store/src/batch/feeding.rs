@@ -10,8 +10,8 @@ use crate::{
     Acceptance, Again, Closing, NewJob, Overrun, Retry, Store, StoreError,
     accepting::Accepting,
     again,
-    cap::Capped,
     closing::Ending,
+    control::state,
     database::{Row, Statement, Transaction, Value, drive},
     times,
 };
@@ -89,10 +89,10 @@ pub struct DueBatches {
     pub done: Vec<(BatchId, ProjectId, Mode)>,
 }
 
-/// A few of each project: one with thousands hides nobody's.
+/// A few of each key: one with thousands hides nobody's.
 const OPEN: &str = "SELECT id, project_id, mode, key_id, request_id, expires_at FROM \
                     (SELECT id, project_id, mode, key_id, request_id, expires_at, priority, created_at, ROW_NUMBER() OVER \
-                    (PARTITION BY project_id ORDER BY priority DESC, created_at, id) AS place FROM batches b \
+                    (PARTITION BY key_id ORDER BY priority DESC, created_at, id) AS place FROM batches b \
                     WHERE status = 'processing' AND ending IS NULL AND EXISTS (SELECT 1 FROM batch_items i \
                     WHERE i.batch_id = b.id AND i.status = 'pending')) AS o \
                     WHERE place <= 20 ORDER BY priority DESC, created_at, id";
@@ -115,6 +115,8 @@ const TAKE_AGAIN: &str = "UPDATE batch_items SET status = 'processing' WHERE bat
                           AND EXISTS (SELECT 1 FROM batches b WHERE b.id = $2 AND b.status = 'processing' \
                           AND b.ending IS NULL) RETURNING position";
 const WAIT_ON: &str = "UPDATE batch_items SET status = 'pending' WHERE batch_id = $1 AND position = $2";
+const REFUSE: &str = "UPDATE batch_items SET status = 'failed', error = $3, finished_at = $4 \
+                      WHERE batch_id = $1 AND position = $2 AND status = 'pending' AND job_id IS NULL";
 /// The job can't be run again: the item is what its job is.
 const SETTLE: &str = "UPDATE batch_items SET status = COALESCE((SELECT j.status FROM jobs j WHERE j.id = job_id), 'failed'), \
                       error = (SELECT j.error FROM jobs j WHERE j.id = job_id), finished_at = $3 \
@@ -195,13 +197,40 @@ impl Store {
         now: Timestamp,
     ) -> Result<Fed, StoreError> {
         let project = item.job.project;
+        // Before the item: whoever accepts a job of the project locks in this order.
+        let locks = item.job.caps.map(|_| project);
         let told = closing.is_some();
-        let fed =
-            self.database.write(move |transaction| feed(transaction, (&item, closing.as_ref()), now)).await?;
+        let fed = self
+            .database
+            .write_locking(locks, move |transaction| feed(transaction, (&item, closing.as_ref()), now))
+            .await?;
         if told && matches!(fed, Fed::Job(_)) {
             self.tell_event(project);
         }
         Ok(fed)
+    }
+
+    /// Fails an item that waits and can never be a job. `problem`: why, as JSON. `false` where it does not wait any more.
+    ///
+    /// # Errors
+    /// Where the database fails.
+    pub async fn refuse_item(
+        &self,
+        (batch, position): (BatchId, u32),
+        problem: String,
+        now: Timestamp,
+    ) -> Result<bool, StoreError> {
+        self.database
+            .write(move |transaction| {
+                let row = [
+                    batch.to_string().into(),
+                    i64::from(position).into(),
+                    problem.as_str().into(),
+                    times::micros(now).into(),
+                ];
+                Ok(transaction.execute(REFUSE, &row)? == 1)
+            })
+            .await
     }
 
     /// Runs the job of an item again that waits for it. Where that can't be, the item is again what its job is.
@@ -216,10 +245,9 @@ impl Store {
     ) -> Result<Fed, StoreError> {
         let (id, whose) = (batch.id, (batch.project, batch.mode, job));
         self.database
-            .write(move |transaction| {
-                if again.caps.is_some() {
-                    transaction.query_all(&[Capped::lock(whose.0)])?;
-                }
+            .write_locking(again.caps.map(|_| whose.0), move |transaction| {
+                // Before the item, as whoever ends a job locks.
+                let _ = state(transaction, whose)?;
                 let place = [id.to_string().into(), i64::from(position).into()];
                 let take = [&[job.to_string().into()], place.as_slice()].concat();
                 if transaction.query_one(TAKE_AGAIN, &take)?.is_none() {
@@ -227,11 +255,11 @@ impl Store {
                 }
                 match again::retry(transaction, whose, (&again, now))? {
                     Retry::Pending => Ok(Fed::Again),
-                    Retry::Over(over) => {
+                    Retry::Over(over) if over.may_pass() => {
                         transaction.execute(WAIT_ON, &place)?;
                         Ok(Fed::Over(over))
                     }
-                    Retry::NotFailed(_) | Retry::Final | Retry::Missing => {
+                    Retry::Over(_) | Retry::NotFailed(_) | Retry::Final | Retry::Missing => {
                         let settled = [place.as_slice(), &[times::micros(now).into()]].concat();
                         transaction.execute(SETTLE, &settled)?;
                         Ok(Fed::Taken)
@@ -275,10 +303,6 @@ fn feed(
     now: Timestamp,
 ) -> Result<Fed, StoreError> {
     let job = &item.job;
-    if job.caps.is_some() {
-        // Before the item: whoever accepts a job of the project locks in this order.
-        transaction.query_all(&[Capped::lock(job.project)])?;
-    }
     let place: [Value; 2] = [item.batch.to_string().into(), i64::from(item.position).into()];
     let take = [&[job.id.to_string().into()], place.as_slice()].concat();
     if transaction.query_one(TAKE, &take)?.is_none() {

@@ -8,7 +8,7 @@ use eyebolt_types::{
 use jiff::Timestamp;
 
 use crate::{
-    Idempotency, Known, NewImage, Store, StoreError,
+    Idempotency, Known, NewImage, Removed, Store, StoreError,
     database::{Statement, Transaction, Value},
     record::{self, Holder},
     retention::remove_images,
@@ -56,15 +56,15 @@ pub struct StagedItem {
 pub enum StagedImage {
     /// It came with the request.
     New(NewImage),
-    /// It was stored before: its digest.
-    Stored([u8; 32]),
+    /// It was stored before: its digest, and the problem as JSON where it was removed since it was looked at.
+    Stored([u8; 32], String),
 }
 
 impl StagedImage {
     fn sha256(&self) -> &[u8; 32] {
         match self {
             Self::New(image) => &image.sha256,
-            Self::Stored(sha256) => sha256,
+            Self::Stored(sha256, _) => sha256,
         }
     }
 }
@@ -91,10 +91,14 @@ pub enum BatchAcceptance {
     Gone,
 }
 
+/// Items that one transaction removes: others wait for no longer.
+const PIECE: i64 = 50;
+
 const INSERT: &str = "INSERT INTO batches (id, project_id, mode, key_id, request_id, owner, status, priority, settings, \
                       total, max_failures, created_at, expires_at) \
                       VALUES ($1, $2, $3, $4, $5, $6, 'accepting', $7, $8, 0, 0, $9, $10)";
-const STAGED: &str = "SELECT id FROM batches WHERE id = $1 AND status = 'accepting' FOR UPDATE";
+const STAGED: &str =
+    "SELECT id FROM batches WHERE id = $1 AND status = 'accepting' AND ending IS NULL FOR UPDATE";
 const IMAGE: &str = "INSERT INTO images (id, project_id, mode, sha256, bytes, content, created_at) \
                      VALUES ($1, $2, $3, $4, $5, $6, $7) ON CONFLICT (project_id, mode, sha256) \
                      WHERE removed_at IS NULL DO NOTHING";
@@ -105,15 +109,17 @@ const ITEM: &str = "INSERT INTO batch_items (batch_id, position, custom_id, imag
                     finished_at) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)";
 const ACCEPT: &str = "UPDATE batches SET status = 'processing', total = $1, max_failures = $2, settings = $3, \
                       priority = $4, created_at = $5, expires_at = $6, answer = $7 \
-                      WHERE id = $8 AND status = 'accepting' RETURNING id";
+                      WHERE id = $8 AND status = 'accepting' AND ending IS NULL RETURNING id";
 const STORED: &str = "SELECT id, sha256, content FROM images WHERE id = $1 AND project_id = $2 AND mode = $3 \
                       AND removed_at IS NULL";
 const ABANDONED: &str = "SELECT id FROM batches WHERE status = 'accepting' AND (id = $1 OR created_at < $2 \
                          OR ($3 <> '' AND owner <> $4 AND substr(owner, 1, length($3)) = $3)) \
-                         ORDER BY created_at LIMIT 10 FOR UPDATE SKIP LOCKED";
-const IMAGES_OF: &str =
-    "SELECT DISTINCT image_id FROM batch_items WHERE batch_id = $1 AND image_id IS NOT NULL";
-const REMOVE_ITEMS: &str = "DELETE FROM batch_items WHERE batch_id = $1";
+                         ORDER BY created_at LIMIT 1 FOR UPDATE SKIP LOCKED";
+/// From the first piece on nobody can add to it, or accept it.
+const REMOVING: &str = "UPDATE batches SET ending = 'removing' WHERE id = $1 AND ending IS NULL";
+const FIRST_ITEMS: &str =
+    "SELECT position, image_id FROM batch_items WHERE batch_id = $1 ORDER BY position LIMIT $2";
+const REMOVE_ITEMS: &str = "DELETE FROM batch_items WHERE batch_id = $1 AND position <= $2";
 const REMOVE: &str = "DELETE FROM batches WHERE id = $1";
 
 impl Store {
@@ -141,8 +147,8 @@ impl Store {
             .await
     }
 
-    /// Writes items of a batch down that is not accepted yet. The names that their images have, in their order; `None` where
-    /// the batch was removed meanwhile.
+    /// Writes items of a batch down that is not accepted yet. The names that their images have, in their order, none of those
+    /// that are refused; `None` where the batch was removed meanwhile.
     ///
     /// # Errors
     /// Where the database fails.
@@ -208,8 +214,9 @@ impl Store {
             .await
     }
 
-    /// Removes batches that were written down and never accepted: this one, those begun before then, and those whose
-    /// owner's name begins with `gone` and is not `owner`. Ten at most; how many, and the files that nothing names any more.
+    /// Removes a piece of a batch that was written down and never accepted, or is to be removed: of this one, of one begun before
+    /// then, or of one whose owner's name begins with `gone` and is not `owner`. `count`: whether it was the last piece; `more`:
+    /// whether there was any.
     ///
     /// # Errors
     /// Where the database fails.
@@ -217,7 +224,7 @@ impl Store {
         &self,
         (id, before): (Option<BatchId>, Option<Timestamp>),
         (gone, owner): (String, String),
-    ) -> Result<(u64, Vec<String>), StoreError> {
+    ) -> Result<Removed, StoreError> {
         self.database
             .write(move |transaction| {
                 let which: [Value; 4] = [
@@ -226,12 +233,11 @@ impl Store {
                     gone.as_str().into(),
                     owner.as_str().into(),
                 ];
-                let rows = transaction.query(ABANDONED, &which)?;
-                let mut blobs = Vec::new();
-                for row in &rows {
-                    blobs.extend(remove_batch(transaction, &row.text(0)?)?);
-                }
-                Ok((rows.len() as u64, blobs))
+                let Some(row) = transaction.query_one(ABANDONED, &which)? else {
+                    return Ok(Removed::default());
+                };
+                let (last, blobs) = remove_piece(transaction, &row.text(0)?)?;
+                Ok(Removed { count: u64::from(last), blobs, more: true, ..Removed::default() })
             })
             .await
     }
@@ -254,12 +260,20 @@ impl Store {
     }
 }
 
-/// Removes a batch with its items, and the images that nothing else names. Their files.
-pub(super) fn remove_batch(transaction: &mut dyn Transaction, id: &str) -> Result<Vec<String>, StoreError> {
-    let images = transaction.query(IMAGES_OF, &[id.into()])?;
-    let images = images.iter().map(|row| row.text(0)).collect::<Result<Vec<_>, _>>()?;
-    transaction.query_all(&[(REMOVE_ITEMS, vec![id.into()]), (REMOVE, vec![id.into()])])?;
-    remove_images(transaction, images)
+/// Removes the first items of a batch, with the images that nothing else names, and with the last ones the batch. Whether it did;
+/// their files.
+fn remove_piece(transaction: &mut dyn Transaction, id: &str) -> Result<(bool, Vec<String>), StoreError> {
+    transaction.execute(REMOVING, &[id.into()])?;
+    let items = transaction.query(FIRST_ITEMS, &[id.into(), PIECE.into()])?;
+    if let Some(last) = items.last() {
+        transaction.execute(REMOVE_ITEMS, &[id.into(), last.integer(0)?.into()])?;
+    }
+    let last = (items.len() as i64) < PIECE;
+    if last {
+        transaction.execute(REMOVE, &[id.into()])?;
+    }
+    let images = items.iter().filter_map(|row| row.optional_text(1).transpose());
+    Ok((last, remove_images(transaction, images.collect::<Result<_, _>>()?)?))
 }
 
 /// Takes the key, or tells what it stands for.
@@ -285,7 +299,7 @@ fn reserve(
     if taken(transaction)? { Ok(None) } else { Err(StoreError::Conflict) }
 }
 
-/// Writes the images that are new; the names of all.
+/// Writes the images that are new; the names of all that are there.
 fn images(
     transaction: &mut dyn Transaction,
     (project, mode): (ProjectId, Mode),
@@ -295,8 +309,11 @@ fn images(
     let images = || items.iter().filter_map(|item| item.image.as_ref().ok().map(|(image, _)| image));
     let new = images().filter_map(|image| match image {
         StagedImage::New(image) => Some(image),
-        StagedImage::Stored(_) => None,
+        StagedImage::Stored(..) => None,
     });
+    // In one order: two batches with the same images don't wait for each other's.
+    let mut new: Vec<_> = new.collect();
+    new.sort_by_key(|image| image.sha256);
     let insert = |image: &NewImage| -> Statement {
         let [project, mode] = whose();
         let row = vec![
@@ -310,25 +327,29 @@ fn images(
         ];
         (IMAGE, row)
     };
-    transaction.query_all(&new.map(insert).collect::<Vec<_>>())?;
+    transaction.query_all(&new.into_iter().map(insert).collect::<Vec<_>>())?;
     let find = |image: &StagedImage| -> Statement {
         let [project, mode] = whose();
         (FIND_IMAGE, vec![project, mode, image.sha256().as_slice().into()])
     };
     let mut found = transaction.query_all(&images().map(find).collect::<Vec<_>>())?.into_iter();
     let named = items.iter().map(|item| {
-        if item.image.is_err() {
-            return Ok(None);
+        let Ok((image, _)) = &item.image else { return Ok(None) };
+        match (found.next().and_then(|rows| rows.into_iter().next()), image) {
+            (Some(row), _) => row.parsed(0).map(Some),
+            (None, StagedImage::Stored(..)) => Ok(None),
+            // It was removed between the two statements: everything is done again.
+            (None, StagedImage::New(_)) => Err(StoreError::Conflict),
         }
-        // It was removed between the two statements: everything is done again.
-        let row = found.next().and_then(|rows| rows.into_iter().next()).ok_or(StoreError::Conflict)?;
-        Ok(Some(row.parsed(0)?))
     });
     named.collect()
 }
 
 fn row(batch: BatchId, (item, image): (&StagedItem, Option<ImageId>), now: Timestamp) -> Statement {
-    let refused = item.image.as_ref().err();
+    let refused = match (&item.image, image) {
+        (Err(problem), _) | (Ok((StagedImage::Stored(_, problem), _)), None) => Some(problem),
+        (Ok(_), _) => None,
+    };
     let row = vec![
         batch.to_string().into(),
         i64::from(item.position).into(),

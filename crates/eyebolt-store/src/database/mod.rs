@@ -14,6 +14,7 @@ mod writer;
 
 use std::sync::Arc;
 
+use eyebolt_types::id::ProjectId;
 use tokio::sync::watch;
 
 pub(crate) use self::rounds::{Pace, Round, Rounds, drive};
@@ -231,7 +232,17 @@ impl Database {
         &self,
         work: impl Fn(&mut dyn Transaction) -> Result<T, StoreError> + Send + 'static,
     ) -> Result<T, StoreError> {
-        self.writers.run(work).await
+        self.writers.run(None, work).await
+    }
+
+    /// The same of a move that locks the row of a project, where it has one, before anything else: of all that run together such
+    /// rows are locked first, and in one order.
+    pub(crate) async fn write_locking<T: Send + 'static>(
+        &self,
+        project: Option<ProjectId>,
+        work: impl Fn(&mut dyn Transaction) -> Result<T, StoreError> + Send + 'static,
+    ) -> Result<T, StoreError> {
+        self.writers.run(project, work).await
     }
 
     /// The same of a move that is made of rounds.
@@ -244,7 +255,7 @@ impl Database {
         &self,
         work: impl Fn(&mut dyn Transaction) -> Result<T, StoreError> + Send + 'static,
     ) -> Result<T, StoreError> {
-        self.readers.run(work).await
+        self.readers.run(None, work).await
     }
 
     /// Runs statements that only read and need no answer of each other. Those of all callers share a round trip to a server.

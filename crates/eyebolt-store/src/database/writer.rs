@@ -2,6 +2,7 @@
 //! sixty callers at once, sixty moves share one fsync (group commit).
 
 use std::{
+    collections::BTreeSet,
     sync::{Arc, Mutex, PoisonError, mpsc},
     thread,
 };
@@ -10,7 +11,7 @@ use eyebolt_types::id::ProjectId;
 use tokio::sync::{oneshot, watch};
 
 use super::{Connection, Kept, Pace, Round, Rounds, Row, Statement, Transaction, drive};
-use crate::StoreError;
+use crate::{StoreError, cap::Capped};
 
 /// Moves in one transaction at most: bounds how long the first one waits for the last one's statements.
 const GROUP: usize = 64;
@@ -20,7 +21,7 @@ pub(super) trait Move: Send {
     /// Runs the statements; the answer is kept. `Err`: they must be undone.
     fn run(&mut self, transaction: &mut dyn Transaction) -> Result<(), Undo>;
 
-    /// The project whose row its first round locks.
+    /// The project whose row it locks before anything else.
     fn locks(&self) -> Option<ProjectId> {
         None
     }
@@ -50,6 +51,7 @@ pub(super) enum Undo {
 }
 
 struct Waiting<F, T> {
+    locks: Option<ProjectId>,
     work: F,
     done: Option<Result<T, StoreError>>,
     answer: oneshot::Sender<Result<T, StoreError>>,
@@ -61,7 +63,8 @@ where
     T: Send,
 {
     fn run(&mut self, transaction: &mut dyn Transaction) -> Result<(), Undo> {
-        match (self.work)(transaction) {
+        let locked = self.locks.map_or(Ok(()), |project| lock(transaction, [project]));
+        match locked.and_then(|()| (self.work)(transaction)) {
             Err(error) if error.ends_transaction() => Err(Undo::All(error)),
             done => {
                 let undo = done.is_err();
@@ -69,6 +72,10 @@ where
                 if undo { Err(Undo::Alone) } else { Ok(()) }
             }
         }
+    }
+
+    fn locks(&self) -> Option<ProjectId> {
+        self.locks
     }
 
     fn tell(self: Box<Self>, committed: Result<(), StoreError>) {
@@ -142,6 +149,11 @@ fn answer<T>(
 pub(super) fn run_together(transaction: &mut dyn Transaction, queue: &mut Queue) -> Result<(), Undo> {
     let begun = queue.0.iter_mut().enumerate().map(|(place, one)| (place, one.begin()));
     let (rounds, single): (Vec<_>, Vec<_>) = begun.partition(|(_, statements)| statements.is_some());
+    let locked: Vec<_> = queue.0.iter().filter_map(|one| one.locks()).collect();
+    // What runs last locks first, too: after the rows of the rounds it would wait for a group that waits for those.
+    if single.iter().any(|(place, _)| queue.0[*place].locks().is_some()) {
+        lock(transaction, locked).map_err(Undo::All)?;
+    }
     let mut asking: Vec<_> = rounds.into_iter().filter_map(|(place, asks)| Some((place, asks?))).collect();
     while !asking.is_empty() {
         let (places, statements): (Vec<_>, Vec<_>) =
@@ -154,6 +166,16 @@ pub(super) fn run_together(transaction: &mut dyn Transaction, queue: &mut Queue)
         }
     }
     single.into_iter().try_for_each(|(place, _)| queue.0[place].run(transaction))
+}
+
+/// Locks the rows of projects, in their order.
+fn lock(
+    transaction: &mut dyn Transaction,
+    projects: impl IntoIterator<Item = ProjectId>,
+) -> Result<(), StoreError> {
+    let ordered: BTreeSet<_> = projects.into_iter().collect();
+    let locks: Vec<_> = ordered.into_iter().map(Capped::lock).collect();
+    transaction.query_all(&locks).map(drop)
 }
 
 fn undo(error: StoreError) -> Undo {
@@ -195,10 +217,11 @@ impl Writers {
 
     pub(super) async fn run<T: Send + 'static>(
         &self,
+        locks: Option<ProjectId>,
         work: impl Fn(&mut dyn Transaction) -> Result<T, StoreError> + Send + 'static,
     ) -> Result<T, StoreError> {
         let (answer, answered) = oneshot::channel();
-        let waiting = Box::new(Waiting { work, done: None, answer });
+        let waiting = Box::new(Waiting { locks, work, done: None, answer });
         self.waiting.send(waiting).map_err(|_| StoreError::Stopped)?;
         answered.await.map_err(|_| StoreError::Stopped)?
     }

@@ -1,8 +1,8 @@
 //! Batches: nobody sees half of one, each item becomes a job once, and each batch ends once.
 
 use eyebolt_store::{
-    Again, BatchAcceptance, BatchEnding, BatchRetry, Cap, Caps, DueBatches, EarlyEnd, Fed, Idempotency,
-    ItemFilter, ItemJob, Known, NewBatch, NewEvent, NewJob, OpenBatch, StagedImage, StagedItem, Store,
+    BatchAcceptance, BatchEnding, BatchRetry, Cap, Caps, DueBatches, EarlyEnd, Fed, Idempotency, ItemFilter,
+    ItemJob, Known, NewBatch, NewEvent, NewJob, OpenBatch, Removed, Retry, StagedImage, StagedItem, Store,
 };
 use eyebolt_types::{
     BatchCounts, BatchStatus, Class, EventType, JobStatus, Mode,
@@ -11,7 +11,7 @@ use eyebolt_types::{
 
 use crate::{
     place::{Place, at, on_both, project},
-    sample::{closing, event, image, job, large_image, lease},
+    sample::{again, closing, event, image, job, large_image, lease},
 };
 
 fn new(project: ProjectId, owner: &str) -> NewBatch {
@@ -57,6 +57,14 @@ async fn accepted(store: &Store, project: ProjectId) -> OpenBatch {
     store.open_batches().await.unwrap().remove(0)
 }
 
+/// One that was canceled before it began.
+async fn accepted_and_ended(store: &Store, project: ProjectId) -> BatchId {
+    let batch = accepted(store, project).await;
+    store.end_batch_early(batch.id, EarlyEnd::Canceled, at(4)).await.unwrap();
+    assert_eq!(store.close_batch(ending(&batch, 1), at(11)).await, Ok(true));
+    batch.id
+}
+
 /// The job of the item of that place and content.
 fn of_item(batch: &OpenBatch, (position, content): (u32, u8)) -> ItemJob {
     let job = NewJob {
@@ -75,6 +83,23 @@ async fn end(store: &Store, batch: &OpenBatch, status: JobStatus) {
     let event = NewEvent { batch: Some(batch.id), version: leased.job.round, ..event(status) };
     let end = eyebolt_store::Closing { event, ..closing(status) };
     store.close((leased.job.id, leased.token), end, at(16)).await.unwrap().unwrap();
+}
+
+/// A batch that allows no failure, of two items that failed for a passing reason and a refused one, and was opened again.
+async fn reopened(store: &Store, project: ProjectId) -> OpenBatch {
+    let batch = new(project, "a/1");
+    staged(store, &batch, vec![item(0, Some(1)), item(1, Some(2)), item(2, None)]).await;
+    store.accept_batch((batch.clone(), None), (3, 0, Vec::new()), at(2)).await.unwrap();
+    let batch = store.open_batches().await.unwrap().remove(0);
+    for (position, content) in [(0, 1), (1, 2)] {
+        store.feed(of_item(&batch, (position, content)), None, at(3)).await.unwrap();
+        end(store, &batch, JobStatus::Failed).await;
+    }
+    assert_eq!(store.due_batches(at(5)).await.unwrap().hopeless, [batch.id]);
+    assert_eq!(store.close_batch(ending(&batch, 1), at(11)).await, Ok(true));
+    let whose = (project, Mode::Live, batch.id);
+    assert_eq!(store.retry_batch(whose, at(900), at(12)).await, Ok(BatchRetry::Waiting(2)));
+    batch
 }
 
 async fn counts(store: &Store, batch: &OpenBatch) -> (BatchStatus, BatchCounts) {
@@ -104,11 +129,12 @@ on_both! {
         assert_eq!(store.due_batches(at(600)).await, Ok(DueBatches::default()));
 
         let others = store.remove_staged((None, Some(at(1))), ("b/".to_owned(), "b/2".to_owned())).await.unwrap();
-        assert_eq!(others.0, 0, "neither old nor of that owner");
+        assert_eq!(others.count, 0, "neither old nor of that owner");
         let own = store.remove_staged((None, None), ("a/".to_owned(), "a/1".to_owned())).await.unwrap();
-        assert_eq!(own.0, 0, "nor of an earlier run");
-        let (removed, blobs) = store.remove_staged((None, None), ("a/".to_owned(), "a/2".to_owned())).await.unwrap();
-        assert_eq!((removed, blobs.iter().any(|name| name.contains(&"01".repeat(32)))), (1, true), "{blobs:?}");
+        assert_eq!(own.count, 0, "nor of an earlier run");
+        let removed = store.remove_staged((None, None), ("a/".to_owned(), "a/2".to_owned())).await.unwrap();
+        let blobs = &removed.blobs;
+        assert_eq!((removed.count, blobs.iter().any(|name| name.contains(&"01".repeat(32)))), (1, true), "{blobs:?}");
         let late = store.stage_items((batch.id, project, Mode::Live), vec![item(2, Some(1))], at(2)).await;
         assert_eq!(late, Ok(None));
         let late = store.accept_batch((batch, Some(key("what"))), (2, 2, vec![]), at(2)).await;
@@ -184,7 +210,7 @@ on_both! {
         let waiting = store.waiting_items(batch.id, 10).await.unwrap();
         let [waiting] = waiting.as_slice() else { panic!("{waiting:?}") };
         let job = waiting.job.expect("the job that failed");
-        let again = Again { key: KeyId::new(), caps: None, deadline: at(900), parts: None };
+        let again = again(900);
         assert_eq!(store.feed_again((&batch, 0), (job, again.clone()), at(13)).await, Ok(Fed::Again));
         assert_eq!(store.feed_again((&batch, 0), (job, again), at(13)).await, Ok(Fed::Taken));
         end(store, &batch, JobStatus::Succeeded).await;
@@ -209,6 +235,94 @@ on_both! {
         assert_eq!(store.due_batches(at(5)).await.unwrap().done.len(), 1);
     }
 
+    async fn what_waits_to_run_again_goes_back_to_what_its_job_is(place: &Place) {
+        let (store, project) = (&place.store, project(&place.store).await.id);
+        let batch = reopened(store, project).await;
+        assert_eq!(store.due_batches(at(13)).await.unwrap().hopeless, [], "one failed for good, before");
+        assert_eq!(store.end_batch_early(batch.id, EarlyEnd::Canceled, at(14)).await, Ok(true));
+        let (_, found) = counts(store, &batch).await;
+        assert_eq!((found.failed, found.canceled, found.pending), (3, 0, 0));
+        let filter = ItemFilter { batch: batch.id, status: None, after: None, limit: 10 };
+        let items = store.batch_items(filter).await.unwrap();
+        let job = store.job((project, Mode::Live), items[0].job.unwrap()).await.unwrap().unwrap();
+        assert_eq!(items[0].error, job.error);
+    }
+
+    async fn an_open_batch_waits_for_a_job_that_somebody_runs_again(place: &Place) {
+        let (store, project) = (&place.store, project(&place.store).await.id);
+        let batch = reopened(store, project).await;
+        let job = store.waiting_items(batch.id, 1).await.unwrap()[0].job.unwrap();
+        let whose = (project, Mode::Live, job);
+        assert_eq!(store.retry(whose, again(900), at(13)).await, Ok(Retry::Pending));
+        assert_eq!(store.feed_again((&batch, 0), (job, again(900)), at(13)).await, Ok(Fed::Taken));
+        assert_eq!(store.end_batch_early(batch.id, EarlyEnd::Expired, at(14)).await, Ok(true));
+        assert_eq!(counts(store, &batch).await.1.processing, 1);
+        assert_eq!(store.close_batch(ending(&batch, 2), at(14)).await, Ok(false));
+        end(store, &batch, JobStatus::Failed).await;
+        assert_eq!(store.close_batch(ending(&batch, 2), at(17)).await, Ok(true));
+
+        assert_eq!(store.retry(whose, again(900), at(18)).await, Ok(Retry::Pending));
+        let (status, found) = counts(store, &batch).await;
+        assert_eq!((status, found.failed, found.processing), (BatchStatus::Completed, 3, 0), "it stays as it ended");
+    }
+
+    async fn an_image_that_is_gone_by_now_refuses_its_item_alone(place: &Place) {
+        let (store, project) = (&place.store, project(&place.store).await.id);
+        let batch = new(project, "a/1");
+        store.begin_batch(batch.clone(), at(1)).await.unwrap();
+        let stored = |position, sha256| {
+            let image = StagedImage::Stored(sha256, "gone".to_owned());
+            StagedItem { image: Ok((image, "{}".to_owned())), ..item(position, None) }
+        };
+        let items = vec![item(0, Some(1)), stored(1, [9; 32]), stored(2, [1; 32])];
+        let whose = (batch.id, project, Mode::Live);
+        let images = store.stage_items(whose, items, at(1)).await.unwrap().unwrap();
+        assert_eq!((images[0].is_some(), images[1], images[2]), (true, None, images[0]));
+        store.accept_batch((batch.clone(), None), (3, 3, Vec::new()), at(2)).await.unwrap();
+        let filter = ItemFilter { batch: batch.id, status: None, after: None, limit: 10 };
+        let items = store.batch_items(filter).await.unwrap();
+        assert_eq!((items[1].error.as_deref(), items[2].error.as_deref()), (Some("gone"), None));
+        let (_, counts) = store.batch((project, Mode::Live), batch.id).await.unwrap().unwrap();
+        assert_eq!((counts.failed, counts.pending), (1, 2));
+    }
+
+    async fn a_batch_goes_piece_by_piece_and_nobody_sees_half_of_it(place: &Place) {
+        let (store, project) = (&place.store, project(&place.store).await.id);
+        let batch = new(project, "a/1");
+        staged(store, &batch, (0..70).map(|position| item(position, Some(position as u8))).collect()).await;
+        let remove = || store.remove_staged((Some(batch.id), None), (String::new(), String::new()));
+        let first = remove().await.unwrap();
+        assert_eq!((first.count, first.more), (0, true));
+        let accepted = store.accept_batch((batch.clone(), None), (70, 0, Vec::new()), at(2)).await;
+        assert_eq!(accepted, Ok(BatchAcceptance::Gone), "some of its items are gone");
+        let whose = (batch.id, project, Mode::Live);
+        assert_eq!(store.stage_items(whose, vec![item(70, Some(70))], at(2)).await, Ok(None));
+        let last = remove().await.unwrap();
+        assert_eq!((last.count, last.more), (1, true));
+        assert_eq!(remove().await, Ok(Removed::default()));
+        let files = first.blobs.iter().chain(&last.blobs);
+        assert_eq!(files.collect::<std::collections::BTreeSet<_>>().len(), 140, "each image, under both of its names");
+
+        let ended = accepted_and_ended(store, project).await;
+        assert_eq!(store.remove_batches(at(12), (None, 10), at(9000)).await.unwrap().count, 1);
+        assert_eq!(store.batch((project, Mode::Live), ended).await, Ok(None));
+        let old = store.remove_staged((None, Some(at(1))), (String::new(), String::new())).await.unwrap();
+        assert_eq!((old.count, old.blobs.is_empty()), (1, false));
+    }
+
+    async fn many_batches_of_one_key_hide_nobody_elses(place: &Place) {
+        let (store, project) = (&place.store, project(&place.store).await.id);
+        let (many, other) = (new(project, "a/1"), new(project, "a/1"));
+        let of_one = (0..21).map(|_| NewBatch { id: BatchId::new(), ..many.clone() });
+        for batch in of_one.chain([other.clone()]) {
+            staged(store, &batch, vec![item(0, Some(1))]).await;
+            store.accept_batch((batch, None), (1, 1, Vec::new()), at(2)).await.unwrap();
+        }
+        let open = store.open_batches().await.unwrap();
+        assert_eq!(open.iter().filter(|batch| batch.key == many.key).count(), 20);
+        assert!(open.iter().any(|batch| batch.id == other.id));
+    }
+
     async fn images_of_items_that_wait_stay(place: &Place) {
         let (store, project) = (&place.store, project(&place.store).await.id);
         let batch = accepted(store, project).await;
@@ -226,6 +340,7 @@ on_both! {
         assert_eq!(store.close_batch(ending(&batch, 1), at(11)).await, Ok(true));
         assert_eq!(store.remove_batches(at(12), (None, 10), at(12)).await.unwrap().count, 0, "its key stands for it");
         assert_eq!(store.remove_batches(at(12), (None, 10), at(9000)).await.unwrap().count, 1);
+        assert_eq!(store.remove_batches(at(12), (None, 10), at(9000)).await.unwrap().count, 0);
         assert_eq!(store.batch((project, Mode::Live), batch.id).await, Ok(None));
     }
 }

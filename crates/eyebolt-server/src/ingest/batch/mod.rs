@@ -251,9 +251,19 @@ impl BatchBody {
     }
 }
 
-/// What an item says goes before what is said of the whole batch; parameters feature by feature.
+/// What an item says goes before what is said of the whole batch; parameters feature by feature. A pipeline is asked instead
+/// of features with all that belongs to them, and features instead of a pipeline.
 fn merged(defaults: &Map<String, Value>, own: Map<String, Value>) -> Map<String, Value> {
     let mut all = defaults.clone();
+    let says = |name: &str| own.get(name).is_some_and(|value| !value.is_null());
+    let replaced: &[_] = match (says("pipeline"), says("features")) {
+        (true, _) => &["features", "parameters", "degrade"],
+        (false, true) => &["pipeline"],
+        (false, false) => &[],
+    };
+    for name in replaced {
+        all.remove(*name);
+    }
     for (name, value) in own {
         match (all.get_mut(&name), value) {
             (Some(Value::Object(of_all)), Value::Object(own)) if name == "parameters" => of_all.extend(own),
