@@ -270,10 +270,14 @@ on_both! {
         sent.extend((0..35).map(|number| format!("wait{number}").into_bytes()));
         let line = "POST /v1/batches?features=objects&max_failure_rate=0.1";
         let batch = id(&app.batch(line, &[key("k1")], &sent).await);
+        // Some of those that wait may come first, and have all the workers that a batch gets.
+        app.released_until_the_end(&batch).await;
         let ended = app.batch_end(&batch).await;
-        assert_eq!(ended["status"], "failed");
-        assert_eq!((&ended["counts"]["failed"], &ended["counts"]["canceled"]), (&json!(5), &json!(35)));
-        app.assert_charged(0).await;
+        assert_eq!((&ended["status"], &ended["counts"]["failed"]), (&json!("failed"), &json!(5)));
+        let (done, canceled) = (ended["counts"]["succeeded"].as_i64(), ended["counts"]["canceled"].as_i64());
+        let (done, canceled) = (done.unwrap(), canceled.unwrap());
+        assert!(canceled > 0 && done + canceled == 35, "{done} and {canceled}");
+        app.assert_charged(done).await;
     }
 
     async fn keys_are_of_batches_and_of_analyses_together(setup: Setup) {

@@ -119,8 +119,10 @@ on_both! {
         assert_eq!(store.retry(whose, again(&[0], None), at(5)).await.unwrap(), Retry::NotFailed(JobStatus::Succeeded));
         assert_eq!(store.retry(whose, again(&[1], Some(2)), at(600)).await.unwrap(), Retry::NotFailed(JobStatus::Succeeded));
         assert_eq!(store.retry(whose, again(&[1], Some(2)), at(5)).await.unwrap(), Retry::Pending);
-        assert_eq!(store.retry(whose, again(&[1], None), at(5)).await.unwrap(), Retry::Pending);
+        assert_eq!(store.retry(whose, again(&[1], Some(2)), at(5)).await.unwrap(), Retry::Pending);
         assert_eq!(used().await.reserved, 1, "two wishes open one part");
+        let all = store.retry(whose, again(&[1], None), at(5)).await.unwrap();
+        assert_eq!(all, Retry::NotFailed(JobStatus::Pending), "another part is not run with it");
         let there = stored(store, project, lease.0).await;
         let statuses: Vec<_> = there.tasks.iter().map(|task| task.status).collect();
         assert_eq!(statuses, [StepStatus::Succeeded, StepStatus::Skipped, StepStatus::Pending]);
