@@ -15,8 +15,9 @@ use serde::{Deserialize, Serialize};
 use super::{
     Jobs, Room,
     document::{self, Intake},
+    new_job::frozen,
     pipeline::Part,
-    submit::{Looked, frozen, unlimited},
+    submit::{Looked, unlimited},
 };
 use crate::{
     ApiError,

@@ -11,6 +11,7 @@ pub(crate) mod document;
 mod end;
 mod items;
 mod known;
+mod new_job;
 pub(crate) mod pipeline;
 mod place;
 mod retention;

@@ -5,7 +5,7 @@ use eyebolt_store::{Acceptance, Charging, Closing, NewJob, Principal, StepOutcom
 use eyebolt_types::{Dedup, DedupStatus, ErrorCode, Job, JobStatus};
 use jiff::Timestamp;
 
-use super::{Ended, Room, document, end, signed, submit::just_accepted};
+use super::{Ended, Room, document, end, new_job::just_accepted, signed};
 use crate::{ApiError, analysis::StepEnd};
 
 impl Room {
