@@ -8,8 +8,8 @@ use eyebolt_types::{
 
 use crate::{Blobs, Store, StoreError};
 
-/// Images up to this size are kept in their row, bytes: one fsync takes row and image.
-pub const MAX_INLINE: usize = 32 << 10;
+/// Images up to this size are kept in their row, bytes: one fsync takes row and image, where a file costs two more.
+pub const MAX_INLINE: usize = 128 << 10;
 
 /// Documents up to this size are kept in their row, bytes.
 pub const MAX_INLINE_DOCUMENT: usize = 256 << 10;

@@ -513,7 +513,7 @@ on_both! {
     async fn images_that_wait_are_kept(setup: Setup) {
         let app = TestApp::set_up(setup).await;
         let mut sent: Vec<_> = (0..30).map(|number| format!("wait{number}").into_bytes()).collect();
-        sent.push([b"cat".as_slice(), &vec![b'x'; 40 << 10]].concat());
+        sent.push([b"cat".as_slice(), &vec![b'x'; 140 << 10]].concat());
         let line = "POST /v1/batches?features=objects&expires_in=604800";
         let batch = id(&app.batch(line, &[key("k1")], &sent).await);
         app.clock.advance(SignedDuration::from_hours(7 * 24) - SignedDuration::from_secs(60));

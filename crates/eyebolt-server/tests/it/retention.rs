@@ -13,7 +13,7 @@ use crate::{
 
 /// Too large for its row.
 fn large(kind: &[u8]) -> Vec<u8> {
-    [kind, &vec![b'x'; 40 << 10]].concat()
+    [kind, &vec![b'x'; 140 << 10]].concat()
 }
 
 async fn days_pass(app: &TestApp, days: i64) {
