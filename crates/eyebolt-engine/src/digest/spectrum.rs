@@ -8,7 +8,8 @@ use crate::{Picture, luma};
 pub(super) const SIDE: usize = 32;
 /// All of them.
 pub(super) const LEN: usize = SIDE * SIDE;
-/// Pictures are averaged over squares of pixels until the longer side has less than twice as many cells.
+/// Pictures are averaged over squares of pixels until the longer side has no more cells: four to a half-wave of the highest
+/// frequency at least.
 const CELLS: usize = 256;
 /// Rows of each cell that are looked at, at least: of large cells not every row, which would tell nothing more.
 const ROWS: usize = 4;
@@ -23,7 +24,7 @@ pub(super) struct Spectrum(pub(super) [f32; LEN]);
 impl Spectrum {
     pub(super) fn of(picture: &Picture) -> Self {
         let (width, height) = (picture.width as usize, picture.height as usize);
-        let factor = (width.max(height) / CELLS).max(1);
+        let factor = width.max(height).div_ceil(CELLS).max(1);
         let (columns, rows) = (waves(width, factor), waves(height, factor));
         let mut found = [0.0; LEN];
         let mut line = vec![0_u32; columns.len()];

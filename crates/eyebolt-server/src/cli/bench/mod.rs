@@ -37,20 +37,51 @@ pub(super) struct Arguments {
     rounds: usize,
 }
 
-const QUERY: &str = "features=faces&faces.input_size=320&quality_gate=off";
+/// What is asked again and again.
+#[derive(Debug, Clone)]
+struct Question {
+    name: &'static str,
+    /// By HTTP.
+    query: &'static str,
+    /// The same of the engine.
+    request: AnalyzeRequest,
+}
+
+impl Question {
+    /// The model that takes least: whatever else a call costs shows most.
+    fn least() -> Self {
+        let mut request = AnalyzeRequest::of([Feature::Faces]);
+        request.quality_gate = QualityGate::Off;
+        request.parameters.faces.input_size = Some(320);
+        let query = "features=faces&faces.input_size=320&quality_gate=off";
+        Self { name: "faces at 320 px", query, request }
+    }
+
+    /// What is asked without a word on how.
+    fn ordinary() -> Self {
+        let request = AnalyzeRequest::of([Feature::Objects]);
+        Self { name: "objects as it comes", query: "features=objects", request }
+    }
+}
 
 pub(super) async fn run(arguments: Arguments, mut settings: Settings) -> anyhow::Result<ExitCode> {
     super::log_to_stderr(&LogSettings { filter: "error".to_owned(), ..settings.log.clone() })?;
     settings.http.listen.set_port(0);
     let runner = super::start(&settings)?;
-    throughput(&arguments, &settings, &runner).await?;
+    for question in [Question::least(), Question::ordinary()] {
+        throughput((&arguments, &question), &settings, &runner).await?;
+    }
     decoding(&arguments)?;
     phases(&arguments, &runner).await?;
     Ok(ExitCode::SUCCESS)
 }
 
 /// HTTP against the engine called directly, in turns, so that a busy neighbour slows both.
-async fn throughput(arguments: &Arguments, settings: &Settings, runner: &Runner) -> anyhow::Result<()> {
+async fn throughput(
+    (arguments, question): (&Arguments, &Question),
+    settings: &Settings,
+    runner: &Runner,
+) -> anyhow::Result<()> {
     // A place of its own, gone afterwards: the operator's data are not touched.
     let folder = std::env::temp_dir().join(format!("eyebolt-bench-{}", std::process::id()));
     let storage = StorageSettings { data_dir: folder.clone(), ..StorageSettings::default() };
@@ -64,8 +95,10 @@ async fn throughput(arguments: &Arguments, settings: &Settings, runner: &Runner)
     let (turns, mut direct, mut by_http) = (4, Counted::default(), Counted::default());
     let turn = Duration::from_secs(arguments.seconds) / turns;
     for _ in 0..turns {
-        direct += count(arguments.clients, turn, || ready(Ok(Direct::new(runner))))?;
-        by_http += count(arguments.clients, turn, || call_server(url.clone(), issued.secret.clone()))?;
+        let engine = || ready(Ok(Direct(runner.clone(), question.request.clone())));
+        direct += count(arguments.clients, turn, engine)?;
+        let client = || call_server(url.clone(), (issued.secret.clone(), question.query));
+        by_http += count(arguments.clients, turn, client)?;
     }
     serving.abort();
     let _ = std::fs::remove_dir_all(&folder);
@@ -73,7 +106,7 @@ async fn throughput(arguments: &Arguments, settings: &Settings, runner: &Runner)
         DecoderPlace::Process => "processes",
         DecoderPlace::InServer => "the server",
     };
-    println!("## Throughput, {} clients, faces at 320 px, decoding in {place}\n", arguments.clients);
+    println!("## Throughput, {} clients, {}, decoding in {place}\n", arguments.clients, question.name);
     println!("| | answers/s | of the engine | processor, ms an answer | of it the clients |");
     println!("| --- | ---: | ---: | ---: | ---: |");
     let row = |name: &str, counted: &Counted, clients: String| {
@@ -169,16 +202,6 @@ trait Caller: Send + 'static {
 
 struct Direct(Runner, AnalyzeRequest);
 
-impl Direct {
-    /// The same question as [`QUERY`].
-    fn new(runner: &Runner) -> Self {
-        let mut request = AnalyzeRequest::of([Feature::Faces]);
-        request.quality_gate = QualityGate::Off;
-        request.parameters.faces.input_size = Some(320);
-        Self(runner.clone(), request)
-    }
-}
-
 impl Caller for Direct {
     async fn call(&mut self) -> anyhow::Result<()> {
         self.0.run(Bytes::from_static(SAMPLE), &self.1, &Declared::default()).await?;
@@ -186,12 +209,13 @@ impl Caller for Direct {
     }
 }
 
-struct ByHttp(Connection, ApiSecret);
+/// What is asked, too.
+struct ByHttp(Connection, ApiSecret, &'static str);
 
 impl Caller for ByHttp {
     async fn call(&mut self) -> anyhow::Result<()> {
         let image = with_comment(RequestId::new().to_string().as_bytes());
-        let reply = self.0.analyze((&image, QUERY), (Some(self.1.reveal()), None)).await?;
+        let reply = self.0.analyze((&image, self.2), (Some(self.1.reveal()), None)).await?;
         anyhow::ensure!(reply.status == 200, "the server answered {}", reply.status);
         Ok(())
     }
@@ -204,8 +228,8 @@ fn with_comment(text: &[u8]) -> Vec<u8> {
     [start, &[0xFF, 0xFE], &length.to_be_bytes(), text, rest].concat()
 }
 
-async fn call_server(url: String, key: ApiSecret) -> anyhow::Result<ByHttp> {
-    Ok(ByHttp(Connection::open(&url).await?, key))
+async fn call_server(url: String, (key, query): (ApiSecret, &'static str)) -> anyhow::Result<ByHttp> {
+    Ok(ByHttp(Connection::open(&url).await?, key, query))
 }
 
 fn decoding(arguments: &Arguments) -> anyhow::Result<()> {
