@@ -71,11 +71,17 @@ pub struct Decision {
 }
 
 /// The generic cell rate algorithm: a leaky bucket that keeps one number, the theoretical arrival time (ITU-T I.371,
-/// appendix A; here with costs). Within any time `t` it admits no more than `burst + units × t / window`.
+/// appendix A; here with costs), and what one unit of it stands for. Within any time `t` it admits no more than
+/// `burst + units × t / window`.
+///
+/// Where it is asked by another quota than before, what was used stays used, in units: a higher limit has room at once, and
+/// a lower one that is used up already is just used up. Until then it leaks out at its old pace.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Gcra {
     /// Nanoseconds; when everything admitted so far has leaked out.
     arrival: u128,
+    /// Nanoseconds; zero where nothing was ever asked for.
+    interval: u128,
 }
 
 impl Gcra {
@@ -84,20 +90,26 @@ impl Gcra {
     /// A clock that was set back is seen as a later arrival time than could be: it is cut to a full bucket, so that nobody
     /// waits for longer than a window.
     pub fn ask(&mut self, quota: Quota, cost: u64, now: Duration) -> Decision {
-        let (decision, after) = quota.decide(cost, self.backlog(quota, now));
-        self.arrival = now.as_nanos() + after;
+        let (decision, after) = quota.decide(cost, self.count_by(quota, now));
+        // A limit of nothing has no unit to count in, and forgets nothing.
+        if quota.units > 0 {
+            self.arrival = now.as_nanos() + after;
+        }
         decision
     }
 
-    /// What is still to leak out at `now`, nanoseconds.
-    pub fn backlog(self, quota: Quota, now: Duration) -> u128 {
-        self.arrival.saturating_sub(now.as_nanos()).min(quota.tolerance())
-    }
-
-    /// The backlog is `factor` times as long from now on: what is agreed is another share of the whole.
-    pub fn rescale(&mut self, factor: f64, now: Duration) {
-        let backlog = self.arrival.saturating_sub(now.as_nanos());
-        self.arrival = now.as_nanos() + (backlog as f64 * factor.max(0.0)) as u128;
+    /// From `now` on it is counted by `quota`, whether something is let in or not: what is still to leak out, nanoseconds.
+    pub fn count_by(&mut self, quota: Quota, now: Duration) -> u128 {
+        let Some(interval) = quota.interval() else { return 0 };
+        let left = self.arrival.saturating_sub(now.as_nanos());
+        let left = if self.interval == 0 || self.interval == interval {
+            left
+        } else {
+            same_units(left, self.interval, interval)
+        };
+        let left = left.min(quota.tolerance());
+        *self = Self { arrival: now.as_nanos() + left, interval };
+        left
     }
 
     /// How it stands at `now`; nothing is asked for.
@@ -105,16 +117,22 @@ impl Gcra {
         self.ask(quota, 0, now)
     }
 
-    /// Gives back what was let in and did not take place.
-    pub fn give_back(&mut self, quota: Quota, cost: u64) {
-        let back = quota.interval().unwrap_or_default() * u128::from(cost);
-        self.arrival = self.arrival.saturating_sub(back);
+    /// Gives back so many units that were let in and did not take place, whatever limit they were let in by.
+    pub fn give_back(&mut self, cost: u64) {
+        self.arrival = self.arrival.saturating_sub(self.interval.saturating_mul(cost.into()));
     }
 
     /// Whether nothing is left to remember at `now`.
     pub fn is_full(self, now: Duration) -> bool {
         self.arrival <= now.as_nanos()
     }
+}
+
+/// A backlog at another price of a unit; a part of one is rounded up. It is counted in doubles as Redis does, which keeps
+/// these counters too: a part is below 2^52, and so is the price.
+fn same_units(backlog: u128, before: u128, interval: u128) -> u128 {
+    let part = (backlog % before) as f64 / before as f64 * interval as f64;
+    (backlog / before).saturating_mul(interval).saturating_add(part.ceil() as u128)
 }
 
 fn nanos(nanos: u128) -> Duration {
@@ -219,13 +237,75 @@ mod tests {
         assert!(!set_back.admitted && set_back.retry_in <= Some(MINUTE), "{set_back:?}");
     }
 
+    proptest! {
+        #[test]
+        fn a_limit_that_changes_keeps_what_was_used(before in quotas(), after in quotas(), used in 0..5000u64) {
+            let used = used.min(before.burst);
+            let mut gcra = Gcra::default();
+            prop_assert!(gcra.ask(before, used, MINUTE).admitted);
+            prop_assert_eq!(gcra.look(after, MINUTE).remaining, after.burst.saturating_sub(used));
+            // To and fro, as servers ask that hear of it one after the other.
+            prop_assume!(used <= after.burst);
+            gcra.ask(after, 0, MINUTE);
+            prop_assert_eq!(gcra.ask(before, 0, MINUTE).remaining, before.burst - used);
+        }
+
+        #[test]
+        fn who_waits_is_let_in_after_a_change_too(
+            before in quotas(), after in quotas(), used in 0..5000u64, waited in 0..200_000u64, cost in 0..5000u64,
+        ) {
+            let (mut gcra, now) = (Gcra::default(), MINUTE + Duration::from_micros(waited));
+            prop_assert!(gcra.ask(before, used.min(before.burst), MINUTE).admitted);
+            let decision = gcra.ask(after, cost.min(after.burst), now);
+            let wait = decision.retry_in.expect("it fits");
+            let full = after.interval().expect("some units") * u128::from(after.burst);
+            prop_assert!(wait.as_nanos() <= full, "{wait:?}");
+            prop_assert!(decision.admitted || gcra.ask(after, cost.min(after.burst), now + wait).admitted);
+        }
+    }
+
+    #[test]
+    fn what_was_used_of_a_limit_is_used_of_another() {
+        let used = |units, used: u64| {
+            let mut gcra = Gcra::default();
+            assert!(gcra.ask(Quota::new(units, MINUTE), used, MINUTE).admitted);
+            gcra
+        };
+        let left = |mut gcra: Gcra, units, at| gcra.ask(Quota::new(units, MINUTE), 0, at).remaining;
+        assert_eq!(left(used(100, 100), 1000, MINUTE), 900);
+        assert_eq!(left(used(1000, 50), 100, MINUTE), 50);
+        assert_eq!(left(used(1000, 500), 100, MINUTE), 0);
+        // Up to the change it leaks out at the old pace, from then on at the new one.
+        let mut gcra = used(100, 100);
+        assert_eq!(left(gcra, 400, MINUTE + MINUTE / 4), 325);
+        gcra.count_by(Quota::new(200, MINUTE), MINUTE);
+        assert_eq!(left(gcra, 200, MINUTE + MINUTE / 4), 150);
+    }
+
+    #[test]
+    fn a_limit_of_nothing_forgets_nothing() {
+        let (mut gcra, quota) = (Gcra::default(), Quota::new(10, MINUTE));
+        assert!(gcra.ask(quota, 10, MINUTE).admitted);
+        assert!(!gcra.ask(Quota::new(0, MINUTE), 1, MINUTE).admitted);
+        assert_eq!(gcra.look(quota, MINUTE).remaining, 0);
+    }
+
+    #[test]
+    fn what_was_taken_of_one_limit_is_given_back_to_another() {
+        let mut gcra = Gcra::default();
+        assert!(gcra.ask(Quota::new(1000, MINUTE), 80, MINUTE).admitted);
+        gcra.count_by(Quota::new(100, MINUTE), MINUTE);
+        gcra.give_back(30);
+        assert_eq!(gcra.look(Quota::new(100, MINUTE), MINUTE).remaining, 50);
+    }
+
     #[test]
     fn what_is_given_back_can_be_had_again() {
         let (mut gcra, quota) = (Gcra::default(), Quota::new(10, MINUTE));
         assert!(gcra.ask(quota, 10, MINUTE).admitted);
-        gcra.give_back(quota, 4);
+        gcra.give_back(4);
         assert_eq!(gcra.look(quota, MINUTE).remaining, 4);
-        gcra.give_back(quota, 1000);
+        gcra.give_back(1000);
         assert_eq!(gcra.look(quota, MINUTE).remaining, 10);
     }
 }

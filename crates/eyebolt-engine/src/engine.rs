@@ -1,5 +1,8 @@
 //! The engine: one checked image and a plan in, findings out.
 
+mod sessions;
+mod work;
+
 use std::{
     path::PathBuf,
     sync::{
@@ -7,15 +10,17 @@ use std::{
         atomic::{AtomicU64, Ordering},
         mpsc,
     },
-    time::{Duration, Instant},
+    time::Duration,
 };
 
-use eyebolt_types::{
-    AnalyzeRequest, Feature, ImageLimits, Results,
-    request::QualityGate,
-    result::{QualityVerdict, Verdict},
-};
+use eyebolt_types::{AnalyzeRequest, Feature, ImageLimits, Results};
 
+use self::work::Work;
+pub use self::work::{Findings, StepReport};
+pub(crate) use self::{
+    sessions::Sessions,
+    work::{judge, step},
+};
 use crate::{
     BackendError, EngineError, ImageError, Picture,
     backend::{Backend, OnnxRuntime, Rten},
@@ -24,13 +29,10 @@ use crate::{
         self, DecodePlan,
         pool::{DecodePool, PoolSettings},
     },
-    digest::{self, ContentDigests},
-    features::run_task,
     memory::{self, MemoryBudget},
-    models::{Lent, Model, Models, Phases},
-    plan::{Plan, Task},
+    models::{Model, Models},
+    plan::Plan,
     probe::{self, Header},
-    quality,
     sitting::{Order, Sat, Sitting},
 };
 
@@ -87,44 +89,6 @@ impl Decoder {
             Some(pool) => pool.decode(bytes, header, plan),
         }
     }
-}
-
-/// What was found in one image.
-#[derive(Debug)]
-pub struct Findings {
-    /// What the file says of itself.
-    pub header: Header,
-    /// Verdicts of the quality gate; empty where it is off.
-    pub verdicts: Vec<QualityVerdict>,
-    /// Answers of the steps that succeeded.
-    pub results: Results,
-    /// What the picture is known by when it comes again.
-    pub content: ContentDigests,
-    /// One for each feature, in the order asked.
-    pub steps: Vec<StepReport>,
-    /// Bytes to pixels.
-    pub decode: Duration,
-    /// The quality gate.
-    pub gate: Duration,
-    /// From the first byte decoded to the last answer.
-    pub elapsed: Duration,
-}
-
-/// How one feature went.
-#[derive(Debug)]
-pub struct StepReport {
-    /// The feature.
-    pub feature: Feature,
-    /// The snapshot that answered, or the reader's name.
-    pub model: Option<String>,
-    /// Why it has no answer.
-    pub error: Option<EngineError>,
-    /// When it began, after the first byte was decoded.
-    pub begun: Duration,
-    /// How long it took.
-    pub took: Duration,
-    /// Where the time went.
-    pub phases: Phases,
 }
 
 impl Engine {
@@ -266,7 +230,7 @@ impl Engine {
         let mut sessions = Sessions::default();
         for model in models {
             let lent = self.models.session(&model).await?;
-            sessions.0.push((model.id.clone(), lent));
+            sessions.put(&model, lent);
         }
         Ok(sessions)
     }
@@ -309,92 +273,6 @@ fn start_decoders(command: &[String], settings: &EngineSettings) -> Result<Decod
         max_decode: Duration::from_secs(u64::from(settings.limits.max_decode_seconds)),
     })
     .map_err(|error| failed(error.to_string()))
-}
-
-/// Sessions on loan for one image.
-#[derive(Default)]
-pub(crate) struct Sessions(Vec<(String, Lent)>);
-
-impl Sessions {
-    /// The session of a model of the plan.
-    pub(crate) fn of(&mut self, model: &Model) -> &mut Lent {
-        let found = self.0.iter_mut().find(|(id, _)| *id == model.id);
-        &mut found.expect("every model of a plan was taken before").1
-    }
-
-    /// Takes a session of the plan out, to hold several at once; [`Sessions::put`] brings it back.
-    pub(crate) fn take(&mut self, model: &Model) -> Lent {
-        let index = self.0.iter().position(|(id, _)| *id == model.id);
-        self.0.swap_remove(index.expect("every model of a plan was taken before")).1
-    }
-
-    /// Puts it back.
-    pub(crate) fn put(&mut self, model: &Model, session: Lent) {
-        self.0.push((model.id.clone(), session));
-    }
-}
-
-struct Work<'a> {
-    header: Header,
-    plan: Plan,
-    sessions: Sessions,
-    canceled: &'a Canceled<'a>,
-}
-
-impl Work<'_> {
-    fn perform(
-        mut self,
-        decode: impl FnOnce(&Header) -> Result<Picture, ImageError>,
-        ended: &mut dyn FnMut(&StepReport, &Results),
-    ) -> Result<Findings, EngineError> {
-        let begun = Instant::now();
-        let picture = decode(&self.header)?;
-        let decoded = begun.elapsed();
-        let verdicts = judge(self.plan.gate, &picture)?;
-        let gate = begun.elapsed().saturating_sub(decoded);
-        let content = digest::content_digests(&picture);
-        let mut results = Results::default();
-        let mut steps = Vec::with_capacity(self.plan.tasks.len());
-        for task in &self.plan.tasks {
-            // Nobody waits any more: what is left would be for nothing.
-            if self.canceled.is_canceled() {
-                return Err(EngineError::Canceled);
-            }
-            let mut report = step(task, &picture, &mut self.sessions, &mut results);
-            report.begun = begun.elapsed().saturating_sub(report.took);
-            ended(&report, &results);
-            steps.push(report);
-        }
-        let elapsed = begun.elapsed();
-        let Self { header, .. } = self;
-        Ok(Findings { header, verdicts, results, content, steps, decode: decoded, gate, elapsed })
-    }
-}
-
-/// What the quality gate says of a picture.
-pub(crate) fn judge(gate: QualityGate, picture: &Picture) -> Result<Vec<QualityVerdict>, EngineError> {
-    if gate == QualityGate::Off {
-        return Ok(Vec::new());
-    }
-    let verdicts = quality::judge(&quality::measure(picture));
-    if gate == QualityGate::Reject && verdicts.iter().any(|one| one.verdict == Verdict::Fail) {
-        return Err(EngineError::LowQuality { verdicts });
-    }
-    Ok(verdicts)
-}
-
-/// Does one task of a plan.
-pub(crate) fn step(
-    task: &Task,
-    picture: &Picture,
-    sessions: &mut Sessions,
-    results: &mut Results,
-) -> StepReport {
-    let (begun, mut phases) = (Instant::now(), Phases::default());
-    let ran = run_task(task, picture, (sessions, &mut phases), results);
-    let model = task.answers_as();
-    let took = begun.elapsed();
-    StepReport { feature: task.feature(), model, error: ran.err(), begun: Duration::ZERO, took, phases }
 }
 
 impl From<BackendError> for EngineError {

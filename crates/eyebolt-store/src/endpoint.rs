@@ -1,15 +1,20 @@
 //! Webhook endpoints.
 
+mod changing;
+mod making;
 mod secrets;
 
 use eyebolt_types::{
-    Change, EventType, Mode,
+    EventType, Mode,
     id::{EndpointId, ProjectId},
 };
 use jiff::Timestamp;
 
-use self::secrets::ADD;
-pub use self::secrets::{SealedSecret, SecretOwner};
+pub use self::{
+    changing::EndpointChange,
+    making::{Creation, NewEndpoint},
+    secrets::{SealedSecret, SecretOwner},
+};
 use crate::{
     Store, StoreError,
     database::{Row, Value},
@@ -92,51 +97,6 @@ words! {
     }
 }
 
-/// An endpoint to be made.
-#[derive(Debug, Clone)]
-pub struct NewEndpoint {
-    /// Its name.
-    pub id: EndpointId,
-    /// Whose it is.
-    pub project: ProjectId,
-    /// Real or sandbox.
-    pub mode: Mode,
-    /// Who made it.
-    pub kind: EndpointKind,
-    /// Where messages go.
-    pub url: String,
-    /// In the project's words.
-    pub description: String,
-    /// Of what; `None`: of everything.
-    pub events: Option<Vec<EventType>>,
-    /// How messages are signed.
-    pub signature: String,
-}
-
-/// What became of the wish to make an endpoint.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Creation {
-    /// It is there.
-    Created(Box<Endpoint>),
-    /// There is one of this address already.
-    Exists(EndpointId),
-    /// The project has this many: no more are made.
-    TooMany(u64),
-}
-
-/// What is to be changed of an endpoint.
-#[derive(Debug, Clone, Default)]
-pub struct EndpointChange {
-    /// [`Endpoint::url`].
-    pub url: Change<String>,
-    /// [`Endpoint::description`].
-    pub description: Change<String>,
-    /// [`Endpoint::events`].
-    pub events: Change<Option<Vec<EventType>>>,
-    /// Whether it is told. To be switched on forgets what went wrong before.
-    pub enabled: Change<bool>,
-}
-
 /// The columns that [`endpoint`] reads, in its order.
 macro_rules! columns {
     () => {
@@ -149,18 +109,11 @@ pub(crate) use columns;
 /// How many they are.
 pub(crate) const COLUMNS: usize = 13;
 
-const INSERT: &str = concat!(
-    "INSERT INTO webhook_endpoints (id, project_id, mode, kind, url, description, events, signature, state, \
-     created_at) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, 'enabled', $9) ON CONFLICT DO NOTHING RETURNING ",
-    columns!()
-);
 const BY_URL: &str = concat!(
     "SELECT ",
     columns!(),
     " FROM webhook_endpoints WHERE project_id = $1 AND mode = $2 AND kind = $3 AND url = $4"
 );
-const COUNT: &str =
-    "SELECT COUNT(*) FROM webhook_endpoints WHERE project_id = $1 AND mode = $2 AND kind = $3";
 const PROJECT: &str = "SELECT id FROM projects WHERE id = $1 FOR UPDATE";
 const BY_ID: &str =
     concat!("SELECT ", columns!(), " FROM webhook_endpoints WHERE id = $1 AND project_id = $2 AND mode = $3");
@@ -174,11 +127,6 @@ const LIST: &str = concat!(
     columns!(),
     " FROM webhook_endpoints WHERE project_id = $1 AND mode = $2 ORDER BY id LIMIT 1000"
 );
-const CHANGE: &str = concat!(
-    "UPDATE webhook_endpoints SET url = $2, description = $3, events = $4, state = $5, disabled_at = $6, \
-     failing_since = $7, throttled_until = $8 WHERE id = $1 RETURNING ",
-    columns!()
-);
 pub(crate) const GIVE_UP: &str = "UPDATE webhook_deliveries SET state = 'failed', next_at = NULL, \
                                   finished_at = $2 WHERE endpoint_id = $1 AND next_at IS NOT NULL";
 const DELETE: [&str; 4] = [
@@ -190,49 +138,6 @@ const DELETE: [&str; 4] = [
 const DELETE_TESTS: &str = "DELETE FROM events WHERE subject = $1";
 
 impl Store {
-    /// Makes an endpoint with its first secret, unless the project has one of this address or `most` of its kind. One that
-    /// stands for requests has the project's secret.
-    ///
-    /// # Errors
-    /// Where the database fails.
-    pub async fn create_endpoint(
-        &self,
-        new: NewEndpoint,
-        (sealed, most): (Option<Vec<u8>>, u64),
-        now: Timestamp,
-    ) -> Result<Creation, StoreError> {
-        self.database
-            .write(move |transaction| {
-                let of = || -> [Value; 3] {
-                    [new.project.to_string().into(), new.mode.name().into(), new.kind.name().into()]
-                };
-                // Of two at once that cross the limit, one sees the other.
-                transaction.query_one(PROJECT, &[new.project.to_string().into()])?;
-                let url = [of().as_slice(), &[new.url.as_str().into()]].concat();
-                if let Some(there) = transaction.query_one(BY_URL, &url)? {
-                    return Ok(Creation::Exists(endpoint(&there)?.id));
-                }
-                let count = transaction.query_one(COUNT, &of())?.map_or(Ok(0), |row| row.integer(0))?;
-                if count.unsigned_abs() >= most {
-                    return Ok(Creation::TooMany(count.unsigned_abs()));
-                }
-                let Some(made) = transaction.query_one(INSERT, &row(&new, now))? else {
-                    return Err(StoreError::Conflict);
-                };
-                if let Some(sealed) = &sealed {
-                    let secret = [
-                        new.id.to_string().into(),
-                        1.into(),
-                        sealed.as_slice().into(),
-                        times::micros(now).into(),
-                    ];
-                    transaction.execute(ADD, &secret)?;
-                }
-                Ok(Creation::Created(Box::new(endpoint(&made)?)))
-            })
-            .await
-    }
-
     /// Endpoints of a project and mode, oldest first.
     ///
     /// # Errors
@@ -255,44 +160,6 @@ impl Store {
         let key = key((project, mode, id));
         let row = self.database.read(move |transaction| transaction.query_one(BY_ID, &key)).await?;
         row.as_ref().map(endpoint).transpose()
-    }
-
-    /// Changes an endpoint: as it is then, or `None` where there is none. One that is switched off gives up what was on its
-    /// way.
-    ///
-    /// # Errors
-    /// Where the database fails; [`StoreError::Conflict`] never: an address that another endpoint has is told as `Err`.
-    pub async fn change_endpoint(
-        &self,
-        (project, mode, id): (ProjectId, Mode, EndpointId),
-        change: EndpointChange,
-        now: Timestamp,
-    ) -> Result<Result<Option<Endpoint>, EndpointId>, StoreError> {
-        self.database
-            .write(move |transaction| {
-                let Some(row) = transaction.query_one(LOCKED, &key((project, mode, id)))? else {
-                    return Ok(Ok(None));
-                };
-                let changed = changed(endpoint(&row)?, &change, now);
-                if let Change::To(url) = &change.url {
-                    let url = [
-                        project.to_string().into(),
-                        mode.name().into(),
-                        changed.kind.name().into(),
-                        url.as_str().into(),
-                    ];
-                    let other = transaction.query_one(BY_URL, &url)?.as_ref().map(endpoint).transpose()?;
-                    if let Some(other) = other.filter(|other| other.id != id) {
-                        return Ok(Err(other.id));
-                    }
-                }
-                let row = transaction.query_one(CHANGE, &change_row(&changed))?;
-                if changed.state != EndpointState::Enabled {
-                    transaction.execute(GIVE_UP, &[id.to_string().into(), times::micros(now).into()])?;
-                }
-                Ok(Ok(row.as_ref().map(endpoint).transpose()?))
-            })
-            .await
     }
 
     /// Removes an endpoint with its secrets, deliveries and their log. Whether it was there.
@@ -321,54 +188,6 @@ impl Store {
 
 fn key((project, mode, id): (ProjectId, Mode, EndpointId)) -> [Value; 3] {
     [id.to_string().into(), project.to_string().into(), mode.name().into()]
-}
-
-fn changed(endpoint: Endpoint, change: &EndpointChange, now: Timestamp) -> Endpoint {
-    let mut changed = Endpoint {
-        url: change.url.clone().of(endpoint.url),
-        description: change.description.clone().of(endpoint.description),
-        events: change.events.clone().of(endpoint.events),
-        ..endpoint
-    };
-    match change.enabled {
-        Change::To(true) => {
-            changed.state = EndpointState::Enabled;
-            (changed.disabled_at, changed.failing_since, changed.throttled_until) = (None, None, None);
-        }
-        Change::To(false) if changed.state == EndpointState::Enabled => {
-            changed.state = EndpointState::Disabled;
-            changed.disabled_at = Some(now);
-        }
-        Change::Keep | Change::To(false) => {}
-    }
-    changed
-}
-
-fn row(new: &NewEndpoint, now: Timestamp) -> [Value; 9] {
-    [
-        new.id.to_string().into(),
-        new.project.to_string().into(),
-        new.mode.name().into(),
-        new.kind.name().into(),
-        new.url.as_str().into(),
-        new.description.as_str().into(),
-        listed(new.events.as_deref()).into(),
-        new.signature.as_str().into(),
-        times::micros(now).into(),
-    ]
-}
-
-fn change_row(changed: &Endpoint) -> [Value; 8] {
-    [
-        changed.id.to_string().into(),
-        changed.url.as_str().into(),
-        changed.description.as_str().into(),
-        listed(changed.events.as_deref()).into(),
-        changed.state.name().into(),
-        changed.disabled_at.map(times::micros).into(),
-        changed.failing_since.map(times::micros).into(),
-        changed.throttled_until.map(times::micros).into(),
-    ]
 }
 
 /// A space around each, so that one is found by it with its spaces; `*` for all.

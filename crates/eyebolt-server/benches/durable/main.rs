@@ -2,24 +2,28 @@
 //! idempotency key of its own; all processes share the machine.
 //!
 //! ```sh
-//! cargo bench -p eyebolt-server --features torture --bench durable [-- --jobs 100000 --database-url URL] [--telling]
+//! cargo bench -p eyebolt-server --features torture --bench durable -- \
+//!   [--database-url URL] [--telling | --batch | --pipeline] [--jobs 100000] [--calls 20000] [--items 10000]
 //! ```
 //!
 //! The PostgreSQL database must be empty.
 
+mod batch;
 mod figures;
 mod load;
+mod pipeline;
 mod receiver;
 mod server;
 mod telling;
 
 use std::time::{Duration, Instant};
 
-use clap::Parser;
+use anyhow::Context;
+use clap::{Args, Parser};
 
 use crate::{
-    figures::{Figure, percentile, row},
-    load::{Ask, Client, Target, closed_loop, open_loop, refused_loop},
+    figures::{Figure, millis, percentile, row},
+    load::{Ask, Client, Sent, Target, closed_loop, open_loop, refused_loop},
     server::{Engine, Server},
 };
 
@@ -34,12 +38,29 @@ struct Arguments {
     /// PostgreSQL instead of SQLite.
     #[arg(long)]
     database_url: Option<String>,
-    /// How soon ends are told to receivers of webhooks, and nothing else.
+    #[command(flatten)]
+    phase: Phase,
+    /// Items of a batch, 10,000 where nothing is said; jobs of each kind beside pipelines, 3,000.
     #[arg(long)]
-    telling: bool,
+    items: Option<usize>,
     /// Comes from `cargo bench`.
     #[arg(long, hide = true)]
     bench: bool,
+}
+
+/// One of these and nothing else.
+#[derive(Args)]
+#[group(multiple = false)]
+struct Phase {
+    /// How soon ends are told to receivers of webhooks.
+    #[arg(long)]
+    telling: bool,
+    /// A batch beside single calls, and one whose server is killed.
+    #[arg(long)]
+    batch: bool,
+    /// What a step of a pipeline costs.
+    #[arg(long)]
+    pipeline: bool,
 }
 
 #[tokio::main(flavor = "current_thread")]
@@ -48,8 +69,14 @@ async fn main() -> anyhow::Result<()> {
     let folder = tempfile::tempdir()?;
     let mut server = Server::new(folder.path(), arguments.database_url.clone())?;
     println!("| | a second | p50, ms | p99, ms |\n| --- | ---: | ---: | ---: |");
-    if arguments.telling {
+    if arguments.phase.telling {
         return telling::measure(&mut server).await;
+    }
+    if arguments.phase.batch {
+        return batch::measure(&mut server, arguments.items.unwrap_or(10_000)).await;
+    }
+    if arguments.phase.pipeline {
+        return pipeline::measure(&mut server, arguments.items.unwrap_or(3_000)).await;
     }
     enqueue(&mut server, &arguments).await?;
     kill_and_drain(&mut server, &arguments).await?;
@@ -59,9 +86,12 @@ async fn main() -> anyhow::Result<()> {
     Ok(())
 }
 
+/// One job at once, and that does not end.
+const STUCK: Engine = Engine { delay_ms: 3_600_000, threads: None, slots: Some(1) };
+
 /// Nothing is computed meanwhile: the only slot is taken by a job that does not end.
 async fn enqueue(server: &mut Server, arguments: &Arguments) -> anyhow::Result<()> {
-    server.start(&Engine { delay_ms: 3_600_000, slots: Some(1) }).await?;
+    server.start(&STUCK).await?;
     Client::open(server.target()).await?.ask(&Ask::later("plug", "plug")).await?;
     let (first, most) = (arguments.calls, arguments.jobs.saturating_sub(arguments.calls));
     for (clients, name, count) in [(16, "a", first), (64, "b", most)] {
@@ -76,7 +106,7 @@ async fn enqueue(server: &mut Server, arguments: &Arguments) -> anyhow::Result<(
 async fn kill_and_drain(server: &mut Server, arguments: &Arguments) -> anyhow::Result<()> {
     server.kill()?;
     let killed = Instant::now();
-    server.start(&Engine { delay_ms: 0, slots: None }).await?;
+    server.start(&Engine::default()).await?;
     let healthy = killed.elapsed();
     Client::open(server.target()).await?.ask(&Ask::later("after", "after")).await?;
     let first = killed.elapsed();
@@ -102,17 +132,18 @@ async fn calls(server: &Server, count: usize) -> anyhow::Result<()> {
 
 /// From the client's send to the step's begin, on one clock.
 async fn steady(server: &Server) -> anyhow::Result<()> {
-    let (rate, time) = (100, Duration::from_secs(10));
-    let sent =
-        open_loop(server.target(), rate, time, |n| Ask::later(&format!("s{n}"), &format!("s{n}"))).await?;
+    let (rate, count) = (100, 1000);
+    let ask = |n: usize| Ask::later(&format!("s{n}"), &format!("s{n}"));
+    let sent = open_loop(server.target(), rate, |n| n < count, ask).await?;
     server.drained().await?;
     let mut waits = Vec::new();
     let mut client = Client::open(server.target()).await?;
-    for (job, at) in &sent {
-        waits.push(client.started(job).await?.duration_since(*at).as_secs_f64() * 1000.0);
+    for Sent { at, job, .. } in &sent {
+        let started = client.started(job.as_ref().context("no job")?).await?;
+        waits.push(started.duration_since(*at).as_secs_f64() * 1000.0);
     }
     let figure =
-        Figure { rate: rate as f64, p50: percentile(&mut waits, 0.5), p99: percentile(&mut waits, 0.99) };
+        Figure { rate: f64::from(rate), p50: percentile(&mut waits, 0.5), p99: percentile(&mut waits, 0.99) };
     row("enqueue to start, at a steady rate", &figure);
     Ok(())
 }
@@ -120,7 +151,7 @@ async fn steady(server: &Server) -> anyhow::Result<()> {
 /// The only worker is busy, and as many wait as may: everybody else is turned away.
 async fn refusals(server: &mut Server, count: usize) -> anyhow::Result<()> {
     server.kill()?;
-    server.start(&Engine { delay_ms: 3_600_000, slots: Some(1) }).await?;
+    server.start(&STUCK).await?;
     Client::open(server.target()).await?.ask(&Ask::later("second-plug", "second-plug")).await?;
     let mut crowd = 0;
     while !refused_at_once(server.target()).await? {
@@ -133,7 +164,7 @@ async fn refusals(server: &mut Server, count: usize) -> anyhow::Result<()> {
     for clients in [16, 64] {
         let before = server.processor_time()?;
         let figure = refused_loop(server.target(), clients, count).await?;
-        let each = (server.processor_time()? - before).as_secs_f64() * 1e6 / count as f64;
+        let each = server.processor_time()?.saturating_sub(before).as_secs_f64() * 1e6 / count as f64;
         row(&format!("turned away (503), {clients} clients"), &figure);
         println!("| the server's processor time of each, µs | {each:.1} | | |");
     }
@@ -146,8 +177,4 @@ async fn refused_at_once(target: &Target) -> anyhow::Result<bool> {
     let ask = Ask::now("probe", "probe");
     let answer = tokio::time::timeout(Duration::from_millis(200), client.is_refused(&ask)).await;
     answer.unwrap_or(Ok(false))
-}
-
-fn millis(time: Duration) -> f64 {
-    time.as_secs_f64() * 1000.0
 }

@@ -13,9 +13,12 @@ use anyhow::{Context, ensure};
 use crate::load::{Client, Target};
 
 /// What stands in for the engine.
+#[derive(Clone, Copy, Default)]
 pub(crate) struct Engine {
     /// How long a step takes.
     pub(crate) delay_ms: u64,
+    /// Steps at once; none: as many as there are.
+    pub(crate) threads: Option<usize>,
     /// Jobs at once; none: as many as the server thinks right.
     pub(crate) slots: Option<usize>,
 }
@@ -65,6 +68,10 @@ impl Server {
         let mut command = self.command();
         command.arg("serve").env("EYEBOLT_LISTEN", self.target.address.to_string());
         command.env("EYEBOLT_TORTURE_DELAY_MS", format!("{0}..{0}", engine.delay_ms));
+        if let Some(threads) = engine.threads {
+            command.env("EYEBOLT_ENGINE_THREADS", threads.to_string());
+            command.env("EYEBOLT_TORTURE_THREADS", threads.to_string());
+        }
         if let Some(slots) = engine.slots {
             command.env("EYEBOLT_JOBS_SLOTS", slots.to_string());
             // Who waits for an answer is turned away where there is no room.
@@ -102,6 +109,17 @@ impl Server {
         let ticks =
             |place: usize| fields.get(place).and_then(|ticks| ticks.parse::<u64>().ok()).context("no ticks");
         Ok(Duration::from_millis(10 * (ticks(11)? + ticks(12)?)))
+    }
+
+    /// What the engine really did so far, whether it was written down by the server or not: job and step.
+    pub(crate) fn executions(&self) -> anyhow::Result<Vec<(String, String)>> {
+        let effects = std::fs::read_to_string(self.folder.join("effects.jsonl"))?;
+        let read = |line: &str| {
+            let line: serde_json::Value = serde_json::from_str(line)?;
+            let text = |name: &str| line[name].as_str().map(str::to_owned);
+            text("job").zip(text("step")).with_context(|| format!("no execution: {line}"))
+        };
+        effects.lines().map(read).collect()
     }
 
     pub(crate) fn target(&self) -> &Target {

@@ -24,21 +24,26 @@ const PATIENCE: Duration = Duration::from_mins(10);
 
 pub(crate) async fn measure(server: &mut Server) -> anyhow::Result<()> {
     let receiver = Receiver::start().await?;
-    server.start(&Engine { delay_ms: 0, slots: None }).await?;
-    Client::open(server.target()).await?.endpoint(&format!("http://{}/0", receiver.address)).await?;
+    server.start(&Engine::default()).await?;
+    create(&mut Client::open(server.target()).await?, &receiver, 0).await?;
     steady(server, &receiver).await?;
     let mut client = Client::open(server.target()).await?;
     for number in 1..RECEIVERS {
-        client.endpoint(&format!("http://{}/{number}", receiver.address)).await?;
+        create(&mut client, &receiver, number).await?;
     }
     after_an_outage(server, &receiver).await
 }
 
+async fn create(client: &mut Client, receiver: &Receiver, number: usize) -> anyhow::Result<()> {
+    let url = format!("http://{}/{number}", receiver.address);
+    client.create("/v1/webhook-endpoints", &serde_json::json!({ "url": url })).await
+}
+
 /// From the job's end, as its event has it, to the message, on one clock.
 async fn steady(server: &Server, receiver: &Receiver) -> anyhow::Result<()> {
-    let (rate, time) = (100, Duration::from_secs(20));
+    let (rate, count) = (100, 2000);
     let ask = |n: usize| Ask::later(&format!("t{n}"), &format!("t{n}"));
-    let sent = open_loop(server.target(), rate, time, ask).await?;
+    let sent = open_loop(server.target(), rate, |n| n < count, ask).await?;
     wait_for(receiver, sent.len()).await?;
     let milliseconds = |taken: &Taken| taken.came.duration_since(taken.ended).as_secs_f64() * 1000.0;
     let mut waits: Vec<_> = receiver.take().iter().flatten().map(milliseconds).collect();

@@ -25,7 +25,6 @@ use tokio_util::sync::CancellationToken;
 
 pub use self::settings::EventSettings;
 pub(crate) use self::stream::Frames;
-use self::stream::{BatchStream, JobStream, ProjectStream};
 
 /// Between two sweeps of events and deliveries that are no longer kept.
 const SWEEP: Duration = Duration::from_mins(10);
@@ -127,7 +126,7 @@ impl Events {
                 after
             }
         };
-        Ok(ProjectStream::new(slot, whose, after).frames())
+        Ok(stream::of_project(slot, whose, after))
     }
 
     /// The events of a batch and its items after this position, until it has ended; `None` where it has, and all was told.
@@ -154,7 +153,7 @@ impl Events {
             return Ok(None);
         }
         let slot = room.slot(caller.key)?;
-        Ok(Some(BatchStream::new(slot, named, after).frames()))
+        Ok(Some(stream::of_batch(slot, named, after)))
     }
 
     /// The events of a job after this version, until it has ended; `None` where it has, and all was told.
@@ -173,7 +172,7 @@ impl Events {
             return Ok(None);
         }
         let slot = room.slot(caller.key)?;
-        Ok(Some(JobStream::new(slot, (caller.project, caller.mode, job), after).frames()))
+        Ok(Some(stream::of_job(slot, (caller.project, caller.mode, job), after)))
     }
 }
 

@@ -4,7 +4,7 @@
 use std::{fmt::Write, time::Duration};
 
 use bytes::Bytes;
-use eyebolt_store::{StoredEvent, StoredJob};
+use eyebolt_store::{Store, StoredEvent, StoredJob};
 use eyebolt_types::{
     BatchCounts, BatchStatus, Feature, JobStatus, Mode, StepStatus,
     id::{BatchId, JobId, ProjectId, StepId},
@@ -91,37 +91,47 @@ async fn told(news: &mut Receiver<ProjectId>, project: ProjectId) {
     }
 }
 
-/// All events of a project and mode.
-pub(super) struct ProjectStream {
-    pace: Pace,
-    mode: Mode,
-    after: u64,
+/// What a stream found.
+enum Found {
+    /// What is sent at once.
+    Piece(Bytes),
+    /// Nothing yet.
+    Nothing,
 }
 
-impl ProjectStream {
-    pub(super) fn new(slot: Slot, (project, mode): (ProjectId, Mode), after: u64) -> Self {
-        Self { pace: Pace::new(slot, project), mode, after }
-    }
+/// What a stream tells.
+trait Source: Send + 'static {
+    /// How often it looks where it is told of nothing.
+    const POLL: Duration;
 
-    /// It begins with its position: who is cut before the first event loses nothing.
-    pub(super) fn frames(self) -> Frames {
-        let head = Bytes::from(format!("retry: {RETRY}\nid: {}\n\n", self.after));
-        let rest = unfold(self, |mut stream| async move {
-            let piece = stream.next().await?;
-            Some((piece, stream))
-        });
-        futures_util::stream::once(async move { head }).chain(rest).boxed()
-    }
+    /// What comes next; `None`: no more will come.
+    fn look(&mut self, store: &Store, whose: (ProjectId, Mode))
+    -> impl Future<Output = Option<Found>> + Send;
+}
 
+/// A stream that is being read.
+struct Open<S> {
+    pace: Pace,
+    mode: Mode,
+    source: S,
+}
+
+/// Opens a stream: fields of its own to begin with, then what there is to tell.
+fn open<S: Source>((slot, (project, mode)): (Slot, (ProjectId, Mode)), head: &str, source: S) -> Frames {
+    let head = Bytes::from(format!("retry: {RETRY}\n{head}\n"));
+    let open = Open { pace: Pace::new(slot, project), mode, source };
+    let rest = unfold(open, |mut open| async move { Some((open.next().await?, open)) });
+    futures_util::stream::once(async move { head }).chain(rest).boxed()
+}
+
+impl<S: Source> Open<S> {
     async fn next(&mut self) -> Option<Bytes> {
+        let (store, whose) = (self.pace.slot.0.store.clone(), (self.pace.project, self.mode));
         loop {
-            let whose = (self.pace.project, self.mode);
-            let found = read(self.pace.slot.0.store.events(whose, self.after, PAGE).await)?;
-            if let Some(last) = found.last() {
-                self.after = last.position;
-                return Some(written(&found, |event| event.position));
+            if let Found::Piece(piece) = self.source.look(&store, whose).await? {
+                return Some(piece);
             }
-            match self.pace.wait(POLL).await {
+            match self.pace.wait(S::POLL).await {
                 Woken::Look => {}
                 Woken::Beat => return Some(Bytes::from_static(b": still here\n\n")),
                 Woken::Over => return None,
@@ -130,109 +140,94 @@ impl ProjectStream {
     }
 }
 
-/// The events of a job, and how it comes along until then.
-pub(super) struct JobStream {
-    pace: Pace,
-    mode: Mode,
+/// All events of a project and mode after a position. It begins with that: who is cut before the first event loses nothing.
+pub(super) fn of_project(slot: Slot, whose: (ProjectId, Mode), after: u64) -> Frames {
+    open((slot, whose), &format!("id: {after}\n"), OfProject { after })
+}
+
+struct OfProject {
+    after: u64,
+}
+
+impl Source for OfProject {
+    const POLL: Duration = POLL;
+
+    async fn look(&mut self, store: &Store, whose: (ProjectId, Mode)) -> Option<Found> {
+        let found = read(store.events(whose, self.after, PAGE).await)?;
+        let Some(last) = found.last() else { return Some(Found::Nothing) };
+        self.after = last.position;
+        Some(Found::Piece(written(&found, |event| event.position)))
+    }
+}
+
+/// The events of a job after a version, and how it comes along until its end.
+pub(super) fn of_job(slot: Slot, (project, mode, job): (ProjectId, Mode, JobId), after: u64) -> Frames {
+    open((slot, (project, mode)), "", OfJob { job, after, shown: Shown::default() })
+}
+
+struct OfJob {
     job: JobId,
     after: u64,
-    shown: Option<String>,
+    shown: Shown,
 }
 
-impl JobStream {
-    pub(super) fn new(slot: Slot, (project, mode, job): (ProjectId, Mode, JobId), after: u64) -> Self {
-        Self { pace: Pace::new(slot, project), mode, job, after, shown: None }
-    }
+impl Source for OfJob {
+    const POLL: Duration = JOB_POLL;
 
-    pub(super) fn frames(self) -> Frames {
-        let head = Bytes::from(format!("retry: {RETRY}\n\n"));
-        let rest = unfold(self, |mut stream| async move {
-            let piece = stream.next().await?;
-            Some((piece, stream))
-        });
-        futures_util::stream::once(async move { head }).chain(rest).boxed()
-    }
-
-    async fn next(&mut self) -> Option<Bytes> {
-        loop {
-            let store = self.pace.slot.0.store.clone();
-            // The job first: where it has ended, its event is there.
-            let job = read(store.job((self.pace.project, self.mode), self.job).await)??;
-            let found = read(store.events_of(self.job, self.after).await)?;
-            if let Some(last) = found.last() {
-                self.after = u64::from(last.version);
-                return Some(written(&found, |event| event.version.into()));
-            }
-            if job.status.is_terminal() {
-                return None;
-            }
-            let progress = progress(&job);
-            if self.shown.as_ref() != Some(&progress) {
-                let piece = format!("event: job.progress\ndata: {progress}\n\n");
-                self.shown = Some(progress);
-                return Some(piece.into());
-            }
-            match self.pace.wait(JOB_POLL).await {
-                Woken::Look => {}
-                Woken::Beat => return Some(Bytes::from_static(b": still here\n\n")),
-                Woken::Over => return None,
-            }
+    async fn look(&mut self, store: &Store, whose: (ProjectId, Mode)) -> Option<Found> {
+        // The job first: where it has ended, its event is there.
+        let job = read(store.job(whose, self.job).await)??;
+        let found = read(store.events_of(self.job, self.after).await)?;
+        if let Some(last) = found.last() {
+            self.after = u64::from(last.version);
+            return Some(Found::Piece(written(&found, |event| event.version.into())));
         }
+        (!job.status.is_terminal()).then(|| self.shown.tell("job.progress", &progress(&job)))
     }
 }
 
-/// The events of a batch and its items, and how it comes along until its end.
-pub(super) struct BatchStream {
-    pace: Pace,
-    mode: Mode,
+/// The events of a batch and its items after a position, and how it comes along until its end.
+pub(super) fn of_batch(slot: Slot, (project, mode, batch): (ProjectId, Mode, BatchId), after: u64) -> Frames {
+    open((slot, (project, mode)), "", OfBatch { batch, after, shown: Shown::default() })
+}
+
+struct OfBatch {
     batch: BatchId,
     after: u64,
-    shown: Option<String>,
+    shown: Shown,
 }
 
-impl BatchStream {
-    pub(super) fn new(slot: Slot, (project, mode, batch): (ProjectId, Mode, BatchId), after: u64) -> Self {
-        Self { pace: Pace::new(slot, project), mode, batch, after, shown: None }
-    }
+impl Source for OfBatch {
+    const POLL: Duration = POLL;
 
-    pub(super) fn frames(self) -> Frames {
-        let head = Bytes::from(format!("retry: {RETRY}\n\n"));
-        let rest = unfold(self, |mut stream| async move {
-            let piece = stream.next().await?;
-            Some((piece, stream))
-        });
-        futures_util::stream::once(async move { head }).chain(rest).boxed()
-    }
-
-    async fn next(&mut self) -> Option<Bytes> {
-        loop {
-            let store = self.pace.slot.0.store.clone();
-            let whose = (self.pace.project, self.mode);
-            // The batch first: where it has ended, its event is there.
-            let (batch, counts) = read(store.batch(whose, self.batch).await)??;
-            let named = (whose.0, whose.1, self.batch);
-            let found = read(store.events_of_batch(named, self.after, PAGE).await)?;
-            if let Some(last) = found.last() {
-                self.after = last.position;
-                return Some(written(&found, |event| event.position));
-            }
-            if batch.status.is_terminal() {
-                return None;
-            }
-            let (id, object, status, round) = (batch.id, "batch_progress", batch.status, batch.round);
-            let progress = BatchProgress { id, object, status, round, counts };
-            let progress = serde_json::to_string(&progress).expect("progress is plain data");
-            if self.shown.as_ref() != Some(&progress) {
-                let piece = format!("event: batch.progress\ndata: {progress}\n\n");
-                self.shown = Some(progress);
-                return Some(piece.into());
-            }
-            match self.pace.wait(POLL).await {
-                Woken::Look => {}
-                Woken::Beat => return Some(Bytes::from_static(b": still here\n\n")),
-                Woken::Over => return None,
-            }
+    async fn look(&mut self, store: &Store, whose: (ProjectId, Mode)) -> Option<Found> {
+        // The batch first: where it has ended, its event is there.
+        let (batch, counts) = read(store.batch(whose, self.batch).await)??;
+        let found = read(store.events_of_batch((whose.0, whose.1, self.batch), self.after, PAGE).await)?;
+        if let Some(last) = found.last() {
+            self.after = last.position;
+            return Some(Found::Piece(written(&found, |event| event.position)));
         }
+        let (id, object, status, round) = (batch.id, "batch_progress", batch.status, batch.round);
+        let progress = BatchProgress { id, object, status, round, counts };
+        (!status.is_terminal()).then(|| self.shown.tell("batch.progress", &progress))
+    }
+}
+
+/// The progress that was told last.
+#[derive(Default)]
+struct Shown(Option<String>);
+
+impl Shown {
+    /// Progress is told where it is other than before.
+    fn tell(&mut self, kind: &str, progress: &impl Serialize) -> Found {
+        let progress = serde_json::to_string(progress).expect("progress is plain data");
+        if self.0.as_ref() == Some(&progress) {
+            return Found::Nothing;
+        }
+        let piece = format!("event: {kind}\ndata: {progress}\n\n");
+        self.0 = Some(progress);
+        Found::Piece(piece.into())
     }
 }
 
@@ -279,7 +274,7 @@ struct StepProgress {
     attempt: u32,
 }
 
-fn progress(job: &StoredJob) -> String {
+fn progress(job: &StoredJob) -> Progress {
     let steps = job.steps.iter().map(|step| StepProgress {
         id: step.id,
         feature: step.feature,
@@ -287,6 +282,5 @@ fn progress(job: &StoredJob) -> String {
         attempt: step.attempts,
     });
     let (id, status, round) = (job.id, job.status, job.round);
-    let progress = Progress { id, object: "job_progress", status, round, steps: steps.collect() };
-    serde_json::to_string(&progress).expect("progress is plain data")
+    Progress { id, object: "job_progress", status, round, steps: steps.collect() }
 }

@@ -1,5 +1,6 @@
-//! Where it is counted how much of each limit is used. Wherever that is, a counter keeps one number, and what it means is
-//! decided by [`Quota::decide`].
+//! Where it is counted how much of each limit is used. Wherever that is, a counter keeps one number and what a unit of it
+//! stands for (so that what was used stays used where a limit is changed), and what it means is decided by
+//! [`Quota::decide`].
 
 use std::{
     collections::HashMap,
@@ -112,8 +113,8 @@ impl Memory {
         let now = self.now();
         let mut counters = self.counters();
         let count = |cost: &Cost| {
-            let gcra = counters.get(&cost.name).copied().unwrap_or_default();
-            Counted { quota: cost.quota, backlog: gcra.backlog(cost.quota, now) }
+            let backlog = counters.get_mut(&cost.name).map(|gcra| gcra.count_by(cost.quota, now));
+            Counted { quota: cost.quota, backlog: backlog.unwrap_or_default() }
         };
         let counted: Vec<_> = costs.iter().map(count).collect();
         let all = decisions(costs, &counted).all(|(_, decision)| decision.admitted);
@@ -134,15 +135,15 @@ impl Memory {
         let mut counters = self.counters();
         for cost in costs {
             if let Some(gcra) = counters.get_mut(&cost.name) {
-                gcra.give_back(cost.quota, cost.units);
+                gcra.give_back(cost.units);
             }
         }
     }
 
-    /// What was used of each limit is `factor` times as much of it from now on.
-    pub(super) fn rescale(&self, factor: f64) {
-        let now = self.now();
-        self.counters().values_mut().for_each(|gcra| gcra.rescale(factor, now));
+    /// Goes on from what another one counted.
+    pub(super) fn go_on_from(&self, other: &Self) {
+        let counted = other.counters().clone();
+        *self.counters() = counted;
     }
 
     /// Since the epoch.

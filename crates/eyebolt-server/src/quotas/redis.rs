@@ -43,8 +43,8 @@ impl Redis {
         call.arg(what);
         for Cost { name, quota, units } in costs {
             let unit = quota.interval().unwrap_or(1);
-            let cost =
-                if fits(*quota, *units) { (unit * u128::from(*units)).to_string() } else { "-1".to_owned() };
+            // More than fits may have been taken of a larger limit, and is given back.
+            let cost = if what == BACK || fits(*quota, *units) { units.to_string() } else { "-1".to_owned() };
             call.key(self.key(name)).arg(unit.to_string()).arg(cost).arg(quota.tolerance().to_string());
         }
         let answer: Vec<u64> = call.invoke_async(&mut connection).await?;
@@ -66,6 +66,11 @@ impl Redis {
     }
 }
 
+/// What the script is told to do.
+const TAKE: &str = "take";
+const LEFT: &str = "left";
+const BACK: &str = "back";
+
 /// Whether so much would ever be let in.
 fn fits(quota: Quota, units: u64) -> bool {
     units == 0 || (quota.units > 0 && units <= quota.burst.max(1))
@@ -73,14 +78,14 @@ fn fits(quota: Quota, units: u64) -> bool {
 
 impl Counters for Redis {
     async fn take(&self, costs: &[Cost], over: Over) -> Result<Vec<Counted>, Away> {
-        let what = if over == Over::Refuse { "take" } else { "left" };
+        let what = if over == Over::Refuse { TAKE } else { LEFT };
         let (_, backlogs) = self.call(what, costs).await?;
         let counted = |(cost, backlog): (&Cost, u64)| Counted { quota: cost.quota, backlog: backlog.into() };
         Ok(costs.iter().zip(backlogs).map(counted).collect())
     }
 
     async fn give_back(&self, costs: &[Cost]) -> Result<(), Away> {
-        self.call("back", costs).await.map(drop)
+        self.call(BACK, costs).await.map(drop)
     }
 }
 
@@ -138,34 +143,36 @@ mod tests {
         })
     }
 
-    /// What is done (taken, taken as far as possible, given back), and how much of each policy.
-    fn calls() -> impl Strategy<Value = Vec<(u8, Vec<u64>)>> {
+    /// What is done (taken, taken as far as possible, given back); of each policy, under which of its two quotas, and how much.
+    type Call = (u8, Vec<(bool, u64)>);
+
+    fn calls() -> impl Strategy<Value = Vec<Call>> {
         let units = prop_oneof![Just(0), 1..4u64, 0..100u64, Just(u64::MAX)];
-        prop::collection::vec((0..8u8, prop::collection::vec(units, 1..4)), 1..60)
+        // Limits are changed now and then.
+        let one = (prop::bool::weighted(0.2), units);
+        prop::collection::vec((0..8u8, prop::collection::vec(one, 1..4)), 1..60)
     }
 
-    async fn same(redis: &Redis, quotas: &[Quota], calls: Vec<(u8, Vec<u64>)>) -> Result<(), TestCaseError> {
+    async fn same(redis: &Redis, quotas: &[[Quota; 2]], calls: Vec<Call>) -> Result<(), TestCaseError> {
         let time = Arc::new(Mutex::new(Timestamp::UNIX_EPOCH));
         let told = Arc::clone(&time);
         let memory = Memory::new(Clock::told_by(move || *told.lock().unwrap()));
         let (project, mode) = (ProjectId::new(), Mode::Live);
-        for (what, units) in calls {
-            let cost = |(policy, (quota, units)): (Policy, (&Quota, &u64))| Cost {
+        for (what, asked) in calls {
+            let cost = |(policy, (quotas, (other, units))): (Policy, (&[Quota; 2], &(bool, u64)))| Cost {
                 name: Name { project, key: None, mode, policy },
-                quota: *quota,
+                quota: quotas[usize::from(*other)],
                 units: *units,
             };
-            let costs: Vec<_> = Policy::ALL.into_iter().zip(quotas.iter().zip(&units)).map(cost).collect();
+            let costs: Vec<_> = Policy::ALL.into_iter().zip(quotas.iter().zip(&asked)).map(cost).collect();
             let (what, over) = match what {
-                0..6 => ("take", Over::Refuse),
-                6 => ("left", Over::TakeLeft),
-                // Nothing is given back that could not have been taken.
-                _ if costs.iter().all(|cost| fits(cost.quota, cost.units)) => ("back", Over::Refuse),
-                _ => continue,
+                0..6 => (TAKE, Over::Refuse),
+                6 => (LEFT, Over::TakeLeft),
+                _ => (BACK, Over::Refuse),
             };
             let (now, backlogs) = redis.call(what, &costs).await.expect("an answer");
             *time.lock().unwrap() = Timestamp::UNIX_EPOCH + SignedDuration::try_from(now).unwrap();
-            if what == "back" {
+            if what == BACK {
                 memory.give_back_now(&costs);
                 continue;
             }
@@ -182,7 +189,7 @@ mod tests {
     fn redis_and_memory_decide_alike() {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         let redis = runtime.block_on(redis());
-        let quotas = prop::collection::vec(quota(), 3);
+        let quotas = prop::collection::vec([quota(), quota()], 3);
         proptest!(ProptestConfig::with_cases(200), |(quotas in quotas, calls in calls())| {
             runtime.block_on(same(&redis, &quotas, calls))?;
         });
@@ -200,11 +207,11 @@ mod tests {
         let cost = Cost { name, quota: Quota::new(10, Duration::from_mins(1)), units: 5 };
         let mut raw = redis.connection.lock().unwrap().clone().unwrap();
         let () = redis::cmd("SET").arg(redis.key(&name)).arg("nonsense").query_async(&mut raw).await.unwrap();
-        let (_, backlogs) = redis.call("take", &[cost]).await.unwrap();
+        let (_, backlogs) = redis.call(TAKE, &[cost]).await.unwrap();
         assert_eq!(backlogs, [0]);
         let ttl: u64 = redis::cmd("PTTL").arg(redis.key(&name)).query_async(&mut raw).await.unwrap();
         assert!((29_000..=31_000).contains(&ttl), "half a window and a second: {ttl}");
         let () = redis::cmd("SCRIPT").arg("FLUSH").query_async(&mut raw).await.unwrap();
-        assert!(redis.call("take", &[cost]).await.is_ok(), "the script is sent again");
+        assert!(redis.call(TAKE, &[cost]).await.is_ok(), "the script is sent again");
     }
 }

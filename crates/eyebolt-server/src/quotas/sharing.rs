@@ -45,8 +45,10 @@ const CONNECTING: Duration = Duration::from_secs(1);
 #[derive(Debug)]
 pub(super) struct Sharing<S> {
     shared: S,
-    /// While the shared ones are there: what this server let in, of the whole limits. While they are away: of its share.
+    /// What this server let in, of the whole limits.
     local: Memory,
+    /// What it let in of its share, since they are away; what it had let in before counts.
+    alone: Memory,
     away: AtomicBool,
     manners: Manners,
 }
@@ -54,7 +56,8 @@ pub(super) struct Sharing<S> {
 impl<S: Remote> Sharing<S> {
     /// Away until [`Sharing::seek`] has found them.
     pub(super) fn new(shared: S, manners: Manners, clock: Clock) -> Arc<Self> {
-        Arc::new(Self { shared, local: Memory::new(clock), away: AtomicBool::new(true), manners })
+        let (local, alone) = (Memory::new(clock.clone()), Memory::new(clock));
+        Arc::new(Self { shared, local, alone, away: AtomicBool::new(true), manners })
     }
 
     /// Takes all costs, or as `over` says. Always answered within the patience.
@@ -84,7 +87,9 @@ impl<S: Remote> Sharing<S> {
     /// Gives back what was taken and not used.
     pub(super) async fn give_back(self: &Arc<Self>, costs: &[Cost]) {
         self.local.give_back_now(costs);
-        if !self.is_away() {
+        if self.is_away() {
+            self.alone.give_back_now(costs);
+        } else {
             // What is lost of this leaks out by itself.
             _ = timeout(self.manners.patience, self.shared.give_back(costs)).await;
         }
@@ -110,9 +115,11 @@ impl<S: Remote> Sharing<S> {
 
     fn go_on_alone(self: &Arc<Self>, reason: &str, (costs, over): (&[Cost], Over)) -> Vec<Counted> {
         self.local.give_back_now(costs);
-        if !self.away.swap(true, Ordering::AcqRel) {
-            // What is used of the whole is used of the share.
-            self.local.rescale(1.0 / self.manners.share);
+        if self.away.swap(true, Ordering::AcqRel) {
+            // Whoever noticed it first counted these as let in.
+            self.alone.give_back_now(costs);
+        } else {
+            self.alone.go_on_from(&self.local);
             tracing::warn!(
                 event = "counters.away",
                 reason,
@@ -126,8 +133,13 @@ impl<S: Remote> Sharing<S> {
 
     fn take_of_share(&self, costs: &[Cost], over: Over) -> Vec<Counted> {
         let share = |cost: &Cost| Cost { quota: share(cost, self.manners.share), ..*cost };
-        let costs: Vec<_> = costs.iter().map(share).collect();
-        self.local.take_now(&costs, over)
+        let shares: Vec<_> = costs.iter().map(share).collect();
+        let counted = self.alone.take_now(&shares, over);
+        if over == Over::TakeLeft || all_let_in(&shares, &counted) {
+            // Of the whole as well: they may come back empty.
+            self.local.take_now(costs, Over::TakeLeft);
+        }
+        counted
     }
 
     /// Whether they answer in time now.
@@ -137,10 +149,7 @@ impl<S: Remote> Sharing<S> {
         // The first call loads the script.
         timeout(CONNECTING, self.shared.take(&[], Over::Refuse)).await.map_err(late)??;
         timeout(self.manners.patience, self.shared.take(&[], Over::Refuse)).await.map_err(late)??;
-        if self.is_away() {
-            self.local.rescale(self.manners.share);
-            self.away.store(false, Ordering::Release);
-        }
+        self.away.store(false, Ordering::Release);
         Ok(())
     }
 }
@@ -299,7 +308,23 @@ mod tests {
     async fn counters_that_forgot_everything_are_no_new_beginning() {
         let sharing = sharing().await;
         assert_eq!(let_in(&sharing, 60).await, 60);
-        sharing.shared.counters.rescale(0.0);
+        sharing.shared.counters.give_back_now(&[of(60)]);
+        assert_eq!(let_in(&sharing, 200).await, 40);
+    }
+
+    #[tokio::test]
+    async fn more_than_the_share_is_not_forgotten_meanwhile() {
+        let sharing = sharing().await;
+        assert_eq!(let_in(&sharing, 60).await, 60);
+        set(&sharing, Does::Fail);
+        assert_eq!(let_in(&sharing, 10).await, 0);
+        // Of the share no more than all of it is used.
+        let refused = sharing.take(&[of(1)], Over::Refuse).await;
+        let wait = decisions(&[of(1)], &refused).next().unwrap().1.retry_in;
+        assert_eq!(wait, Some(Duration::from_millis(2400)));
+        sharing.shared.counters.give_back_now(&[of(60)]);
+        set(&sharing, Does::Answer);
+        assert!(sharing.look().await.is_ok());
         assert_eq!(let_in(&sharing, 200).await, 40);
     }
 

@@ -307,3 +307,34 @@ async fn a_limit_of_nothing_lets_nothing_in_and_hides_no_other() {
         assert!(take(&quotas, &caller, &[(Policy::RequestsPerMinute, 1)]).await.is_ok(), "nothing was taken");
     }
 }
+
+/// Of a day, so that next to nothing leaks out while this runs.
+#[tokio::test]
+async fn what_was_used_stays_used_where_a_limit_is_changed() {
+    let day = |limit| of(&[(Policy::BytesPerDay, limit)]);
+    let memory = Quotas::open(day(100), Clock::system()).await.expect("memory");
+    let redis = on_redis(&test_redis(), &[(Policy::BytesPerDay, 100)]);
+    // Two servers: what the other one let in is known from Redis alone.
+    let servers = [shared(redis.clone(), Clock::system()).await, shared(redis, Clock::system()).await];
+    for [first, second] in [[memory.clone(), memory], servers] {
+        let caller = caller();
+        let bytes = async |quotas, count| take(quotas, &caller, &[(Policy::BytesPerDay, count)]).await;
+        assert!(bytes(&first, 100).await.is_ok());
+        assert!(bytes(&second, 1).await.is_err());
+        for (limit, left) in [(1000, 900), (200, 100), (1000, 900)] {
+            second.reload(day(limit));
+            assert!(bytes(&second, left + 1).await.is_err(), "{limit}");
+            assert_eq!(left_of_day(&second, &caller).await, left);
+        }
+        assert!(bytes(&second, 800).await.is_ok());
+        // More was used than the new limit is: all of that is used up, and no more.
+        second.reload(day(100));
+        assert_eq!(left_of_day(&second, &caller).await, 0);
+        second.reload(day(1000));
+        assert_eq!(left_of_day(&second, &caller).await, 900);
+    }
+}
+
+async fn left_of_day(quotas: &Quotas, caller: &Principal) -> u64 {
+    quotas.standing(caller, &Told::default()).await[0].remaining
+}

@@ -151,3 +151,26 @@ async fn a_project_may_have_limits_of_its_own_without_a_restart() {
     let limits = app.read("/v1/limits").await;
     assert_eq!((&limits["plan"], &limits["data"]), (&json!("standard"), &json!([])));
 }
+
+#[tokio::test]
+async fn what_was_used_stays_used_where_a_limit_is_changed() {
+    let app = with(&[(Policy::RequestsPerMinute, 4)]).await;
+    let change = async |limit: u64| {
+        let limits = LimitOverrides([(Policy::RequestsPerMinute, Some(limit))].into());
+        let change = ProjectChange { limits: Change::To(limits), ..ProjectChange::default() };
+        app.keys.change_project(app.project, change).await.expect("the project");
+        app.clock.advance(SignedDuration::from_secs(2));
+    };
+    for n in ["1", "2", "3", "4"] {
+        assert_eq!(app.analyze(b"cat", &[key(n)]).await.status, 200);
+    }
+    // Of the four, an eighth of one has leaked out meanwhile.
+    change(40).await;
+    assert_eq!(left(&app.analyze(b"cat", &[key("5")]).await, Policy::RequestsPerMinute), 35);
+    // Of the five less that, one and a third.
+    change(6).await;
+    assert_eq!(left(&app.analyze(b"cat", &[key("6")]).await, Policy::RequestsPerMinute), 1);
+    // More than the whole is never used.
+    change(1).await;
+    assert_eq!(assert_exceeded(&app.analyze(b"cat", &[key("7")]).await, Policy::RequestsPerMinute), 60);
+}

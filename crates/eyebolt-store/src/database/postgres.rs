@@ -1,17 +1,20 @@
-use std::{collections::HashMap, error::Error, time::Duration};
+//! PostgreSQL.
+
+mod session;
+mod wire;
 
 use futures_util::future::join_all;
 use tokio::runtime::{Builder, Runtime};
-use tokio_postgres::{
-    Client, Config, NoTls, Statement,
-    error::SqlState,
-    types::{ToSql, Type},
-};
+use tokio_postgres::{Config, Statement, types::Type};
 use tokio_postgres_rustls::MakeRustlsConnect;
 
+use self::{
+    session::{Asked, Many, Session, configured},
+    wire::{borrowed, row},
+};
 use super::{
-    Connection, Dialect, Kept, Queue, Row, Schema, Transaction, Value, encryption,
-    merged::{Insert, column, together},
+    Connection, Dialect, Kept, Queue, Row, Schema, Transaction, Value,
+    merged::{Insert, together},
     signals::Signals,
     writer::{Undo, run_together},
 };
@@ -21,9 +24,6 @@ const DIALECT: Dialect = Dialect { int: "BIGINT", blob: "BYTEA", strict: "" };
 
 /// How often a group is tried that another transaction got in the way of.
 const ATTEMPTS: usize = 5;
-
-/// Where the URL has none.
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Statements sent before the first answer is read: up to so many, `join_all` begins its futures in their order.
 const PIPELINE: usize = 30;
@@ -46,71 +46,10 @@ pub(super) struct Postgres {
     session: Session,
 }
 
-struct Session {
-    client: Client,
-    prepared: HashMap<&'static str, Statement>,
-    /// Of each statement that was asked for together with others: the same for many rows, where there is such a thing.
-    inserts: HashMap<&'static str, Option<Many>>,
-}
-
-/// A statement that inserts any number of rows.
-struct Many {
-    insert: Insert,
-    statement: Statement,
-}
-
-impl Session {
-    fn many(&self, sql: &'static str) -> Option<&Many> {
-        self.inserts.get(sql)?.as_ref()
-    }
-
-    /// What is sent for statements that go together. They were learnt before.
-    fn asked<'a>(
-        &'a self,
-        statements: &'a [super::Statement],
-        places: &[usize],
-    ) -> Result<Asked<'a>, StoreError> {
-        let together: Vec<_> = places.iter().map(|place| &statements[*place]).collect();
-        let sql = together[0].0;
-        let alone = self.prepared.get(sql).ok_or(StoreError::Conflict)?;
-        let many = self.many(sql).filter(|_| together.len() > 1);
-        let statement = many.map_or(alone, |many| &many.statement);
-        let columns =
-            many.map(|many| (0..many.insert.parameters()).map(|place| column(&together, place)).collect());
-        Ok(Asked { statement, together, columns, insert: many.map(|many| &many.insert) })
-    }
-}
-
-/// A statement that is sent, for one or more of those that were asked for.
-struct Asked<'a> {
-    statement: &'a Statement,
-    together: Vec<&'a super::Statement>,
-    /// The parameters of all rows, column by column.
-    columns: Option<Vec<Vec<&'a Value>>>,
-    insert: Option<&'a Insert>,
-}
-
-impl Asked<'_> {
-    fn parameters(&self) -> Vec<&(dyn ToSql + Sync)> {
-        match &self.columns {
-            None => borrowed(&self.together[0].1),
-            Some(columns) => columns.iter().map(|column| column as &(dyn ToSql + Sync)).collect(),
-        }
-    }
-
-    /// The rows of each.
-    fn share_out(&self, rows: Vec<Row>) -> Result<Vec<Vec<Row>>, StoreError> {
-        match self.insert {
-            None => Ok(vec![rows]),
-            Some(insert) => insert.share_out(rows, &self.together),
-        }
-    }
-}
-
 impl Postgres {
     pub(super) fn connect(url: &str, role: Role) -> Result<Self, StoreError> {
         let ((config, tls), runtime) = (configured(url)?, runtime()?);
-        let session = runtime.block_on(connect(&config, tls.clone()))?;
+        let session = runtime.block_on(Session::connect(&config, tls.clone()))?;
         Ok(Self { config, tls, role, runtime, session })
     }
 
@@ -125,7 +64,7 @@ impl Postgres {
     }
 
     fn reconnect(&mut self) -> Result<(), StoreError> {
-        self.session = self.runtime.block_on(connect(&self.config, self.tls.clone()))?;
+        self.session = self.runtime.block_on(Session::connect(&self.config, self.tls.clone()))?;
         Ok(())
     }
 
@@ -175,38 +114,10 @@ impl Postgres {
     }
 }
 
-fn configured(url: &str) -> Result<(Config, Option<MakeRustlsConnect>), StoreError> {
-    let (mut config, tls) = encryption::parse(url)?;
-    if config.get_connect_timeout().is_none() {
-        config.connect_timeout(CONNECT_TIMEOUT);
-    }
-    config.application_name("eyebolt");
-    Ok((config, tls))
-}
-
 /// Of one thread alone: a statement is awaited where it was asked for.
 pub(super) fn runtime() -> Result<Runtime, StoreError> {
     let runtime = Builder::new_current_thread().enable_all().build();
     runtime.map_err(|error| StoreError::Unavailable { reason: error.to_string() })
-}
-
-async fn connect(config: &Config, tls: Option<MakeRustlsConnect>) -> Result<Session, StoreError> {
-    // How a connection ends, the client's next statement tells.
-    let client = if let Some(tls) = tls {
-        let (client, connection) = config.connect(tls).await.map_err(unavailable)?;
-        tokio::spawn(async move { drop(connection.await) });
-        client
-    } else {
-        let (client, connection) = config.connect(NoTls).await.map_err(unavailable)?;
-        tokio::spawn(async move { drop(connection.await) });
-        client
-    };
-    Ok(Session { client, prepared: HashMap::new(), inserts: HashMap::new() })
-}
-
-#[expect(clippy::needless_pass_by_value, reason = "the shape that map_err wants")]
-fn unavailable(error: tokio_postgres::Error) -> StoreError {
-    StoreError::Unavailable { reason: told(&error) }
 }
 
 impl Connection for Postgres {
@@ -276,9 +187,7 @@ impl Open<'_> {
         self.session.prepared.insert(sql, statement.clone());
         Ok(statement)
     }
-}
 
-impl Open<'_> {
     /// Prepares a statement, and where it inserts a row the same for many.
     fn learn(&mut self, sql: &'static str) -> Result<(), StoreError> {
         if self.session.inserts.contains_key(sql) {
@@ -348,75 +257,4 @@ impl Schema for Open<'_> {
     fn dialect(&self) -> Dialect {
         DIALECT
     }
-}
-
-fn borrowed(parameters: &[Value]) -> Vec<&(dyn ToSql + Sync)> {
-    parameters.iter().map(|value| value as &(dyn ToSql + Sync)).collect()
-}
-
-fn row(row: &tokio_postgres::Row) -> Result<Row, StoreError> {
-    let value = |index: usize, kind: &Type| -> Result<Value, StoreError> {
-        Ok(match *kind {
-            Type::INT8 => row.try_get::<_, Option<i64>>(index)?.into(),
-            Type::TEXT | Type::VARCHAR => row.try_get::<_, Option<String>>(index)?.into(),
-            Type::BYTEA => row.try_get::<_, Option<Vec<u8>>>(index)?.into(),
-            _ => return Err(StoreError::Corrupt { what: format!("a column of type {kind}") }),
-        })
-    };
-    let columns = row.columns().iter().enumerate();
-    Ok(Row(columns.map(|(index, column)| value(index, column.type_())).collect::<Result<_, _>>()?))
-}
-
-impl ToSql for Value {
-    fn to_sql(
-        &self,
-        kind: &Type,
-        out: &mut bytes::BytesMut,
-    ) -> Result<tokio_postgres::types::IsNull, Box<dyn std::error::Error + Sync + Send>> {
-        match self {
-            Self::Null => Ok(tokio_postgres::types::IsNull::Yes),
-            // The server takes `$1 - 60` for 32 bits: such a statement is wrong, and would be told only by chance.
-            Self::Integer(_) if *kind != Type::INT8 => {
-                Err(format!("a parameter is {kind}, not BIGINT").into())
-            }
-            Self::Integer(value) => value.to_sql(kind, out),
-            Self::Text(text) => text.to_sql(kind, out),
-            Self::Blob(bytes) => bytes.to_sql(kind, out),
-        }
-    }
-
-    fn accepts(_: &Type) -> bool {
-        true
-    }
-
-    tokio_postgres::types::to_sql_checked!();
-}
-
-impl From<tokio_postgres::Error> for StoreError {
-    fn from(error: tokio_postgres::Error) -> Self {
-        let reason = told(&error);
-        let Some(state) = error.code() else { return Self::Unavailable { reason } };
-        match *state {
-            SqlState::T_R_SERIALIZATION_FAILURE | SqlState::T_R_DEADLOCK_DETECTED => Self::Conflict,
-            SqlState::DISK_FULL => Self::Full,
-            // 57: the server stops or ended this connection; 08: the connection broke; 53: out of something.
-            _ if ["57", "08", "53"].iter().any(|class| state.code().starts_with(class)) => {
-                Self::Unavailable { reason }
-            }
-            _ => Self::Database { reason },
-        }
-    }
-}
-
-/// The server's own words, or the error with its causes: alone it says "db error" or "error connecting to server".
-fn told(error: &tokio_postgres::Error) -> String {
-    if let Some(server) = error.as_db_error() {
-        return server.message().to_owned();
-    }
-    let (mut told, mut cause) = (error.to_string(), error.source());
-    while let Some(deeper) = cause {
-        told = format!("{told}: {deeper}");
-        cause = deeper.source();
-    }
-    told
 }
