@@ -88,7 +88,7 @@ impl Room {
         let retryable_until = retryable.then(|| now + signed(self.rules.jobs.retryable));
         let problem = end.problem(job);
         let code = problem.as_ref().map(|problem| problem.code);
-        let charge = document::charging((job, of_pipeline), (end.status(), code), DedupStatus::None);
+        let charge = document::charging((job.round, of_pipeline), (end.status(), code), DedupStatus::None);
         let state = State {
             status: end.status(),
             finished_at: Some(now),

@@ -87,6 +87,34 @@ on_both! {
         app.assert_charged(41).await;
     }
 
+    async fn a_list_tells_what_steps_and_parts_cost(setup: Setup) {
+        let app = TestApp::set_up(setup).await;
+        app.sitter.breaks("read/1", ErrorCode::ModelFailed);
+        run(&app, b"three", (&signs(&json!({})), "failed")).await;
+        app.sitter.mend();
+        run(&app, b"three", (&signs(&json!({})), "whole")).await;
+        run(&app, b"many 0", (&signs(&json!({})), "bare")).await;
+        app.sitter.ordered();
+        app.sitter.holds("read/2");
+        let later = ("Prefer", "respond-async");
+        let runs = app.ask(LINE, &[FORM, key("runs"), later], &body(b"three", &signs(&json!({})))).await.job();
+        app.sitter.until_ordered("read/2").await;
+        let task = format!("/v1/jobs/{runs}/steps/read/tasks/1");
+        while app.read(&task).await["status"] != "succeeded" {}
+        let costs = async |status: &str| {
+            let list = app.read(&format!("/v1/jobs{status}")).await;
+            let costs = list["data"].as_array().unwrap().iter().map(|job| job["usage"]["units"].as_u64().unwrap());
+            costs.collect::<Vec<_>>()
+        };
+        assert_eq!(costs("").await, [3, 1, 4, 3], "a step, and the parts that succeeded");
+        post(&app, &format!("/v1/jobs/{runs}:cancel")).await;
+        app.end_of(&runs).await;
+        assert_eq!(costs("?status=canceled").await, [0], "nobody got an answer");
+        let features = app.read("/v1/jobs").await["data"][0]["features"].clone();
+        assert_eq!(features, json!(["objects", "text"]));
+        app.sitter.lets_go();
+    }
+
     async fn what_succeeded_stays_so_whatever_becomes_of_the_wish_to_do_more(setup: Setup) {
         let app = TestApp::set_up(setup).await;
         app.sitter.breaks("read/1", ErrorCode::ModelFailed);
