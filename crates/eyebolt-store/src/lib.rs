@@ -76,7 +76,7 @@ pub use key::{KeyInfo, NewKey, Principal, Shown};
 pub use ledger::{Audit, Balance};
 pub use listing::{JobFilter, ListedJob};
 pub use lock::DataLock;
-pub use pipeline::StoredPipeline;
+pub use pipeline::{PipelineFilter, StoredPipeline};
 pub use project::{Project, ProjectChange};
 pub use record::{BatchRecord, Known, Record, StoredAnswer, TOMBSTONE};
 pub use recovery::{MAX_CRASHES, Reaped};

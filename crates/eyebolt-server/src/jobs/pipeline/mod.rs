@@ -22,7 +22,12 @@ use eyebolt_types::{
 };
 
 use self::progress::Progress;
-pub(crate) use self::{estimate::Prediction, named::NamedPipeline, part::Part, view::shown};
+pub(crate) use self::{
+    estimate::Prediction,
+    named::{NamedPipeline, PipelinePage},
+    part::Part,
+    view::shown,
+};
 use super::document::{self, Intake};
 use crate::{ApiError, BodyMemory};
 
