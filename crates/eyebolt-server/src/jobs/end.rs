@@ -231,6 +231,7 @@ pub(super) fn outcome(job: &StoredJob, end: &StepEnd, last: bool) -> Option<Step
     };
     Some(StepOutcome {
         position: step.position,
+        attempt: step.attempts + 1,
         model: end.model.clone(),
         result,
         last,

@@ -116,8 +116,9 @@ async fn a_list_reads_nothing_of_what_was_found() {
     assert_eq!(app.running.recv().await, Some(true));
     // Whoever reads this one fails.
     let (result, now) = (Ok(b"no JSON".to_vec()), app.clock.now());
+    let (started_at, finished_at) = (now, now);
     let outcome =
-        StepOutcome { position: 0, model: None, result, last: true, started_at: now, finished_at: now };
+        StepOutcome { position: 0, attempt: 1, model: None, result, last: true, started_at, finished_at };
     app.store.finish_step((job.parse().unwrap(), 1), outcome).await.unwrap().unwrap();
     assert_eq!(app.ask(&format!("GET /v1/jobs/{job}"), &[], b"").await.code(), "internal");
     let listed = app.read("/v1/jobs").await["data"][0].clone();

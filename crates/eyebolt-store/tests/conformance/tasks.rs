@@ -19,7 +19,7 @@ fn end(place: (u32, Option<u32>), status: StepStatus) -> WorkEnd {
     WorkEnd {
         place,
         status,
-        tried: true,
+        attempts: 1,
         feature: Feature::Text,
         model: Some("reader@1".to_owned()),
         result: succeeded.then(|| b"found".to_vec()),
@@ -98,6 +98,26 @@ on_both! {
         store.close(lease, ends(JobStatus::Canceled), at(4)).await.unwrap().unwrap();
         let there = stored(store, project, lease.0).await;
         assert_eq!(there.tasks[1].status, StepStatus::Canceled);
+    }
+
+    async fn a_move_that_is_repeated_counts_its_attempts_once(place: &Place) {
+        let store = &place.store;
+        let project = project(store).await.id;
+        let lease = under_way(store, project, "k").await;
+        // What fails for now stays open, so that it is written again.
+        for _ in 0..2 {
+            let tried = Advance { ends: vec![end((0, None), StepStatus::Pending)], fan_outs: Vec::new() };
+            store.advance(lease, tried).await.unwrap().unwrap();
+        }
+        assert_eq!(stored(store, project, lease.0).await.steps[0].attempts, 1);
+        let whole = Advance { ends: vec![WorkEnd { attempts: 2, ..end((0, None), StepStatus::Succeeded) }], ..fan_out(1) };
+        store.advance(lease, whole).await.unwrap().unwrap();
+        for attempts in [1, 1, 2, 2] {
+            let tried = WorkEnd { attempts, ..end((1, Some(0)), StepStatus::Pending) };
+            store.advance(lease, Advance { ends: vec![tried], fan_outs: Vec::new() }).await.unwrap().unwrap();
+        }
+        let there = stored(store, project, lease.0).await;
+        assert_eq!((there.steps[0].attempts, there.tasks[0].attempts), (2, 2));
     }
 
     async fn what_failed_of_a_step_is_opened_alone_and_charged_once(place: &Place) {
