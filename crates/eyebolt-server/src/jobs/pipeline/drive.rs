@@ -59,7 +59,7 @@ impl Room {
         let leased = &LeasedJob { job: sat.progress.job(&leased.job), ..leased.clone() };
         match outcome {
             Outcome::Done(Ok(remarks)) => {
-                self.learn_of(leased, &sat.course, began.elapsed())?;
+                self.learn_of(&leased.job, (&sat.course, sat.progress.ran()), began.elapsed())?;
                 self.conclude_pipeline(leased, *remarks, sat.progress).await
             }
             Outcome::Done(Err(error)) if error.problem().code == ErrorCode::ShuttingDown => {

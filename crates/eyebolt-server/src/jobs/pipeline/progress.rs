@@ -51,6 +51,17 @@ pub(super) struct Progress {
     put_off: HashMap<Place, Duration>,
     /// What is not known to be written.
     unwritten: Vec<Advance>,
+    /// What was done in this attempt.
+    ran: Vec<Ran>,
+}
+
+/// An attempt at a step or a part that was made here, and not read from a row.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(super) struct Ran {
+    pub(super) place: Place,
+    /// Whether it succeeded in the step's own way.
+    pub(super) well: bool,
+    pub(super) took: Duration,
 }
 
 impl Progress {
@@ -75,7 +86,13 @@ impl Progress {
             max_attempts,
             put_off: HashMap::new(),
             unwritten: Vec::new(),
+            ran: Vec::new(),
         }
+    }
+
+    /// What was done in this attempt, in its order.
+    pub(super) fn ran(&self) -> &[Ran] {
+        &self.ran
     }
 
     /// The job with what was found since.
@@ -146,6 +163,9 @@ impl Progress {
 
     /// Takes an end note of, with everything that follows from it: that is written at once.
     pub(super) fn ended(&mut self, place: Place, ended: Ended) {
+        let took = ended.finished_at.duration_since(ended.started_at);
+        let took = Duration::try_from(took).unwrap_or_default();
+        self.ran.push(Ran { place, well: ended.result.is_ok() && !ended.fallback, took });
         let end = self.end_of(place, ended);
         self.apply(&end);
         let mut advance = self.follows(end.ended_at);
