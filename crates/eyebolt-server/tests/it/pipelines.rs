@@ -247,6 +247,30 @@ async fn an_attempt_that_takes_too_long_fails_and_the_rest_goes_on() {
 }
 
 #[tokio::test]
+async fn a_thread_that_can_not_be_stopped_has_its_worker_until_it_ends() {
+    let mut setup = Setup::default();
+    setup.rules.jobs.slots = 1;
+    let app = TestApp::set_up(setup).await;
+    app.sitter.clings_to("find");
+    let later = ("Prefer", "respond-async");
+    let ask = async |name: &str| {
+        app.ask(LINE, &[FORM, key(name), later], &body(b"three", &signs(&json!({})))).await.job()
+    };
+    let first = ask("1").await;
+    app.sitter.until_ordered("find").await;
+    post(&app, &format!("/v1/jobs/{first}:cancel")).await;
+    assert_eq!(app.end_of(&first).await["status"], "canceled");
+    app.sitter.ordered();
+    let second = ask("2").await;
+    for _ in 0..50 {
+        assert_eq!(app.read(&format!("/v1/jobs/{second}")).await["status"], "pending", "no worker is free");
+    }
+    assert!(app.sitter.ordered().is_empty());
+    app.sitter.lets_go();
+    assert_eq!(app.end_of(&second).await["status"], "succeeded");
+}
+
+#[tokio::test]
 async fn what_is_found_so_far_can_be_read_while_the_job_runs() {
     let app = TestApp::start().await;
     app.sitter.holds("read/2");
