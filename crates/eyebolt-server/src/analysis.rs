@@ -15,7 +15,7 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::{mpsc, oneshot};
 use utoipa::ToSchema;
 
-use crate::{ApiError, BodyMemory, Declared, ingest::IngestError};
+use crate::{ApiError, BodyMemory, Declared, admission::Worker, ingest::IngestError};
 
 /// One request that passed the edge: the whole image is here, and every setting is inside its range.
 #[derive(Debug)]
@@ -74,6 +74,8 @@ pub struct Sitting {
     pub bytes: Bytes,
     /// The share of the body budget that `bytes` takes, where the file came with the request.
     pub memory: Option<BodyMemory>,
+    /// The worker that does it: to be held by whatever computes, until it has ended.
+    pub worker: Worker,
     /// What may be ordered.
     pub course: Arc<Course>,
     /// What is ordered, one after the other; the attempt is over when nobody can order any more.
@@ -106,6 +108,8 @@ pub struct Attempt {
     pub bytes: Bytes,
     /// The share of the body budget that `bytes` takes, where the file came with the request.
     pub memory: Option<BodyMemory>,
+    /// The worker that does it: to be held by whatever computes, until it has ended.
+    pub worker: Worker,
     /// What is still to be done; every model is a snapshot.
     pub request: AnalyzeRequest,
     /// Told each step as it ends.

@@ -22,6 +22,7 @@ use tokio::sync::mpsc;
 
 use crate::{
     Analyzer, ApiError, BodyMemory, Declared,
+    admission::Worker,
     analysis::{
         Attempt, Capabilities, Checked, ConfidenceGuide, ModelInfo, Order, Remarks, Sitting, StepEnd,
     },
@@ -43,10 +44,11 @@ pub struct Runner {
     pub mismatch: Mismatch,
 }
 
-/// The file and the share of the body budget that it takes: dropped together.
+/// The file, the share of the body budget that it takes, and the worker: dropped together, by the thread that computes.
 struct File {
     bytes: Bytes,
     _memory: Option<BodyMemory>,
+    _worker: Worker,
 }
 
 impl AsRef<[u8]> for File {
@@ -125,7 +127,8 @@ impl Runner {
         let created_at = self.clock.now();
         let checked = self.check((bytes.clone(), digest::sha256(&bytes)), request, declared).await?;
         let (job, (ended, mut ends)) = (JobId::new(), mpsc::unbounded_channel());
-        let attempt = Attempt { job, token: 1, bytes, memory: None, request: request.clone(), ended };
+        let (memory, worker) = (None, Worker::default());
+        let attempt = Attempt { job, token: 1, bytes, memory, worker, request: request.clone(), ended };
         let remarks = self.attempt(attempt).await?;
         let mut steps = Vec::new();
         while let Some(end) = ends.recv().await {
@@ -154,10 +157,10 @@ impl Runner {
     /// # Errors
     /// Where the image is refused, a model can't be had or the engine stops.
     pub async fn attempt(&self, attempt: Attempt) -> Result<Remarks, ApiError> {
-        let Attempt { bytes, memory, request, ended, .. } = attempt;
+        let Attempt { bytes, memory, worker, request, ended, .. } = attempt;
         let plan = self.engine.plan(&request)?;
         let header = look(&self.engine, bytes.clone()).await?;
-        let (clock, file) = (self.clock.clone(), File { bytes, _memory: memory });
+        let (clock, file) = (self.clock.clone(), File { bytes, _memory: memory, _worker: worker });
         let tell = move |report: &StepReport, results: &Results| {
             // Nobody listens once the job was given up.
             _ = ended.send(step_end(report, results, clock.now()));
@@ -171,7 +174,7 @@ impl Runner {
     /// # Errors
     /// Where the image is refused, a model can't be had or the engine stops.
     pub async fn sit(&self, sitting: Sitting) -> Result<Remarks, ApiError> {
-        let Sitting { bytes, memory, course, mut orders, .. } = sitting;
+        let Sitting { bytes, memory, worker, course, mut orders, .. } = sitting;
         let ways = course.stages.iter().flat_map(Stage::ways);
         let plans = ways.map(|way| self.engine.plan(&way.request)).collect::<Result<Vec<_>, _>>()?;
         let header = look(&self.engine, bytes.clone()).await?;
@@ -184,7 +187,8 @@ impl Runner {
             }
         };
         let request = (header, EngineSitting { plans, full });
-        let sitting = self.engine.sit(File { bytes, _memory: memory }, request, taken);
+        let file = File { bytes, _memory: memory, _worker: worker };
+        let sitting = self.engine.sit(file, request, taken);
         tokio::pin!(sitting);
         let sat = tokio::select! {
             sat = &mut sitting => sat?,

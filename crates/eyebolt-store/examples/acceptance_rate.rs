@@ -119,8 +119,15 @@ async fn close(store: &Store, clock: &Clock) -> u64 {
 fn succeeded(clock: &Clock, job: &StoredJob) -> Closing {
     let now = clock.now();
     let result = Ok(vec![b'x'; 100]);
-    let step =
-        StepOutcome { position: 0, model: None, result, last: true, started_at: now, finished_at: now };
+    let step = StepOutcome {
+        position: 0,
+        attempt: 1,
+        model: None,
+        result,
+        last: true,
+        started_at: now,
+        finished_at: now,
+    };
     let event = NewEvent {
         id: EventId::of(*job.id.to_string().as_bytes().last_chunk().expect("an id is longer")),
         kind: EventType::JobSucceeded,

@@ -99,25 +99,6 @@ pub enum Document {
     Blob(String),
 }
 
-/// Which jobs of a project are wanted.
-#[derive(Debug, Clone)]
-pub struct JobFilter {
-    /// Whose.
-    pub project: ProjectId,
-    /// Real or sandbox.
-    pub mode: Mode,
-    /// Only in this state.
-    pub status: Option<JobStatus>,
-    /// Only those accepted then or later.
-    pub created_from: Option<Timestamp>,
-    /// Only those accepted before.
-    pub created_before: Option<Timestamp>,
-    /// Only those older than this one: the last of the page before.
-    pub after: Option<JobId>,
-    /// At most so many.
-    pub limit: u32,
-}
-
 /// The columns that [`stored`] reads, in its order.
 macro_rules! columns {
     () => {
@@ -132,12 +113,6 @@ pub(crate) const TOKEN: usize = 19;
 
 const BY_ID: &str =
     concat!("SELECT ", columns!(), " FROM jobs WHERE id = $1 AND project_id = $2 AND mode = $3");
-const LIST: &str = concat!(
-    "SELECT ",
-    columns!(),
-    " FROM jobs WHERE project_id = $1 AND mode = $2 AND id < $3 AND ($4 = '' OR status = $4) \
-     AND created_at >= $5 AND created_at < $6 ORDER BY id DESC LIMIT $7"
-);
 const STEPS: &str = "SELECT position, id, feature, model, status, attempts, result, error, started_at, finished_at, \
                      units, tasks, work_key FROM steps WHERE job_id = $1 ORDER BY position";
 const DOCUMENT: &str = "SELECT document, document_digest FROM jobs WHERE id = $1";
@@ -155,30 +130,11 @@ impl Store {
         self.database
             .read(move |transaction| {
                 let key = [id.to_string().into(), project.to_string().into(), mode.name().into()];
-                let row = transaction.query_one(BY_ID, &key)?;
-                Ok(all_there(transaction, row.as_slice())?.pop())
-            })
-            .await
-    }
-
-    /// Jobs of a project, newest first.
-    ///
-    /// # Errors
-    /// Where the database fails.
-    pub async fn jobs(&self, filter: JobFilter) -> Result<Vec<StoredJob>, StoreError> {
-        self.database
-            .read(move |transaction| {
-                let parameters = [
-                    filter.project.to_string().into(),
-                    filter.mode.name().into(),
-                    filter.after.map_or_else(|| "job_z".to_owned(), |id| id.to_string()).into(),
-                    filter.status.map_or("", JobStatus::name).into(),
-                    filter.created_from.map_or(i64::MIN, times::micros).into(),
-                    filter.created_before.map_or(i64::MAX, times::micros).into(),
-                    i64::from(filter.limit).into(),
-                ];
-                let rows = transaction.query(LIST, &parameters)?;
-                all_there(transaction, &rows)
+                let Some(row) = transaction.query_one(BY_ID, &key)? else { return Ok(None) };
+                let job = all_stored(transaction, &[row])?.pop();
+                let whole = job.as_ref().is_none_or(|job| !job.steps.is_empty());
+                // One that has no steps may have been removed between both looks.
+                Ok(if whole || transaction.query_one(BY_ID, &key)?.is_some() { job } else { None })
             })
             .await
     }
@@ -216,18 +172,6 @@ pub(crate) fn all_stored(
     let tasks = task::tasks(transaction, &jobs.collect::<Result<Vec<_>, StoreError>>()?)?;
     let parts = steps.iter().zip(tasks);
     rows.iter().zip(parts).map(|(row, parts)| stored(row, parts)).collect()
-}
-
-/// The same without those that were removed between both looks.
-fn all_there(transaction: &mut dyn Transaction, rows: &[Row]) -> Result<Vec<StoredJob>, StoreError> {
-    let mut jobs = Vec::with_capacity(rows.len());
-    for job in all_stored(transaction, rows)? {
-        let key = [job.id.to_string().into(), job.project.to_string().into(), job.mode.name().into()];
-        if !job.steps.is_empty() || transaction.query_one(BY_ID, &key)?.is_some() {
-            jobs.push(job);
-        }
-    }
-    Ok(jobs)
 }
 
 fn stored(row: &Row, (steps, tasks): (&Vec<Row>, Vec<StoredTask>)) -> Result<StoredJob, StoreError> {

@@ -5,7 +5,7 @@ use jiff::Timestamp;
 
 use crate::{
     Store, StoreError,
-    database::{Row, Transaction, Value},
+    database::{Row, Statement, Transaction, Value},
     times,
 };
 
@@ -26,6 +26,19 @@ pub struct StoredPipeline {
     pub created_at: Timestamp,
 }
 
+/// Which versions of a project's pipelines are wanted.
+#[derive(Debug, Clone)]
+pub struct PipelineFilter {
+    /// Whose, in which mode.
+    pub whose: (ProjectId, Mode),
+    /// Only of this one.
+    pub name: Option<String>,
+    /// Only those behind this name and version: the last of the page before.
+    pub after: Option<(String, u32)>,
+    /// At most so many.
+    pub limit: u32,
+}
+
 /// Columns that [`stored`] reads.
 macro_rules! columns {
     () => {
@@ -37,8 +50,19 @@ macro_rules! columns {
     };
 }
 
-const ALL: &str = concat!(columns!(), " ORDER BY p.name, p.version DESC LIMIT 1000");
-const NAMED: &str = concat!(columns!(), " AND p.name = $3 ORDER BY p.version DESC LIMIT 1000");
+const PAGE: &str = concat!(
+    columns!(),
+    " AND p.name >= $3 AND (p.name > $3 OR p.version < $4) ORDER BY p.name, p.version DESC LIMIT $5"
+);
+const PAGE_OF: &str =
+    concat!(columns!(), " AND p.name = $3 AND p.version < $4 ORDER BY p.version DESC LIMIT $5");
+const NEWEST: &str = concat!(columns!(), " AND p.name = $3 ORDER BY p.version DESC LIMIT 1");
+const VERSION: &str = concat!(columns!(), " AND p.name = $3 AND p.version = $4");
+const MEANT: &str = concat!(
+    columns!(),
+    " AND p.name = $3 AND p.version = COALESCE(d.version, (SELECT MAX(n.version) FROM pipelines n \
+     WHERE n.project_id = p.project_id AND n.mode = p.mode AND n.name = p.name))"
+);
 const NEW: &str = "INSERT INTO pipelines (project_id, mode, name, version, digest, pipeline, created_at) \
                    VALUES ($1, $2, $3, $4, $5, $6, $7)";
 const FORGET_DEFAULT: &str =
@@ -60,8 +84,7 @@ impl Store {
         self.database
             // Of two at once the second one sees the first.
             .write_locking(Some(project), move |transaction| {
-                let versions = versions(transaction, ((project, mode), &name))?;
-                let newest = versions.into_iter().next();
+                let newest = one(transaction, (NEWEST, key((project, mode), &name)))?;
                 let version = newest.as_ref().map_or(1, |newest| newest.version + 1);
                 if let Some(newest) = newest.filter(|newest| newest.digest == digest) {
                     return Ok((newest, false));
@@ -70,35 +93,43 @@ impl Store {
                 row.extend([i64::from(version).into(), digest.as_str().into(), pipeline.as_str().into()]);
                 row.push(times::micros(now).into());
                 transaction.execute(NEW, &row)?;
-                let written = self::versions(transaction, ((project, mode), &name))?.into_iter().next();
+                let written = one(transaction, (NEWEST, key((project, mode), &name)))?;
                 Ok((written.ok_or(StoreError::Conflict)?, true))
             })
             .await
     }
 
-    /// The pipelines of a project, by name, each with its newest version first.
+    /// Versions of a project's pipelines, by name, each with its newest version first.
     ///
     /// # Errors
     /// Where the database fails.
-    pub async fn pipelines(
-        &self,
-        (project, mode): (ProjectId, Mode),
-    ) -> Result<Vec<StoredPipeline>, StoreError> {
-        let whose = [project.to_string().into(), mode.name().into()];
-        let rows = self.database.read(move |transaction| transaction.query(ALL, &whose)).await?;
+    pub async fn pipelines(&self, filter: PipelineFilter) -> Result<Vec<StoredPipeline>, StoreError> {
+        let PipelineFilter { whose, name, after, limit } = filter;
+        let (sql, name, before) = match (name, after) {
+            (None, None) => (PAGE, String::new(), 0),
+            (None, Some((name, version))) => (PAGE, name, version.into()),
+            // A version counts where it is one of this name.
+            (Some(name), after) => {
+                let of_it = after.filter(|(after, _)| *after == name);
+                (PAGE_OF, name, of_it.map_or(i64::MAX, |(_, version)| version.into()))
+            }
+        };
+        let mut parameters = key(whose, &name);
+        parameters.extend([before.into(), i64::from(limit).into()]);
+        let rows = self.database.read(move |transaction| transaction.query(sql, &parameters)).await?;
         rows.iter().map(stored).collect()
     }
 
-    /// The versions of a pipeline, the newest first; none: there is no such pipeline.
+    /// A version of a pipeline; `None`: the one that the name alone means.
     ///
     /// # Errors
     /// Where the database fails.
     pub async fn pipeline(
         &self,
         whose: (ProjectId, Mode),
-        name: String,
-    ) -> Result<Vec<StoredPipeline>, StoreError> {
-        self.database.read(move |transaction| versions(transaction, (whose, &name))).await
+        (name, version): (String, Option<u32>),
+    ) -> Result<Option<StoredPipeline>, StoreError> {
+        self.database.read(move |transaction| one(transaction, meant(whose, (&name, version)))).await
     }
 
     /// Says which version a name alone means; `None`: the newest one. Whether there is such a version.
@@ -112,9 +143,7 @@ impl Store {
     ) -> Result<bool, StoreError> {
         self.database
             .write_locking(Some(whose.0), move |transaction| {
-                let versions = versions(transaction, (whose, &name))?;
-                let there = |version| versions.iter().any(|known| known.version == version);
-                if versions.is_empty() || !version.is_none_or(there) {
+                if one(transaction, meant(whose, (&name, version)))?.is_none() {
                     return Ok(false);
                 }
                 transaction.execute(FORGET_DEFAULT, &key(whose, &name))?;
@@ -133,11 +162,18 @@ fn key((project, mode): (ProjectId, Mode), name: &str) -> Vec<Value> {
     vec![project.to_string().into(), mode.name().into(), name.into()]
 }
 
-fn versions(
+fn meant(whose: (ProjectId, Mode), (name, version): (&str, Option<u32>)) -> Statement {
+    let mut parameters = key(whose, name);
+    let Some(version) = version else { return (MEANT, parameters) };
+    parameters.push(i64::from(version).into());
+    (VERSION, parameters)
+}
+
+fn one(
     transaction: &mut dyn Transaction,
-    (whose, name): ((ProjectId, Mode), &str),
-) -> Result<Vec<StoredPipeline>, StoreError> {
-    transaction.query(NAMED, &key(whose, name))?.iter().map(stored).collect()
+    (sql, parameters): Statement,
+) -> Result<Option<StoredPipeline>, StoreError> {
+    transaction.query_one(sql, &parameters)?.as_ref().map(stored).transpose()
 }
 
 fn stored(row: &Row) -> Result<StoredPipeline, StoreError> {

@@ -65,6 +65,8 @@ pub enum Heartbeat {
 pub struct StepOutcome {
     /// Its place.
     pub position: u32,
+    /// Which attempt it was, from 1 on: a write that is repeated counts nothing twice.
+    pub attempt: u32,
     /// Who answered.
     pub model: Option<String>,
     /// The result, or the problem as JSON.
@@ -96,9 +98,9 @@ const HEARTBEAT: &str = "UPDATE jobs SET lease_until = $1 WHERE id = $2 AND leas
 #[cfg(not(feature = "torture"))]
 const HELD: &str =
     "SELECT id FROM jobs WHERE id = $1 AND lease_token = $2 AND status = 'processing' FOR UPDATE";
-const STEP: &str = "UPDATE steps SET status = $1, attempts = attempts + 1, model = COALESCE($2, model), result = $3, \
-                    error = $4, started_at = $5, finished_at = $6 \
-                    WHERE job_id = $7 AND position = $8 AND finished_at IS NULL";
+const STEP: &str = "UPDATE steps SET status = $1, attempts = $2, model = COALESCE($3, model), result = $4, \
+                    error = $5, started_at = $6, finished_at = $7 \
+                    WHERE job_id = $8 AND position = $9 AND finished_at IS NULL";
 const RELEASE: &str = "UPDATE jobs SET status = 'pending', not_before = $1, lease_owner = NULL, lease_until = NULL \
                        WHERE id = $2 AND lease_token = $3 AND status = 'processing'";
 const NEWEST: &str = "SELECT max(created_at) FROM jobs WHERE status = 'pending'";
@@ -289,6 +291,7 @@ pub(crate) fn write_step((job, keep): (JobId, bool), outcome: &StepOutcome) -> S
     let finished = outcome.last || outcome.result.is_ok();
     let parameters = [
         status.name().into(),
+        i64::from(outcome.attempt).into(),
         outcome.model.clone().into(),
         outcome.result.as_ref().ok().filter(|_| keep).cloned().into(),
         outcome.result.as_ref().err().cloned().into(),

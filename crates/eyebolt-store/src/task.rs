@@ -56,8 +56,8 @@ pub struct WorkEnd {
     pub place: (u32, Option<u32>),
     /// Where it stands now: pending, where there will be another attempt.
     pub status: StepStatus,
-    /// Whether it counts as an attempt: a step that ends with its tasks was not tried itself.
-    pub tried: bool,
+    /// How often it was tried by now, this attempt included: a write that is repeated counts nothing twice.
+    pub attempts: u32,
     /// What was asked.
     pub feature: Feature,
     /// Who answered.
@@ -113,7 +113,7 @@ impl TakenOver {
             let end = WorkEnd {
                 place: (step.position, None),
                 status: step.status,
-                tried: false,
+                attempts: 0,
                 feature: step.feature,
                 model: step.model.clone(),
                 result: step.result.clone(),
@@ -134,7 +134,7 @@ impl StoredTask {
         Some(WorkEnd {
             place: (self.position, Some(self.number)),
             status: self.status,
-            tried: false,
+            attempts: 0,
             feature: self.feature,
             model: self.model.clone(),
             result: self.result.clone(),
@@ -146,11 +146,11 @@ impl StoredTask {
     }
 }
 
-const STEP: &str = "UPDATE steps SET status = $1, attempts = attempts + CAST($2 AS BIGINT), feature = $3, \
+const STEP: &str = "UPDATE steps SET status = $1, attempts = $2, feature = $3, \
                     model = COALESCE($4, model), result = $5, error = $6, work_key = COALESCE($7, work_key), \
                     started_at = COALESCE($8, started_at), finished_at = $9 \
                     WHERE job_id = $10 AND position = $11 AND finished_at IS NULL";
-const TASK: &str = "UPDATE tasks SET status = $1, attempts = attempts + CAST($2 AS BIGINT), feature = $3, \
+const TASK: &str = "UPDATE tasks SET status = $1, attempts = $2, feature = $3, \
                     model = COALESCE($4, model), result = $5, error = $6, work_key = COALESCE($7, work_key), \
                     started_at = COALESCE($8, started_at), finished_at = $9 \
                     WHERE job_id = $10 AND position = $11 AND number = $12 AND finished_at IS NULL";
@@ -205,7 +205,7 @@ fn write(job: JobId, end: &WorkEnd) -> Statement {
     let finished = end.status != StepStatus::Pending;
     let mut parameters: Vec<Value> = vec![
         end.status.name().into(),
-        i64::from(end.tried).into(),
+        i64::from(end.attempts).into(),
         end.feature.name().into(),
         end.model.clone().into(),
         end.result.clone().into(),

@@ -80,6 +80,17 @@ pub(crate) struct Permit {
     ticket: Option<Ticket>,
 }
 
+/// The worker that an attempt has, for everybody who works in it: given back when the last one lets go. A thread that can't be
+/// stopped keeps it after the attempt is over; so the law knows that it is busy, and in time that it hangs.
+#[derive(Debug, Clone, Default)]
+pub struct Worker(#[expect(dead_code, reason = "it is held")] Option<Arc<Permit>>);
+
+impl From<Permit> for Worker {
+    fn from(permit: Permit) -> Self {
+        Self(Some(Arc::new(permit)))
+    }
+}
+
 /// A place among those who wait: left when dropped.
 #[derive(Debug)]
 pub(crate) struct Waiting {

@@ -13,9 +13,10 @@ use indicatif::ProgressBar;
 
 use super::{
     batch,
-    call::Connection,
+    call::{self, Connection},
     pictures::{self, Picture},
     table,
+    wish::Wish,
 };
 use crate::{Declared, Runner, Settings, ingest, jobs::document};
 
@@ -28,12 +29,8 @@ pub(super) struct Arguments {
     /// Take the folders in folders too.
     #[arg(long, short)]
     recursive: bool,
-    /// What to ask: objects, faces, text, barcodes, labels, embedding, quality.
-    #[arg(long, short, value_name = "NAMES", default_value = "objects,faces,text,barcodes,labels")]
-    features: String,
-    /// Any other setting, such as `detail=high`, `quality_gate=warn` or `objects.min_confidence=0.6`.
-    #[arg(long = "set", short, value_name = "NAME=VALUE")]
-    set: Vec<String>,
+    #[command(flatten)]
+    wish: Wish,
     /// Draw what was found and write it to this PNG file; takes one image.
     #[arg(long, value_name = "OUT.png")]
     annotate: Option<PathBuf>,
@@ -64,6 +61,10 @@ pub(super) async fn run(arguments: Arguments, mut settings: Settings) -> anyhow:
         "--annotate takes one image, {} are named",
         files.len()
     );
+    anyhow::ensure!(
+        arguments.annotate.is_none() || !arguments.wish.is_piped(),
+        "--annotate draws what features found, not the steps of a pipeline"
+    );
     let bar = if of_folder { batch::bar(files.len() as u64, "analyzed") } else { ProgressBar::hidden() };
     let asker = Asker::new(&arguments, &settings)?;
     let as_table = !arguments.json && std::io::stdout().is_terminal();
@@ -93,30 +94,30 @@ pub(super) async fn run(arguments: Arguments, mut settings: Settings) -> anyhow:
 /// Who is asked.
 enum Asker {
     Here { runner: Runner, fields: Vec<(String, String)> },
-    Server { url: String, key: Option<String>, query: String },
+    Server { url: String, key: Option<String>, settings: call::Settings },
 }
 
 impl Asker {
     fn new(arguments: &Arguments, settings: &Settings) -> anyhow::Result<Self> {
-        let mut fields = vec![("features".to_owned(), arguments.features.clone())];
-        for pair in &arguments.set {
-            let (name, value) = pair.split_once('=').with_context(|| format!("--set {pair}: no = in it"))?;
-            fields.push((name.to_owned(), value.to_owned()));
-        }
+        let wish = &arguments.wish;
         if let Some(url) = arguments.server.clone() {
-            let pairs: Vec<_> =
-                fields.iter().map(|(name, value)| format!("{name}={}", escaped(value))).collect();
+            let settings = match wish.document()? {
+                Some(document) => call::Settings::Document(document.into()),
+                None => call::Settings::Query(wish.query()?.into()),
+            };
             let key = arguments.key.clone().or_else(|| std::env::var("EYEBOLT_KEY").ok());
-            return Ok(Self::Server { url, key, query: pairs.join("&") });
+            return Ok(Self::Server { url, key, settings });
         }
-        Ok(Self::Here { runner: super::start(settings)?, fields })
+        anyhow::ensure!(!wish.is_piped(), "a pipeline is run by a server: name one, --server URL");
+        Ok(Self::Here { runner: super::start(settings)?, fields: wish.fields()? })
     }
 
     /// The idempotency key of an image of a folder: the same for the same file, name and settings.
     fn intent(&self, file: &Path, name: &str) -> anyhow::Result<Option<String>> {
-        let Self::Server { query, .. } = self else { return Ok(None) };
+        let Self::Server { settings, .. } = self else { return Ok(None) };
+        let (call::Settings::Query(asked) | call::Settings::Document(asked)) = settings;
         let digest = hex::encode(batch::digest_of(file)?);
-        let whole = digest::digest(&digest::SHA256, format!("{query}\n{name}\n{digest}").as_bytes());
+        let whole = digest::digest(&digest::SHA256, format!("{asked}\n{name}\n{digest}").as_bytes());
         Ok(Some(format!("cli-{}", hex::encode(whole))))
     }
 
@@ -134,9 +135,9 @@ impl Asker {
                 let declared = Declared::of(file.file_name().and_then(|name| name.to_str()), None);
                 Ok(runner.run(bytes, &request, &declared).await.map_err(Problem::from))
             }
-            Self::Server { url, key, query } => {
+            Self::Server { url, key, settings } => {
                 let mut server = Connection::open(url).await?;
-                let reply = server.analyze((&bytes, query), (key.as_deref(), intent)).await?;
+                let reply = server.analyze(&bytes, settings, (key.as_deref(), intent)).await?;
                 Ok(if reply.status < 300 {
                     Ok(serde_json::from_slice(&reply.body).context("the server's answer is no job")?)
                 } else {

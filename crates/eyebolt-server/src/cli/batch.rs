@@ -14,13 +14,13 @@ use base64::{Engine, engine::general_purpose::STANDARD};
 use bytes::Bytes;
 use eyebolt_types::{Problem, id::BatchId};
 use indicatif::{ProgressBar, ProgressStyle};
-use serde_json::json;
+use serde_json::{Value, json};
 use tokio::time::sleep;
 
 use super::{
-    analyze::escaped,
     call::{Body, Call, Connection, Pieces},
     pictures::{self, Picture},
+    wish::Wish,
 };
 use crate::batches::BatchView;
 
@@ -29,9 +29,6 @@ const LOOK: Duration = Duration::from_millis(500);
 
 /// Bytes of a file that are sent at once.
 const PIECE: usize = 64 << 10;
-
-/// What is asked unless the caller says.
-const FEATURES: &str = "objects,faces,text,barcodes,labels";
 
 /// Of `eyebolt batch`.
 #[derive(Debug, clap::Subcommand)]
@@ -54,13 +51,8 @@ pub(super) struct Create {
     /// Lines of JSON (`{"custom_id": …, "image_base64": …}`), or a folder of images, named by their paths in it.
     #[arg(value_name = "FILE.ndjson|DIR")]
     source: PathBuf,
-    /// What to ask: objects, faces, text, barcodes, labels, embedding, quality. Default: the first five, unless a pipeline is asked
-    /// (`-s pipeline=NAME`).
-    #[arg(long, short, value_name = "NAMES")]
-    features: Option<String>,
-    /// Any other setting, such as `detail=high`, `priority=10` or `max_failure_rate=0.1`.
-    #[arg(long = "set", short, value_name = "NAME=VALUE")]
-    set: Vec<String>,
+    #[command(flatten)]
+    wish: Wish,
     /// Do not wait for the end.
     #[arg(long)]
     detach: bool,
@@ -168,8 +160,7 @@ impl Results {
 
 impl Create {
     async fn run(&self) -> anyhow::Result<ExitCode> {
-        let source = Source::of(&self.source)?;
-        let query = self.query()?;
+        let (source, query) = (Source::of(&self.source, self.wish.inline())?, self.wish.query()?);
         let bar = bar(source.length()?, "sending");
         let intent = source.intent(&query)?;
         let call = Call {
@@ -192,18 +183,6 @@ impl Create {
         Ok(if all_well { ExitCode::SUCCESS } else { ExitCode::FAILURE })
     }
 
-    fn query(&self) -> anyhow::Result<String> {
-        let piped = self.set.iter().any(|pair| pair.starts_with("pipeline="));
-        let features = self.features.as_deref().or((!piped).then_some(FEATURES));
-        let mut pairs: Vec<_> =
-            features.map(|names| format!("features={}", escaped(names))).into_iter().collect();
-        for pair in &self.set {
-            let (name, value) = pair.split_once('=').with_context(|| format!("--set {pair}: no = in it"))?;
-            pairs.push(format!("{name}={}", escaped(value)));
-        }
-        Ok(pairs.join("&"))
-    }
-
     async fn wait(&self, mut batch: BatchView) -> anyhow::Result<BatchView> {
         let bar = bar(u64::from(batch.counts.total), "done");
         while !batch.status.is_terminal() {
@@ -221,17 +200,23 @@ impl Create {
 /// Where the items come from.
 enum Source {
     Lines(PathBuf),
-    Folder(Vec<Picture>),
+    /// Pictures; each with this pipeline, where it comes from a file: a query has no place for it.
+    Folder(Vec<Picture>, Option<Value>),
 }
 
 impl Source {
-    fn of(path: &Path) -> anyhow::Result<Self> {
+    fn of(path: &Path, pipeline: Option<&Value>) -> anyhow::Result<Self> {
         if !path.is_dir() {
+            let inline = pipeline.is_some();
+            anyhow::ensure!(
+                !inline,
+                "--pipeline FILE.json is for folders: lines carry pipelines of their own"
+            );
             return Ok(Self::Lines(path.to_owned()));
         }
         let pictures = pictures::all(&[path.to_owned()], true)?;
         anyhow::ensure!(!pictures.is_empty(), "{} holds no image", path.display());
-        Ok(Self::Folder(pictures))
+        Ok(Self::Folder(pictures, pipeline.cloned()))
     }
 
     /// Bytes to be read.
@@ -242,7 +227,7 @@ impl Source {
         };
         match self {
             Self::Lines(path) => of(path),
-            Self::Folder(pictures) => pictures.iter().map(|picture| of(&picture.path)).sum(),
+            Self::Folder(pictures, _) => pictures.iter().map(|picture| of(&picture.path)).sum(),
         }
     }
 
@@ -252,7 +237,8 @@ impl Source {
         digest.update(query.as_bytes());
         let files: Vec<(&Path, &str)> = match self {
             Self::Lines(path) => vec![(path, "")],
-            Self::Folder(pictures) => {
+            Self::Folder(pictures, pipeline) => {
+                digest.update(pipeline.as_ref().map(Value::to_string).unwrap_or_default().as_bytes());
                 pictures.iter().map(|picture| (picture.path.as_path(), picture.name.as_str())).collect()
             }
         };
@@ -273,10 +259,13 @@ impl Source {
                         .inspect(move |piece| bar.inc(piece.as_ref().map_or(0, |piece| piece.len() as u64))),
                 )
             }
-            Self::Folder(pictures) => Box::new(pictures.into_iter().map(move |picture| {
+            Self::Folder(pictures, pipeline) => Box::new(pictures.into_iter().map(move |picture| {
                 let bytes = std::fs::read(&picture.path)?;
                 bar.inc(bytes.len() as u64);
-                let line = json!({"custom_id": picture.name, "image_base64": STANDARD.encode(bytes)});
+                let mut line = json!({"custom_id": picture.name, "image_base64": STANDARD.encode(bytes)});
+                if let Some(pipeline) = &pipeline {
+                    line["pipeline"] = pipeline.clone();
+                }
                 Ok(Bytes::from(line.to_string() + "\n"))
             })),
         }
@@ -325,28 +314,17 @@ mod tests {
     fn the_same_folder_and_settings_are_the_same_intent() {
         let folder = tempfile::tempdir().unwrap();
         std::fs::write(folder.path().join("a.png"), b"a").unwrap();
-        let intent = |query: &str| Source::of(folder.path()).unwrap().intent(query).unwrap();
+        let of = |pipeline: Option<&Value>, query: &str| {
+            Source::of(folder.path(), pipeline).unwrap().intent(query).unwrap()
+        };
+        let intent = |query: &str| of(None, query);
         let first = intent("features=text");
         assert_eq!(intent("features=text"), first);
         assert_ne!(intent("features=faces"), first);
+        let [one, other] = [json!({"steps": []}), json!({"steps": [1]})];
+        assert_ne!(of(Some(&one), ""), of(Some(&other), ""));
         std::fs::rename(folder.path().join("a.png"), folder.path().join("b.png")).unwrap();
         assert_ne!(intent("features=text"), first, "another name is another item");
-    }
-
-    #[test]
-    fn a_pipeline_is_asked_without_features() {
-        #[derive(clap::Parser)]
-        struct Line {
-            #[command(flatten)]
-            create: Create,
-        }
-        let query = |arguments: &[&str]| {
-            let line = [&["create", "photos"], arguments].concat();
-            <Line as clap::Parser>::try_parse_from(line).unwrap().create.query().unwrap()
-        };
-        assert_eq!(query(&["-s", "pipeline=ocr"]), "pipeline=ocr");
-        assert!(query(&["-s", "priority=1"]).starts_with("features=objects,faces"));
-        assert!(query(&["-f", "text"]).starts_with("features=text"));
     }
 
     #[test]
@@ -357,10 +335,14 @@ mod tests {
             let pieces = source.pieces(ProgressBar::hidden());
             pieces.map(|piece| String::from_utf8(piece.unwrap().to_vec()).unwrap()).collect::<String>()
         };
-        let lines = whole(Source::of(folder.path()).unwrap());
+        let pipeline = json!({"steps": []});
+        let lines = whole(Source::of(folder.path(), Some(&pipeline)).unwrap());
+        assert!(lines.contains("\"pipeline\":{\"steps\":[]}"), "{lines}");
+        let lines = whole(Source::of(folder.path(), None).unwrap());
         assert_eq!(lines, "{\"custom_id\":\"a.png\",\"image_base64\":\"aW1hZ2U=\"}\n");
         let file = folder.path().join("batch.ndjson");
         std::fs::write(&file, lines.repeat(5000)).unwrap();
-        assert_eq!(whole(Source::of(&file).unwrap()), lines.repeat(5000));
+        assert_eq!(whole(Source::of(&file, None).unwrap()), lines.repeat(5000));
+        assert!(Source::of(&file, Some(&pipeline)).is_err());
     }
 }

@@ -1,6 +1,6 @@
 //! Requests to a running server.
 
-use std::io;
+use std::{borrow::Cow, io};
 
 use anyhow::Context;
 use bytes::Bytes;
@@ -26,6 +26,14 @@ pub(super) enum Body {
     Nothing,
     Whole(Bytes),
     Pieces(Pieces),
+}
+
+/// What is asked of an image.
+pub(super) enum Settings {
+    /// As fields of a query.
+    Query(Cow<'static, str>),
+    /// As JSON.
+    Document(Cow<'static, str>),
 }
 
 /// One request.
@@ -70,21 +78,31 @@ impl Connection {
         Ok(Self { sender, authority })
     }
 
-    /// Sends an image with settings as query fields. `intent`: the idempotency key; none: the call is an intent of its own.
+    /// Sends an image with settings as query fields or as a JSON document. `intent`: the idempotency key; none: the call is an
+    /// intent of its own.
     pub(super) async fn analyze(
         &mut self,
-        (image, query): (&[u8], &str),
+        image: &[u8],
+        settings: &Settings,
         (key, intent): (Option<&str>, Option<String>),
     ) -> anyhow::Result<Reply> {
         const EDGE: &str = "eyebolt-7c1f0a52d4";
-        let mut body = Vec::with_capacity(image.len() + 256);
+        let mut body = Vec::with_capacity(image.len() + 4096);
         let head = "Content-Disposition: form-data; name=\"image\"; filename=\"image\"";
         body.extend_from_slice(format!("--{EDGE}\r\n{head}\r\n\r\n").as_bytes());
         body.extend_from_slice(image);
+        if let Settings::Document(text) = settings {
+            let head = "Content-Disposition: form-data; name=\"request\"\r\nContent-Type: application/json";
+            body.extend_from_slice(format!("\r\n--{EDGE}\r\n{head}\r\n\r\n{text}").as_bytes());
+        }
         body.extend_from_slice(format!("\r\n--{EDGE}--\r\n").as_bytes());
+        let query = match settings {
+            Settings::Query(query) => format!("?{query}"),
+            Settings::Document(_) => String::new(),
+        };
         self.call(Call {
             method: "POST",
-            path: format!("/v1/analyze?{query}"),
+            path: format!("/v1/analyze{query}"),
             key: key.map(str::to_owned),
             intent: Some(intent.unwrap_or_else(|| RequestId::new().to_string())),
             content_type: "multipart/form-data; boundary=eyebolt-7c1f0a52d4",

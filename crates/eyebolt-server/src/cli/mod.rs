@@ -16,6 +16,7 @@ mod serve;
 mod setup;
 mod table;
 mod usage;
+mod wish;
 
 use std::{env, io::IsTerminal, path::PathBuf, process::ExitCode, sync::Arc};
 

@@ -5,7 +5,10 @@ use eyebolt_store::ApiSecret;
 use eyebolt_types::{Clock, Job, Mode, Problem};
 use jiff::SignedDuration;
 
-use super::{call::Connection, serve, setup, table};
+use super::{
+    call::{self, Connection},
+    serve, setup, table,
+};
 use crate::{
     Place, Settings,
     access::{KeyError, KeyOrder, Keys},
@@ -65,7 +68,8 @@ pub(super) async fn run(arguments: Arguments, mut settings: Settings) -> anyhow:
         let _ = stopped.await;
     }));
     println!("3. POST {url}/v1/analyze?{ASKED} with a sample picture:\n");
-    let reply = Connection::open(&url).await?.analyze((SAMPLE, ASKED), (Some(key.reveal()), None)).await?;
+    let asked = call::Settings::Query(ASKED.into());
+    let reply = Connection::open(&url).await?.analyze(SAMPLE, &asked, (Some(key.reveal()), None)).await?;
     let answered = reply.status == 200;
     if answered {
         let job: Job = serde_json::from_slice(&reply.body).context("the answer is no job")?;

@@ -8,7 +8,7 @@ use axum::{
     },
     response::{IntoResponse, Response},
 };
-use eyebolt_store::StoredJob;
+use eyebolt_store::ListedJob;
 use eyebolt_types::{ErrorCode, Feature, Input, Job, JobStatus, Mode, Problem, Scope, Usage, id::JobId};
 use http::{HeaderValue, header};
 use jiff::Timestamp;
@@ -243,33 +243,20 @@ pub(super) fn in_query(_: &QueryRejection) -> ApiError {
     ApiError::wrong_field("query", "has a name that is not known, or a value that can't be read".to_owned())
 }
 
-fn summary(job: &StoredJob) -> Result<JobSummary, ApiError> {
-    let features = job.steps.iter().map(|step| step.feature).collect();
-    let Job {
-        id,
-        status,
-        mode,
-        input,
-        created_at,
-        started_at,
-        finished_at,
-        usage,
-        error,
-        retryable_until,
-        ..
-    } = document::so_far(job)?;
+fn summary(job: &ListedJob) -> Result<JobSummary, ApiError> {
+    let (input, usage, error) = document::of_listed(job)?;
     Ok(JobSummary {
-        id,
+        id: job.id,
         object: "job_summary".to_owned(),
-        status,
-        mode,
-        features,
+        status: job.status,
+        mode: job.mode,
+        features: job.features.clone(),
         input,
-        created_at,
-        started_at,
-        finished_at,
+        created_at: job.created_at,
+        started_at: job.started_at,
+        finished_at: job.finished_at,
         usage,
         error,
-        retryable_until,
+        retryable_until: job.retryable_until,
     })
 }

@@ -3,7 +3,10 @@ use std::sync::LazyLock;
 use axum::{
     Json,
     body::Body,
-    extract::{Path, State, rejection::PathRejection},
+    extract::{
+        Path, Query, State,
+        rejection::{PathRejection, QueryRejection},
+    },
     response::{IntoResponse, Response},
 };
 use eyebolt_types::{
@@ -14,19 +17,24 @@ use http::StatusCode;
 use jiff::Timestamp;
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::{Value, json};
-use utoipa::{PartialSchema, ToSchema};
+use utoipa::{IntoParams, PartialSchema, ToSchema};
 
 use super::{
     App,
     accept::AcceptsJson,
     caller::Caller,
+    jobs::in_query,
     json,
     openapi::{PipelineChangeErrors, PipelineCreateErrors, PipelineErrors, PipelineListErrors, ReadErrors},
 };
 use crate::{
     ApiError,
-    jobs::pipeline::{NamedPipeline, Prediction},
+    jobs::pipeline::{NamedPipeline, PipelinePage, Prediction},
 };
+
+/// Versions on a page at most, and where nothing is said.
+const MAX_LIMIT: u32 = 100;
+const LIMIT: u32 = 20;
 
 /// Pipelines that can be named.
 #[derive(Debug, Serialize, Deserialize, ToSchema)]
@@ -35,6 +43,10 @@ pub(super) struct PipelineList {
     pub object: String,
     /// Those that are always there, then those of the project by name; each with its newest version first.
     pub data: Vec<PipelineView>,
+    /// Whether there are more.
+    pub has_more: bool,
+    /// The `cursor` of the next page, where there is one.
+    pub next_cursor: Option<String>,
 }
 
 /// A version of a pipeline.
@@ -98,21 +110,55 @@ impl From<NamedPipeline> for PipelineView {
 
 type Named = Result<Path<String>, PathRejection>;
 
+/// What a page of pipelines is made of.
+#[derive(Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub(super) struct PipelinesQuery {
+    /// Only versions of this one.
+    name: Option<String>,
+    /// Versions on this page.
+    #[param(minimum = 1, maximum = 100, default = 20)]
+    limit: Option<u32>,
+    /// The `next_cursor` of the page before.
+    cursor: Option<String>,
+}
+
 /// Which pipelines can be named?
 ///
-/// Those of the key's project and mode, and those that are always there.
+/// Those of the key's project and mode, and those that are always there: every version, by name, the newest first.
 #[utoipa::path(
-    get, path = "/v1/pipelines", tag = "pipelines", operation_id = "listPipelines", security(("api_key" = [])),
-    responses((status = 200, description = "All versions.", body = PipelineList), PipelineListErrors)
+    get, path = "/v1/pipelines", tag = "pipelines", operation_id = "listPipelines", params(PipelinesQuery),
+    security(("api_key" = [])),
+    responses((status = 200, description = "A page of versions.", body = PipelineList), PipelineListErrors)
 )]
 pub(super) async fn list_pipelines(
     caller: Caller,
     _: AcceptsJson,
     State(App(shared)): State<App>,
+    query: Result<Query<PipelinesQuery>, QueryRejection>,
 ) -> Result<Json<PipelineList>, ApiError> {
     let caller = caller.require(Scope::Read)?;
-    let data = shared.jobs.pipelines(&caller).await?.into_iter().map(Into::into).collect();
-    Ok(Json(PipelineList { object: "list".to_owned(), data }))
+    let page = page(query.map_err(|error| in_query(&error))?.0)?;
+    let (found, has_more) = shared.jobs.pipelines(&caller, page).await?;
+    let next_cursor = found.last().filter(|_| has_more).map(NamedPipeline::named);
+    let data = found.into_iter().map(Into::into).collect();
+    Ok(Json(PipelineList { object: "list".to_owned(), data, has_more, next_cursor }))
+}
+
+fn page(query: PipelinesQuery) -> Result<PipelinePage, ApiError> {
+    let PipelinesQuery { name, limit, cursor } = query;
+    let limit = limit.unwrap_or(LIMIT);
+    if !(1..=MAX_LIMIT).contains(&limit) {
+        return Err(ApiError::wrong_field("limit", format!("is {limit}, outside 1 to {MAX_LIMIT}")));
+    }
+    let no_cursor = || ApiError::wrong_field("cursor", "is not the next_cursor of a page".to_owned());
+    let after = |cursor: String| {
+        let (name, version) = cursor.split_once('@')?;
+        Some((name.to_owned(), version.parse().ok()?))
+    };
+    let after = cursor.map(|cursor| after(cursor).ok_or_else(no_cursor)).transpose()?;
+    Ok(PipelinePage { name, after, limit })
 }
 
 /// Write a pipeline down

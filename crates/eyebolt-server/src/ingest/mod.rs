@@ -172,3 +172,13 @@ struct Received {
 pub(crate) fn request_of(fields: Vec<(String, String)>) -> Result<AnalyzeRequest, ApiError> {
     Ok(Fields::of_query(fields)?.into_request()?)
 }
+
+/// The same as members of a JSON document.
+///
+/// # Errors
+/// Where a field is unknown or named twice.
+pub(crate) fn members_of(
+    fields: Vec<(String, String)>,
+) -> Result<serde_json::Map<String, serde_json::Value>, ApiError> {
+    Ok(Fields::of_query(fields)?.into_members())
+}

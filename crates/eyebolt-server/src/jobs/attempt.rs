@@ -21,7 +21,7 @@ use super::{
 };
 use crate::{
     ApiError, BodyMemory,
-    admission::{Look, Permit},
+    admission::{Look, Permit, Worker},
     analysis::{Attempt, Remarks, StepEnd},
     chance,
 };
@@ -65,11 +65,12 @@ impl Room {
         let room = Arc::clone(self);
         self.spawn(async move {
             let job = leased.job.id;
-            if let Err(error) = room.attempt(leased, upload).await {
+            let worker = Worker::from(permit);
+            if let Err(error) = room.attempt(leased, upload, worker.clone()).await {
                 // The lease runs out, and the job is claimed again.
                 tracing::error!(%job, %error, "an attempt was given up");
             }
-            drop(permit);
+            drop(worker);
         });
     }
 
@@ -77,6 +78,7 @@ impl Room {
         &self,
         leased: LeasedJob,
         upload: Option<(Bytes, Option<BodyMemory>)>,
+        worker: Worker,
     ) -> Result<(), ApiError> {
         let job = &leased.job;
         let (stop, mut stopped) = watch::channel(None);
@@ -88,11 +90,11 @@ impl Room {
         let file = self.file(&leased, upload).await;
         let request: AnalyzeRequest = document::read(&job.request)?;
         if request.pipeline.is_some() {
-            return self.attempt_pipeline(&leased, file, &mut stopped).await;
+            return self.attempt_pipeline(&leased, (file, worker), &mut stopped).await;
         }
         let (mut found, began) = (Found::default(), Instant::now());
         let outcome = match file {
-            Ok(file) => self.run((&leased, request), file, (&mut found, &mut stopped)).await?,
+            Ok(file) => self.run((&leased, request), (file, worker), (&mut found, &mut stopped)).await?,
             Err(error) => Outcome::Done(Err(error)),
         };
         if let Outcome::Done(Ok(_)) = &outcome {
@@ -164,7 +166,7 @@ impl Room {
     async fn run(
         &self,
         (leased, request): (&LeasedJob, AnalyzeRequest),
-        (bytes, memory): (Bytes, Option<BodyMemory>),
+        ((bytes, memory), worker): ((Bytes, Option<BodyMemory>), Worker),
         (found, stopped): (&mut Found, &mut watch::Receiver<Option<Stop>>),
     ) -> Result<Outcome, ApiError> {
         let job = &leased.job;
@@ -172,7 +174,7 @@ impl Room {
         let planned = unfinished.len();
         let request = AnalyzeRequest { features: unfinished, ..request };
         let (ended, mut ends) = mpsc::unbounded_channel();
-        let attempt = Attempt { job: job.id, token: leased.token, bytes, memory, request, ended };
+        let attempt = Attempt { job: job.id, token: leased.token, bytes, memory, worker, request, ended };
         // A panic is a failed attempt like any other.
         let running = AssertUnwindSafe(self.tools.analyzer.run(attempt)).catch_unwind();
         tokio::pin!(running);

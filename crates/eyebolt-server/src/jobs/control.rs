@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use eyebolt_store::{
-    Cancellation, Document, JobFilter, Principal, Retry, Signal, StoreError, StoredJob, UsageLine,
+    Cancellation, Document, JobFilter, ListedJob, Principal, Retry, Signal, StoreError, StoredJob, UsageLine,
 };
 use eyebolt_types::{
     ErrorCode, Job, JobStatus, Mode,
@@ -116,7 +116,7 @@ impl Jobs {
         &self,
         caller: &Principal,
         page: Page,
-    ) -> Result<(Vec<StoredJob>, bool), ApiError> {
+    ) -> Result<(Vec<ListedJob>, bool), ApiError> {
         let filter = JobFilter {
             project: caller.project,
             mode: caller.mode,

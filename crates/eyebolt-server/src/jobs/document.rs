@@ -1,6 +1,6 @@
 //! A job as readers get it.
 
-use eyebolt_store::{Charging, NewStep, StoredJob, StoredStep};
+use eyebolt_store::{Charging, ListedJob, NewStep, StoredJob, StoredStep};
 use eyebolt_types::{
     Dedup, DedupStatus, Degraded, ErrorCode, Input, Job, JobStatus, Links, Mode, Problem, Results, Step,
     StepStatus, Usage, Warning,
@@ -137,7 +137,8 @@ pub(crate) fn so_far(job: &StoredJob) -> Result<Job, ApiError> {
         charging: Charging::Steps,
     };
     let (outline, code) = (Outline::of(job)?, state.error.as_ref().map(|problem| problem.code));
-    let charging = charging((job, outline.pipeline.is_some()), (job.status, code), outline.dedup.status);
+    let charging =
+        charging((job.round, outline.pipeline.is_some()), (job.status, code), outline.dedup.status);
     let state = State { charging, ..state };
     if outline.pipeline.is_some() {
         return pipeline::shown(job, outline, state);
@@ -146,10 +147,24 @@ pub(crate) fn so_far(job: &StoredJob) -> Result<Job, ApiError> {
     Ok(outline.job(steps, state))
 }
 
+/// What a list shows of a job that is no column: the image, what it costs so far, and why it failed.
+///
+/// # Errors
+/// Where its columns hold what this version can't read.
+pub(crate) fn of_listed(job: &ListedJob) -> Result<(Input, Usage, Option<Problem>), ApiError> {
+    let (intake, dedup): (Intake, Dedup) = (read(&job.input)?, read(&job.dedup)?);
+    let error: Option<Problem> = job.error.as_deref().map(read).transpose()?;
+    let code = error.as_ref().map(|problem| problem.code);
+    let charging = charging((job.round, intake.pipeline.is_some()), (job.status, code), dedup.status);
+    let free = matches!(charging, Charging::Nothing | Charging::Duplicate);
+    let units = if free { 0 } else { job.succeeded };
+    Ok((Input { image_id: job.image, ..intake.input }, Usage { units }, error))
+}
+
 /// What a job costs that stands so. One that nobody got an answer from costs nothing; but what was charged before, when
 /// it failed and was then run again, stays charged.
 pub(crate) fn charging(
-    (job, of_pipeline): (&StoredJob, bool),
+    (round, of_pipeline): (u32, bool),
     (status, code): (JobStatus, Option<ErrorCode>),
     dedup: DedupStatus,
 ) -> Charging {
@@ -157,7 +172,7 @@ pub(crate) fn charging(
         matches!(status, JobStatus::Canceled | JobStatus::Expired) || code == Some(ErrorCode::WorkerDied);
     match dedup {
         DedupStatus::Reused => Charging::Duplicate,
-        _ if fruitless && job.round == 1 => Charging::Nothing,
+        _ if fruitless && round == 1 => Charging::Nothing,
         _ if of_pipeline => Charging::Pipeline,
         _ => Charging::Steps,
     }

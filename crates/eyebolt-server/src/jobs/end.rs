@@ -88,7 +88,7 @@ impl Room {
         let retryable_until = retryable.then(|| now + signed(self.rules.jobs.retryable));
         let problem = end.problem(job);
         let code = problem.as_ref().map(|problem| problem.code);
-        let charge = document::charging((job, of_pipeline), (end.status(), code), DedupStatus::None);
+        let charge = document::charging((job.round, of_pipeline), (end.status(), code), DedupStatus::None);
         let state = State {
             status: end.status(),
             finished_at: Some(now),
@@ -231,6 +231,7 @@ pub(super) fn outcome(job: &StoredJob, end: &StepEnd, last: bool) -> Option<Step
     };
     Some(StepOutcome {
         position: step.position,
+        attempt: step.attempts + 1,
         model: end.model.clone(),
         result,
         last,

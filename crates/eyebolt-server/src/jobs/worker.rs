@@ -11,7 +11,10 @@ use tokio::{
 };
 
 use super::{Jobs, Room, Stop, retention::Reached};
-use crate::{admission::TICK, clients};
+use crate::{
+    admission::{TICK, Worker},
+    clients,
+};
 
 /// How often pending jobs are looked for that nobody here was told of: those of other processes, and those whose time
 /// comes.
@@ -221,7 +224,7 @@ impl Room {
                 let room = Arc::clone(self);
                 self.spawn(async move {
                     let job = leased.job.id;
-                    if let Err(error) = room.attempt(leased, None).await {
+                    if let Err(error) = room.attempt(leased, None, Worker::default()).await {
                         tracing::error!(%job, %error, "a job could not be ended");
                     }
                 });

@@ -17,7 +17,6 @@ use tokio::{
     net::TcpStream,
 };
 use tokio_rustls::TlsConnector;
-use tokio_util::task::AbortOnDropHandle;
 
 use super::{OutboundError, Post, Reply};
 
@@ -63,28 +62,39 @@ pub(super) async fn connect(addresses: &[SocketAddr]) -> Result<TcpStream, Outbo
     Err(OutboundError::Connect { reason: last.map(|error| error.to_string()).unwrap_or_default() })
 }
 
-pub(super) async fn exchange(
-    stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
-    post: Post,
-) -> Result<Reply, OutboundError> {
+/// A connection, in plain or over TLS.
+pub(super) trait Stream: AsyncRead + AsyncWrite + Unpin + Send {}
+
+impl<T: AsyncRead + AsyncWrite + Unpin + Send> Stream for T {}
+
+pub(super) async fn exchange(stream: Box<dyn Stream>, post: Post) -> Result<Reply, OutboundError> {
     let failed = |error: hyper::Error| OutboundError::Protocol { reason: error.to_string() };
     let mut http = http1::Builder::new();
     http.max_buf_size(MAX_HEAD);
     let (mut sender, connection) = http.handshake(TokioIo::new(stream)).await.map_err(failed)?;
-    // Ends with this request: nothing goes on behind a time-out.
-    let _connection = AbortOnDropHandle::new(tokio::spawn(connection));
-    let most = post.most;
-    let response = sender.send_request(written(post)?).await.map_err(failed)?;
-    let (head, mut body) = response.into_parts();
-    let mut first = Vec::new();
-    // A body that breaks off says no less about the status.
-    while first.len() < most
-        && let Some(Ok(frame)) = body.frame().await
-    {
-        let piece = frame.into_data().unwrap_or_default();
-        first.extend_from_slice(&piece[..piece.len().min(most - first.len())]);
+    let talk = async {
+        let most = post.most;
+        let response = sender.send_request(written(post)?).await.map_err(failed)?;
+        let (head, mut body) = response.into_parts();
+        let mut first = Vec::new();
+        // A body that breaks off says no less about the status.
+        while first.len() < most
+            && let Some(Ok(frame)) = body.frame().await
+        {
+            let piece = frame.into_data().unwrap_or_default();
+            first.extend_from_slice(&piece[..piece.len().min(most - first.len())]);
+        }
+        Ok(Reply { status: head.status.as_u16(), headers: head.headers, body: first })
+    };
+    tokio::pin!(talk);
+    // In this task: the request is written when it is its turn and not when another task has time, and nothing goes on behind
+    // a time-out.
+    tokio::select! {
+        biased;
+        reply = &mut talk => reply,
+        // What it brought is still there to be read.
+        _ = connection => talk.await,
     }
-    Ok(Reply { status: head.status.as_u16(), headers: head.headers, body: first })
 }
 
 fn written(post: Post) -> Result<Request<Full<Bytes>>, OutboundError> {

@@ -18,10 +18,10 @@ use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use http::HeaderMap;
 use rustls::pki_types::ServerName;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 use url::{Host, Url};
 
-use self::connection::{CONNECTOR, connect, exchange, tls_failed};
+use self::connection::{CONNECTOR, Stream, connect, exchange, tls_failed};
 pub use self::error::{AddressError, OutboundError};
 use self::ranges::Ranges;
 pub use self::settings::OutboundSettings;
@@ -38,7 +38,8 @@ pub struct Post {
     pub headers: HeaderMap,
     /// What it carries.
     pub body: Bytes,
-    /// How long everything may take, from the look-up of the name to the last byte of the answer that is read.
+    /// How long everything may take, from the look-up of the name to the last byte of the answer that is read, but for the wait
+    /// for its turn.
     pub limit: Duration,
     /// How much of the answer's body is read, bytes.
     pub most: usize,
@@ -133,26 +134,31 @@ impl Outbound {
         Ok(url)
     }
 
-    /// Sends a request and takes its answer.
+    /// Sends a request and takes its answer. `turn` is awaited once there is a connection, and the request goes onto it as soon as
+    /// that resolves.
     ///
     /// # Errors
     /// Where the address is refused, or no answer came in time. Whether the receiver got the request is unknown then.
-    pub async fn post(&self, post: Post) -> Result<Reply, OutboundError> {
-        let limit = post.limit;
-        timeout(limit, self.exchange(post)).await.map_err(|_| OutboundError::Timeout { limit })?
+    pub async fn post(&self, post: Post, turn: impl Future<Output = ()>) -> Result<Reply, OutboundError> {
+        let (limit, began) = (post.limit, Instant::now());
+        let late = |_| OutboundError::Timeout { limit };
+        let stream = timeout(limit, self.connected(&post.url)).await.map_err(late)??;
+        let left = limit.saturating_sub(began.elapsed());
+        turn.await;
+        timeout(left, exchange(stream, post)).await.map_err(late)?
     }
 
-    async fn exchange(&self, post: Post) -> Result<Reply, OutboundError> {
-        let url = self.address(post.url.as_str()).map_err(OutboundError::Address)?;
+    async fn connected(&self, url: &Url) -> Result<Box<dyn Stream>, OutboundError> {
+        let url = self.address(url.as_str()).map_err(OutboundError::Address)?;
         let host = url.host_str().unwrap_or_default().to_owned();
         let stream = connect(&self.checked(&url).await?).await?;
         if url.scheme() == "http" {
-            return exchange(stream, post).await;
+            return Ok(Box::new(stream));
         }
         let name = host.trim_start_matches('[').trim_end_matches(']').to_owned();
         let name = ServerName::try_from(name).map_err(|error| tls_failed(&error))?;
         let stream = CONNECTOR.connect(name, stream).await.map_err(|error| tls_failed(&error))?;
-        exchange(stream, post).await
+        Ok(Box::new(stream))
     }
 
     /// The addresses of a URL that may be called.
@@ -188,7 +194,8 @@ mod tests {
 
     use tokio::{
         io::{AsyncReadExt, AsyncWriteExt},
-        net::TcpListener,
+        net::{TcpListener, TcpStream},
+        sync::oneshot,
     };
 
     use super::*;
@@ -271,13 +278,13 @@ mod tests {
         });
         let (resolver, looked) = flipping(near, "10.0.0.1:80".parse().unwrap());
         let outbound = client(&["127.0.0.0/8"], resolver);
-        let reply = outbound.post(post("http://flips.example:99/hook?x=1")).await.unwrap();
+        let reply = outbound.post(post("http://flips.example:99/hook?x=1"), async {}).await.unwrap();
         assert_eq!((reply.status, reply.body.as_slice()), (302, b"more tha".as_slice()), "no redirect");
         assert_eq!(looked.load(Ordering::SeqCst), 1);
         let sent = serve.await.unwrap();
         assert!(sent.starts_with("POST /hook?x=1 HTTP/1.1\r\n"), "{sent}");
         assert!(sent.contains("host: flips.example:99\r\n"), "{sent}");
-        let second = outbound.post(post("http://flips.example:99/hook")).await;
+        let second = outbound.post(post("http://flips.example:99/hook"), async {}).await;
         assert!(matches!(second, Err(OutboundError::Forbidden { .. })), "{second:?}");
     }
 
@@ -286,14 +293,35 @@ mod tests {
         let inside = Resolver::new(|_, port| async move {
             Ok(vec![([169, 254, 169, 254], port).into(), ([127, 0, 0, 1], port).into()])
         });
-        let refused = client(&[], inside).post(post("https://metadata.example/")).await;
+        let refused = client(&[], inside).post(post("https://metadata.example/"), async {}).await;
         assert!(matches!(refused, Err(OutboundError::Forbidden { .. })), "{refused:?}");
         let outside = Resolver::new(|_, port| async move { Ok(vec![([8, 8, 8, 8], port).into()]) });
-        let refused = client(&["127.0.0.0/8"], outside).post(post("http://public.example/")).await;
+        let refused = client(&["127.0.0.0/8"], outside).post(post("http://public.example/"), async {}).await;
         assert!(matches!(refused, Err(OutboundError::Plain { .. })), "{refused:?}");
         let nowhere = Resolver::new(|_, _| async { Ok(Vec::new()) });
-        let refused = client(&[], nowhere).post(post("https://nowhere.example/")).await;
+        let refused = client(&[], nowhere).post(post("https://nowhere.example/"), async {}).await;
         assert!(matches!(refused, Err(OutboundError::Unresolved { .. })), "{refused:?}");
+    }
+
+    #[tokio::test]
+    async fn a_request_goes_onto_its_connection_when_it_is_its_turn() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}/", listener.local_addr().unwrap());
+        let (come, comes) = oneshot::channel();
+        let turn = async move {
+            let (stream, _) = listener.accept().await.unwrap();
+            let nothing = stream.try_read(&mut [0]).map_err(|error| error.kind());
+            assert_eq!(nothing, Err(io::ErrorKind::WouldBlock));
+            come.send(stream).unwrap();
+        };
+        let answers = async {
+            let mut stream: TcpStream = comes.await.unwrap();
+            assert!(stream.read(&mut vec![0; 4096]).await.unwrap() > 0);
+            stream.write_all(b"HTTP/1.1 204 No Content\r\n\r\n").await.unwrap();
+        };
+        let outbound = client(&["127.0.0.0/8"], Resolver::system());
+        let (reply, ()) = tokio::join!(outbound.post(post(&url), turn), answers);
+        assert_eq!(reply.unwrap().status, 204);
     }
 
     #[tokio::test]
@@ -303,9 +331,9 @@ mod tests {
         let outbound = client(&["127.0.0.0/8"], Resolver::system());
         let limit = Duration::from_millis(20);
         let hangs = Post { limit, ..post(&format!("http://{address}/")) };
-        assert_eq!(outbound.post(hangs).await.unwrap_err(), OutboundError::Timeout { limit });
+        assert_eq!(outbound.post(hangs, async {}).await.unwrap_err(), OutboundError::Timeout { limit });
         drop(listener);
-        let closed = outbound.post(post(&format!("http://{address}/"))).await;
+        let closed = outbound.post(post(&format!("http://{address}/")), async {}).await;
         assert!(matches!(closed, Err(OutboundError::Connect { .. })), "{closed:?}");
     }
 }

@@ -17,7 +17,8 @@ use tokio::{
 
 use super::{
     Room, WebhookError, Webhooks,
-    lane::{FRESH, Lane, Offer},
+    lane::{Begun, FRESH, Lane, Offer},
+    pace::Turns,
     schedule::{self, Health, Outcome, Rules},
 };
 
@@ -89,6 +90,7 @@ struct Pump {
     endpoint: Endpoint,
     token: i64,
     lane: Lane,
+    turns: Turns,
     health: Health,
     kept_at: Instant,
     /// Somebody else has the lease: what is read here is being sent there.
@@ -164,6 +166,7 @@ impl Pump {
         let settings = &room.settings;
         Self {
             lane: Lane::new(settings.concurrency, settings.backlog_per_second),
+            turns: room.paces.of(endpoint.id, Instant::now()),
             health: health(&endpoint),
             kept_at: Instant::now(),
             lost: false,
@@ -265,18 +268,18 @@ impl Pump {
         // What is both old and new stands there twice, and is begun once.
         let offers: Vec<_> = due.iter().map(offer).collect();
         let mut secrets = None;
-        while let Some(event) = self.lane.begin(&offers, self.health.throttled_until, now) {
+        while let Some(Begun { event, paced }) = self.lane.begin(&offers, self.health.throttled_until, now) {
             let secrets = match &secrets {
                 Some(known) => Arc::clone(known),
                 None => Arc::clone(secrets.insert(Arc::new(self.room.secrets(&self.endpoint).await?))),
             };
             let delivery = by_event[&event].clone();
             let url = delivery.url.clone().unwrap_or_else(|| self.endpoint.url.clone());
-            let room = Arc::clone(&self.room);
+            let (room, turns) = (Arc::clone(&self.room), paced.then(|| self.turns.clone()));
             self.under_way.push(
                 async move {
                     crate::failpoint::hit("before_delivery");
-                    let (attempt, outcome) = room.send(url, (&delivery, &secrets)).await;
+                    let (attempt, outcome) = room.send((url, turns), (&delivery, &secrets)).await;
                     Done::Sent(Box::new((delivery, attempt, outcome)))
                 }
                 .boxed(),

@@ -1,12 +1,13 @@
 //! The room "webhooks": who wants to be told, with what it is signed, and what was told.
 //!
 //! What is to be told is a row, written with the fact itself. `dispatch` leases endpoints and sends what is due to them;
-//! `lane` says what is sent next, `schedule` what follows from an answer: both are pure. A receiver may get a message
+//! `lane` says what is sent next, `pace` when, `schedule` what follows from an answer: all are pure. A receiver may get a message
 //! twice, always with the same id: after a crash between the answer and its row, or an answer that came too late.
 
 mod deliveries;
 mod dispatch;
 mod lane;
+mod pace;
 mod requests;
 mod schedule;
 mod sealing;
@@ -35,7 +36,7 @@ use thiserror::Error;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 pub(crate) use self::requests::told_at;
-use self::{sealing::Sealer, signature::Secret};
+use self::{pace::Paces, sealing::Sealer, signature::Secret};
 pub use self::{
     settings::WebhookSettings,
     signature::Scheme,
@@ -107,6 +108,8 @@ struct Room {
     instance: String,
     /// Hosts that requests may name: they have their row.
     hosts: Mutex<HashSet<(ProjectId, Mode, String)>>,
+    /// How fast each backlog goes.
+    paces: Paces,
     /// Nothing more is begun.
     halting: CancellationToken,
     /// Everything ends where it stands.
@@ -133,6 +136,7 @@ impl Webhooks {
             outbound,
             sealer: Sealer::new(&place.hasher),
             clock,
+            paces: Paces::new(settings.backlog_per_second),
             settings,
             owner: format!("{instance}/{}", EndpointId::new()),
             instance: format!("{instance}/"),

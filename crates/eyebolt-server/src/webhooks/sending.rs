@@ -10,7 +10,7 @@ use jiff::{SignedDuration, Timestamp, fmt::rfc2822};
 use tokio::time::{Instant, sleep};
 use url::Url;
 
-use super::{Room, dispatch::REST, schedule::Outcome, signature::Secret};
+use super::{Room, dispatch::REST, pace::Turns, schedule::Outcome, signature::Secret};
 use crate::outbound::{OutboundError, Post, Reply};
 
 /// First bytes of an answer that are kept.
@@ -21,10 +21,10 @@ const TIMESTAMP: HeaderName = HeaderName::from_static("webhook-timestamp");
 const SIGNATURE: HeaderName = HeaderName::from_static("webhook-signature");
 
 impl Room {
-    /// One attempt.
+    /// One attempt, in its turn where it has to wait for one.
     pub(super) async fn send(
         &self,
-        url: String,
+        (url, turns): (String, Option<Turns>),
         (delivery, secrets): (&DueDelivery, &[Secret]),
     ) -> (DeliveryAttempt, Outcome) {
         let (started_at, began) = (self.now(), Instant::now());
@@ -40,8 +40,16 @@ impl Room {
             let error = Some("the event is no longer kept".to_owned());
             return (DeliveryAttempt { error, ..blank }, Outcome::Forgotten);
         };
+        let turn = async {
+            if let Some(turns) = turns {
+                turns.next().await;
+            }
+        };
         let replied = match self.outbound.address(&url) {
-            Ok(url) => self.outbound.post(self.message(url, (told_as(delivery.event), data), secrets)).await,
+            Ok(url) => {
+                let message = self.message(url, (told_as(delivery.event), data), secrets);
+                self.outbound.post(message, turn).await
+            }
             Err(error) => Err(OutboundError::Address(error)),
         };
         let blank = DeliveryAttempt { took: began.elapsed(), ..blank };

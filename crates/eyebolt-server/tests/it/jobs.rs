@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use eyebolt_server::{HttpSettings, access::KeyOrder, jobs::JobSettings};
+use eyebolt_store::StepOutcome;
 use eyebolt_types::{Mode, Scope};
 use jiff::SignedDuration;
 use serde_json::{Value, json};
@@ -106,6 +107,23 @@ on_both! {
         assert_eq!(app.runs(), 0);
         app.assert_charged(0).await;
     }
+}
+
+#[tokio::test]
+async fn a_list_reads_nothing_of_what_was_found() {
+    let mut app = TestApp::start().await;
+    let job = app.analyze(b"wait", &[key("k"), LATER]).await.job();
+    assert_eq!(app.running.recv().await, Some(true));
+    // Whoever reads this one fails.
+    let (result, now) = (Ok(b"no JSON".to_vec()), app.clock.now());
+    let (started_at, finished_at) = (now, now);
+    let outcome =
+        StepOutcome { position: 0, attempt: 1, model: None, result, last: true, started_at, finished_at };
+    app.store.finish_step((job.parse().unwrap(), 1), outcome).await.unwrap().unwrap();
+    assert_eq!(app.ask(&format!("GET /v1/jobs/{job}"), &[], b"").await.code(), "internal");
+    let listed = app.read("/v1/jobs").await["data"][0].clone();
+    assert_eq!((&listed["id"], &listed["usage"]["units"]), (&json!(job), &json!(1)));
+    app.release();
 }
 
 #[tokio::test]

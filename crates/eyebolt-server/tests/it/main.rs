@@ -30,6 +30,7 @@ mod models;
 mod outages;
 mod pages;
 mod pipelines;
+mod pipelines_cli;
 mod pipelines_crashes;
 mod pipelines_named;
 mod place;

@@ -9,6 +9,7 @@ use bytes::Bytes;
 use eyebolt_engine::{Engine, EngineSettings};
 use eyebolt_server::{
     ApiError, Declared, Runner, Settings,
+    admission::Worker,
     analysis::{Order, Sitting},
     run::{capabilities, freeze},
 };
@@ -208,7 +209,8 @@ async fn follow(name: &str) -> (Vec<(String, Results)>, u64) {
     let course = Arc::new(freeze(&runner.engine, pipeline, &AnalyzeRequest::default()).unwrap());
     let (order, orders) = mpsc::unbounded_channel();
     let (job, token) = (JobId::new(), 1);
-    let sitting = Sitting { job, token, bytes: sample, memory: None, course: Arc::clone(&course), orders };
+    let (memory, worker) = (None, Worker::default());
+    let sitting = Sitting { job, token, bytes: sample, memory, worker, course: Arc::clone(&course), orders };
     let one = async move |step: usize, part: Option<(u32, Region)>| {
         let ((begun, _), (done, is_done)) = (oneshot::channel(), oneshot::channel());
         order.send(Order { step, fallback: false, part, begun, done }).unwrap();

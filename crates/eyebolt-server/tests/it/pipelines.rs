@@ -87,6 +87,34 @@ on_both! {
         app.assert_charged(41).await;
     }
 
+    async fn a_list_tells_what_steps_and_parts_cost(setup: Setup) {
+        let app = TestApp::set_up(setup).await;
+        app.sitter.breaks("read/1", ErrorCode::ModelFailed);
+        run(&app, b"three", (&signs(&json!({})), "failed")).await;
+        app.sitter.mend();
+        run(&app, b"three", (&signs(&json!({})), "whole")).await;
+        run(&app, b"many 0", (&signs(&json!({})), "bare")).await;
+        app.sitter.ordered();
+        app.sitter.holds("read/2");
+        let later = ("Prefer", "respond-async");
+        let runs = app.ask(LINE, &[FORM, key("runs"), later], &body(b"three", &signs(&json!({})))).await.job();
+        app.sitter.until_ordered("read/2").await;
+        let task = format!("/v1/jobs/{runs}/steps/read/tasks/1");
+        while app.read(&task).await["status"] != "succeeded" {}
+        let costs = async |status: &str| {
+            let list = app.read(&format!("/v1/jobs{status}")).await;
+            let costs = list["data"].as_array().unwrap().iter().map(|job| job["usage"]["units"].as_u64().unwrap());
+            costs.collect::<Vec<_>>()
+        };
+        assert_eq!(costs("").await, [3, 1, 4, 3], "a step, and the parts that succeeded");
+        post(&app, &format!("/v1/jobs/{runs}:cancel")).await;
+        app.end_of(&runs).await;
+        assert_eq!(costs("?status=canceled").await, [0], "nobody got an answer");
+        let features = app.read("/v1/jobs").await["data"][0]["features"].clone();
+        assert_eq!(features, json!(["objects", "text"]));
+        app.sitter.lets_go();
+    }
+
     async fn what_succeeded_stays_so_whatever_becomes_of_the_wish_to_do_more(setup: Setup) {
         let app = TestApp::set_up(setup).await;
         app.sitter.breaks("read/1", ErrorCode::ModelFailed);
@@ -216,6 +244,30 @@ async fn an_attempt_that_takes_too_long_fails_and_the_rest_goes_on() {
     let job = run(&app, b"three", (&pipeline, "k")).await.json();
     assert_eq!(parts(&job, "read"), ["skipped", "succeeded", "succeeded"]);
     assert_eq!(job["results"]["read"]["items"][0]["error"]["code"], "step_timeout");
+}
+
+#[tokio::test]
+async fn a_thread_that_can_not_be_stopped_has_its_worker_until_it_ends() {
+    let mut setup = Setup::default();
+    setup.rules.jobs.slots = 1;
+    let app = TestApp::set_up(setup).await;
+    app.sitter.clings_to("find");
+    let later = ("Prefer", "respond-async");
+    let ask = async |name: &str| {
+        app.ask(LINE, &[FORM, key(name), later], &body(b"three", &signs(&json!({})))).await.job()
+    };
+    let first = ask("1").await;
+    app.sitter.until_ordered("find").await;
+    post(&app, &format!("/v1/jobs/{first}:cancel")).await;
+    assert_eq!(app.end_of(&first).await["status"], "canceled");
+    app.sitter.ordered();
+    let second = ask("2").await;
+    for _ in 0..50 {
+        assert_eq!(app.read(&format!("/v1/jobs/{second}")).await["status"], "pending", "no worker is free");
+    }
+    assert!(app.sitter.ordered().is_empty());
+    app.sitter.lets_go();
+    assert_eq!(app.end_of(&second).await["status"], "succeeded");
 }
 
 #[tokio::test]

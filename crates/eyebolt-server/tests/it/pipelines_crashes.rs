@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use eyebolt_server::access::AccessSettings;
 use eyebolt_types::ErrorCode;
 use serde_json::{Value, json};
 
@@ -146,4 +147,32 @@ on_both! {
         assert_once(&["find".to_owned(), "read/0".to_owned()], &sitter.ordered());
         app.assert_charged(8).await;
     }
+}
+
+#[tokio::test]
+async fn how_long_work_takes_is_learned_by_whoever_did_it() {
+    const TOKEN: &str = "an admin token of some length";
+    let sitter = Sitter::default();
+    let setup = || {
+        let access = AccessSettings { admin_token: TOKEN.into(), ..AccessSettings::default() };
+        Setup { access, sitter: sitter.clone(), ..Setup::default() }
+    };
+    let learned = async |app: &TestApp| {
+        let token = format!("Bearer {TOKEN}");
+        let report = app.ask("GET /admin/v1/capacity", &[("Authorization", &token)], b"").await.json();
+        report["costs"].as_array().unwrap().iter().map(|cost| cost["feature"].clone()).collect::<Vec<_>>()
+    };
+    let app = TestApp::set_up(setup()).await;
+    sitter.holds("read/0");
+    let pipeline = signs(&json!({}));
+    let job = app.ask(LINE, &[FORM, key("k"), LATER], &body(b"three", &pipeline)).await.job();
+    sitter.until_ordered("read/0").await;
+    sitter.ordered();
+    let app = app.crash_and_restart(setup()).await;
+    sitter.lets_go();
+    assert_eq!(app.end_of(&job).await["status"], "succeeded");
+    assert_eq!(sitter.ordered(), ["read/0", "read/1", "read/2"]);
+    assert_eq!(learned(&app).await, [Value::Null], "of the first step nothing: it was done before");
+    assert_eq!(run(&app, b"three", (&pipeline, "l")).await.status, 200);
+    assert_eq!(learned(&app).await, [Value::Null, json!("objects")]);
 }

@@ -95,6 +95,45 @@ on_both! {
 }
 
 #[tokio::test]
+async fn pipelines_are_listed_in_pages() {
+    let app = TestApp::start().await;
+    for (name, max_items) in [("b", 1), ("b", 2), ("b", 3), ("a", 4), ("c", 5)] {
+        let pipeline = signs(&json!({"for_each": {"step": "find", "max_items": max_items}}));
+        let body = json!({"name": name, "pipeline": pipeline}).to_string();
+        assert_eq!(app.ask("POST /v1/pipelines", &[JSON], body.as_bytes()).await.status, 201);
+    }
+    let page = async |query: &str| {
+        let page = app.read(&format!("/v1/pipelines?{query}")).await;
+        let name = |one: &Value| format!("{}@{}", one["name"].as_str().unwrap(), one["version"]);
+        let names: Vec<_> = page["data"].as_array().unwrap().iter().map(name).collect();
+        assert_eq!(page["has_more"], json!(!page["next_cursor"].is_null()));
+        (names, page["next_cursor"].as_str().map(str::to_owned))
+    };
+    let all = ["read-signs@1", "faces-with-quality@1", "document@1", "a@1", "b@3", "b@2", "b@1", "c@1"];
+    assert_eq!(page("").await.0, all);
+    for limit in [1, 2, 3, 4, 7, 8] {
+        let (mut seen, mut cursor) = (Vec::new(), String::new());
+        loop {
+            let (names, next) = page(&format!("limit={limit}{cursor}")).await;
+            assert!(names.len() <= limit);
+            seen.extend(names);
+            let Some(next) = next else { break };
+            cursor = format!("&cursor={next}");
+        }
+        assert_eq!(seen, all, "pages of {limit}");
+    }
+    let (first, next) = page("name=b&limit=2").await;
+    assert_eq!((first, next.as_deref()), (vec!["b@3".to_owned(), "b@2".to_owned()], Some("b@2")));
+    assert_eq!(page("name=b&limit=2&cursor=b@2").await, (vec!["b@1".to_owned()], None));
+    assert_eq!(page("name=document").await.0, ["document@1"]);
+    assert_eq!(page("name=nobody").await.0, Vec::<String>::new());
+    for wrong in ["limit=0", "limit=101", "cursor=b", "cursor=b@x", "colour=red"] {
+        let refused = app.ask(&format!("GET /v1/pipelines?{wrong}"), &[], b"").await;
+        assert_eq!((refused.status, refused.code()), (400, "invalid_parameter"), "{wrong}");
+    }
+}
+
+#[tokio::test]
 async fn the_models_of_a_pipeline_are_frozen() {
     let app = TestApp::start().await;
     app.sitter.breaks("find", ErrorCode::ModelFailed);

@@ -7,6 +7,7 @@ use std::{
 
 use eyebolt_server::{
     ApiError,
+    admission::Worker,
     analysis::{Order, Remarks, Sitting},
 };
 use eyebolt_types::{
@@ -32,6 +33,8 @@ struct State {
     poisoned: BTreeSet<String>,
     /// What waits until it is let go.
     held: BTreeSet<String>,
+    /// Whether what waits so keeps its worker meanwhile, also where nobody waits for it any more: as a thread does.
+    stubborn: bool,
 }
 
 impl Sitter {
@@ -55,6 +58,12 @@ impl Sitter {
         self.state(|state| state.held.insert(place.to_owned()));
     }
 
+    /// The same, and it can't be stopped.
+    pub(crate) fn clings_to(&self, place: &str) {
+        self.state(|state| state.stubborn = true);
+        self.holds(place);
+    }
+
     pub(crate) fn lets_go(&self) {
         self.state(|state| state.held.clear());
     }
@@ -74,6 +83,15 @@ impl Sitter {
         while !self.look(|state| state.ordered.iter().any(|known| known == place)) {
             changes.changed().await.expect("the sitter is there");
         }
+    }
+
+    /// Keeps a worker until this is let go.
+    async fn until_free(&self, worker: Worker, place: &str) {
+        let mut changes = self.1.subscribe();
+        while self.look(|state| state.held.contains(place)) {
+            changes.changed().await.expect("the sitter is there");
+        }
+        drop(worker);
     }
 
     fn look<T>(&self, look: impl FnOnce(&State) -> T) -> T {
@@ -97,7 +115,7 @@ impl Sitter {
     }
 
     pub(crate) async fn sit(&self, sitting: Sitting) -> Result<Remarks, ApiError> {
-        let Sitting { bytes, course, mut orders, .. } = sitting;
+        let Sitting { bytes, course, mut orders, worker, .. } = sitting;
         if bytes.starts_with(b"dark") {
             return Err(ApiError::new(ErrorCode::TooDark, "The mean brightness is 3 of 255."));
         }
@@ -108,6 +126,10 @@ impl Sitter {
             let place = format!("{}{part_name}{}", stage.id, if fallback { "!" } else { "" });
             _ = begun.send(());
             self.state(|state| state.ordered.push(place.clone()));
+            if self.look(|state| state.stubborn && state.held.contains(&place)) {
+                let (sitter, worker, place) = (self.clone(), worker.clone(), place.clone());
+                tokio::spawn(async move { sitter.until_free(worker, &place).await });
+            }
             let mut changes = self.1.subscribe();
             while self.look(|state| state.held.contains(&place)) && !done.is_closed() {
                 tokio::select! {

@@ -1,4 +1,4 @@
-use eyebolt_store::{JobFilter, NewJob, Store};
+use eyebolt_store::{JobFilter, ListedJob, NewJob, Store, StoredJob};
 use eyebolt_types::{
     JobStatus, Mode,
     id::{JobId, ProjectId},
@@ -6,7 +6,7 @@ use eyebolt_types::{
 
 use crate::{
     place::{Place, at, on_both, project},
-    sample::{accepted, closing, ended, job, running, stored},
+    sample::{accepted, closing, ended, found, job, running, stored},
 };
 
 fn all_of(project: ProjectId) -> JobFilter {
@@ -14,20 +14,47 @@ fn all_of(project: ProjectId) -> JobFilter {
     JobFilter { project, mode: Mode::Live, status, created_from, created_before, after, limit: 100 }
 }
 
+/// What a list shows of a job.
+fn in_a_list(job: StoredJob, succeeded: u64) -> ListedJob {
+    ListedJob {
+        id: job.id,
+        mode: job.mode,
+        status: job.status,
+        input: job.input,
+        image: job.image,
+        dedup: job.dedup,
+        error: job.error,
+        round: job.round,
+        created_at: job.created_at,
+        started_at: job.started_at,
+        finished_at: job.finished_at,
+        retryable_until: job.retryable_until,
+        features: job.steps.iter().map(|step| step.feature).collect(),
+        succeeded,
+    }
+}
+
 async fn listed(store: &Store, filter: JobFilter) -> Vec<JobId> {
     store.jobs(filter).await.unwrap().iter().map(|job| job.id).collect()
 }
 
 on_both! {
-    async fn jobs_are_listed_newest_first_and_whole(place: &Place) {
+    async fn jobs_are_listed_newest_first_with_what_succeeded(place: &Place) {
         let store = &place.store;
         let project = project(store).await.id;
         assert_eq!(listed(store, all_of(project)).await, []);
         let mut expected = Vec::new();
         for key in ["a", "b", "c"] {
             let id = accepted(store, project, key).await;
-            expected.insert(0, stored(store, project, id).await);
+            expected.insert(0, in_a_list(stored(store, project, id).await, 0));
         }
+        let half = running(store, project, "half").await;
+        store.finish_step(half, found(1, "words")).await.unwrap().unwrap();
+        expected.insert(0, in_a_list(stored(store, project, half.0).await, 1));
+        let failed = ended(store, project, ("failed", closing(JobStatus::Failed))).await;
+        expected.insert(0, in_a_list(stored(store, project, failed).await, 0));
+        let whole = ended(store, project, ("whole", closing(JobStatus::Succeeded))).await;
+        expected.insert(0, in_a_list(stored(store, project, whole).await, 2));
         assert_eq!(store.jobs(all_of(project)).await, Ok(expected));
     }
 

@@ -1,4 +1,4 @@
-use eyebolt_store::{Balance, Closing, Fenced, Known, Retry};
+use eyebolt_store::{Balance, Closing, Fenced, Known, Retry, StepOutcome};
 use eyebolt_types::{
     JobStatus, Mode, StepStatus,
     id::{JobId, ProjectId},
@@ -6,7 +6,7 @@ use eyebolt_types::{
 
 use crate::{
     place::{Place, at, on_both, project},
-    sample::{accepted, again, claim, closing, ended, found, half_failed, lease, running, stored},
+    sample::{accepted, again, broke, claim, closing, ended, found, half_failed, lease, running, stored},
 };
 
 fn whose(project: ProjectId, id: JobId) -> (ProjectId, Mode, JobId) {
@@ -38,7 +38,8 @@ on_both! {
         let lease = claim(store, lease("w", 60), 10, at(11)).await.unwrap().remove(0);
         assert_eq!(lease.token, 2);
         assert_eq!(store.close((id, 1), half_failed(), at(12)).await, Ok(Err(Fenced)), "its round is over");
-        let end = Closing { steps: vec![found(1, "words")], ..closing(JobStatus::Succeeded) };
+        let second = StepOutcome { attempt: 2, ..found(1, "words") };
+        let end = Closing { steps: vec![second], ..closing(JobStatus::Succeeded) };
         store.close((id, lease.token), end, at(12)).await.unwrap().unwrap();
         assert_eq!(store.balance(project, Mode::Live).await, Ok(Balance { reserved: 0, used: 2 }));
         let job = stored(store, project, id).await;
@@ -54,7 +55,9 @@ on_both! {
             assert_eq!(store.balance(project, Mode::Live).await, Ok(Balance { reserved: 2, used: 0 }));
             let lease = claim(store, lease("w", 60), 10, at(11)).await.unwrap().remove(0);
             assert_eq!((lease.job.round, lease.token), (round, i64::from(round)));
-            store.close((id, lease.token), closing(JobStatus::Failed), at(12)).await.unwrap().unwrap();
+            let steps = [0, 1].map(|step| StepOutcome { attempt: round, ..broke(step, true) });
+            let end = Closing { steps: steps.into(), ..closing(JobStatus::Failed) };
+            store.close((id, lease.token), end, at(12)).await.unwrap().unwrap();
             assert_eq!(store.balance(project, Mode::Live).await, Ok(Balance::default()));
         }
         let steps = stored(store, project, id).await.steps;

@@ -1,4 +1,4 @@
-use eyebolt_store::{Cancellation, Fenced, Heartbeat};
+use eyebolt_store::{Cancellation, Closing, Fenced, Heartbeat, StepOutcome};
 use eyebolt_types::{JobStatus, Mode, StepStatus};
 
 use crate::{
@@ -91,8 +91,13 @@ on_both! {
             store.finish_step(lease, later).await.unwrap().unwrap();
             assert_eq!(step(0).await, first);
         }
-        store.finish_step(lease, broke(1, true)).await.unwrap().unwrap();
+        for _ in 0..2 {
+            store.finish_step(lease, broke(1, false)).await.unwrap().unwrap();
+        }
+        assert_eq!(step(1).await.attempts, 1, "a write that is repeated counts once");
+        store.finish_step(lease, StepOutcome { attempt: 2, ..broke(1, true) }).await.unwrap().unwrap();
         let failed = step(1).await;
+        assert_eq!(failed.attempts, 2);
         assert_eq!((failed.status, failed.error.as_deref()), (StepStatus::Failed, Some(PROBLEM)));
         store.finish_step(lease, found(1, "late")).await.unwrap().unwrap();
         assert_eq!(step(1).await, failed);
@@ -103,7 +108,7 @@ on_both! {
         let project = project(store).await.id;
         let lease = running(store, project, "k").await;
         let other = Some("objects-2".to_owned());
-        let outcome = eyebolt_store::StepOutcome { model: other.clone(), ..found(0, "things") };
+        let outcome = StepOutcome { model: other.clone(), ..found(0, "things") };
         store.finish_step(lease, outcome).await.unwrap().unwrap();
         store.finish_step(lease, found(1, "words")).await.unwrap().unwrap();
         let steps = stored(store, project, lease.0).await.steps;
@@ -131,7 +136,9 @@ on_both! {
         assert_eq!((again.token, again.job.started_at), (2, Some(at(1))));
         assert_eq!(store.next_claim().await, Ok(None));
 
-        store.close((lost.0, 2), closing(JobStatus::Succeeded), at(51)).await.unwrap().unwrap();
+        let second = StepOutcome { attempt: 2, ..found(0, "things") };
+        let end = Closing { steps: vec![second], ..closing(JobStatus::Succeeded) };
+        store.close((lost.0, 2), end, at(51)).await.unwrap().unwrap();
         let steps = stored(store, project, lost.0).await.steps;
         assert_eq!(steps.iter().map(|step| step.attempts).collect::<Vec<_>>(), [2, 1]);
         assert_eq!((steps[0].status, steps[0].error.as_deref()), (StepStatus::Succeeded, None));

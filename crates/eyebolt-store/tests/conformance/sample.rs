@@ -112,16 +112,24 @@ pub(crate) async fn claim(
     Ok(store.claim(lease, lines.collect(), now).await?.concat())
 }
 
-/// An attempt with a result.
+/// The first attempt, with a result.
 pub(crate) fn found(position: u32, what: &str) -> StepOutcome {
     let result = Ok(what.as_bytes().to_vec());
-    StepOutcome { position, model: None, result, last: true, started_at: at(2), finished_at: at(3) }
+    StepOutcome {
+        position,
+        attempt: 1,
+        model: None,
+        result,
+        last: true,
+        started_at: at(2),
+        finished_at: at(3),
+    }
 }
 
-/// An attempt that failed: the last one, or not.
+/// The first attempt, which failed: the last one, or not.
 pub(crate) fn broke(position: u32, last: bool) -> StepOutcome {
     let result = Err(PROBLEM.to_owned());
-    StepOutcome { position, model: None, result, last, started_at: at(2), finished_at: at(3) }
+    StepOutcome { position, attempt: 1, model: None, result, last, started_at: at(2), finished_at: at(3) }
 }
 
 /// An end that costs what its steps did: both succeeded, both failed for a reason that may pass, or nothing was done.

@@ -1,8 +1,8 @@
 //! Steps with parts: written together with what made them, run again alone, charged once.
 
 use eyebolt_store::{
-    Acceptance, Advance, Again, Audit, Charging, Closing, FanOut, Lease, NewJob, Parts, Retry, Store,
-    StoredTask, TakenOver, WorkEnd,
+    Acceptance, Advance, Again, Audit, Charging, Closing, FanOut, Lease, NewJob, Parts, PipelineFilter,
+    Retry, Store, StoredTask, TakenOver, WorkEnd,
 };
 use eyebolt_types::{
     Feature, JobStatus, Mode, StepStatus,
@@ -19,7 +19,7 @@ fn end(place: (u32, Option<u32>), status: StepStatus) -> WorkEnd {
     WorkEnd {
         place,
         status,
-        tried: true,
+        attempts: 1,
         feature: Feature::Text,
         model: Some("reader@1".to_owned()),
         result: succeeded.then(|| b"found".to_vec()),
@@ -98,6 +98,26 @@ on_both! {
         store.close(lease, ends(JobStatus::Canceled), at(4)).await.unwrap().unwrap();
         let there = stored(store, project, lease.0).await;
         assert_eq!(there.tasks[1].status, StepStatus::Canceled);
+    }
+
+    async fn a_move_that_is_repeated_counts_its_attempts_once(place: &Place) {
+        let store = &place.store;
+        let project = project(store).await.id;
+        let lease = under_way(store, project, "k").await;
+        // What fails for now stays open, so that it is written again.
+        for _ in 0..2 {
+            let tried = Advance { ends: vec![end((0, None), StepStatus::Pending)], fan_outs: Vec::new() };
+            store.advance(lease, tried).await.unwrap().unwrap();
+        }
+        assert_eq!(stored(store, project, lease.0).await.steps[0].attempts, 1);
+        let whole = Advance { ends: vec![WorkEnd { attempts: 2, ..end((0, None), StepStatus::Succeeded) }], ..fan_out(1) };
+        store.advance(lease, whole).await.unwrap().unwrap();
+        for attempts in [1, 1, 2, 2] {
+            let tried = WorkEnd { attempts, ..end((1, Some(0)), StepStatus::Pending) };
+            store.advance(lease, Advance { ends: vec![tried], fan_outs: Vec::new() }).await.unwrap().unwrap();
+        }
+        let there = stored(store, project, lease.0).await;
+        assert_eq!((there.steps[0].attempts, there.tasks[0].attempts), (2, 2));
     }
 
     async fn what_failed_of_a_step_is_opened_alone_and_charged_once(place: &Place) {
@@ -180,11 +200,47 @@ on_both! {
         assert_eq!(versions, [2, 3]);
         assert!(store.set_default_pipeline(whose, ("signs".to_owned(), Some(1))).await.unwrap());
         assert!(!store.set_default_pipeline(whose, ("signs".to_owned(), Some(9))).await.unwrap());
-        let all = store.pipelines(whose).await.unwrap();
-        assert_eq!(all.iter().map(|one| (one.version, one.is_default)).collect::<Vec<_>>(), [(3, false), (2, false), (1, true)]);
+        let one = async |name: &str, version: Option<u32>| {
+            let found = store.pipeline(whose, (name.to_owned(), version)).await.unwrap();
+            found.map(|found| (found.version, found.is_default))
+        };
+        assert_eq!(one("signs", None).await, Some((1, true)));
+        assert_eq!(one("signs", Some(3)).await, Some((3, false)));
         assert!(store.set_default_pipeline(whose, ("signs".to_owned(), None)).await.unwrap());
-        assert!(store.pipeline(whose, "signs".to_owned()).await.unwrap()[0].is_default);
-        assert!(store.pipelines((project, Mode::Test)).await.unwrap().is_empty(), "test mode is apart");
-        assert!(store.pipeline(whose, "other".to_owned()).await.unwrap().is_empty());
+        assert_eq!(one("signs", None).await, Some((3, true)), "the newest one");
+        assert_eq!((one("signs", Some(4)).await, one("other", None).await), (None, None));
+        assert!(!store.set_default_pipeline(whose, ("other".to_owned(), None)).await.unwrap());
+        let test = store.pipeline((project, Mode::Test), ("signs".to_owned(), None)).await;
+        assert_eq!(test, Ok(None), "test mode is apart");
+    }
+
+    async fn every_version_of_a_pipeline_is_found_and_listed_in_pages(place: &Place) {
+        let store = &place.store;
+        let project = project(store).await.id;
+        let whose = (project, Mode::Live);
+        for (name, versions) in [("b", 1005), ("a", 2), ("c", 1)] {
+            for version in 1..=versions {
+                let row = (name.to_owned(), format!("{version}"), "{}".to_owned());
+                store.create_pipeline(whose, row, at(1)).await.unwrap();
+            }
+        }
+        let oldest = store.pipeline(whose, ("b".to_owned(), Some(1))).await.unwrap();
+        assert_eq!(oldest.map(|found| found.digest), Some("1".to_owned()));
+        assert!(store.set_default_pipeline(whose, ("b".to_owned(), Some(1))).await.unwrap());
+        let page = async |name: Option<&str>, after: Option<(&str, u32)>, limit: u32| {
+            let after = after.map(|(name, version)| (name.to_owned(), version));
+            let filter = PipelineFilter { whose, name: name.map(str::to_owned), after, limit };
+            let found = store.pipelines(filter).await.unwrap();
+            found.into_iter().map(|one| (one.name, one.version)).collect::<Vec<_>>()
+        };
+        let named = |name: &str, versions: &[u32]| -> Vec<(String, u32)> {
+            versions.iter().map(|version| (name.to_owned(), *version)).collect()
+        };
+        assert_eq!(page(None, None, 4).await, [named("a", &[2, 1]), named("b", &[1005, 1004])].concat());
+        assert_eq!(page(None, Some(("b", 2)), 4).await, [named("b", &[1]), named("c", &[1])].concat());
+        assert_eq!(page(None, Some(("c", 1)), 4).await, []);
+        assert_eq!(page(Some("b"), None, 2).await, named("b", &[1005, 1004]));
+        assert_eq!(page(Some("b"), Some(("b", 3)), 9).await, named("b", &[2, 1]));
+        assert_eq!(page(Some("nobody"), None, 9).await, []);
     }
 }

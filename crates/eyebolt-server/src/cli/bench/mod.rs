@@ -15,7 +15,11 @@ use eyebolt_engine::{Findings, bench};
 use eyebolt_store::ApiSecret;
 use eyebolt_types::{AnalyzeRequest, Detail, Feature, Mode, id::RequestId, request::QualityGate};
 
-use super::{call::Connection, quickstart::SAMPLE, serve};
+use super::{
+    call::{self, Connection},
+    quickstart::SAMPLE,
+    serve,
+};
 use crate::{
     Declared, Place, Runner, Server, Settings,
     access::{AccessSettings, Keys},
@@ -215,7 +219,8 @@ struct ByHttp(Connection, ApiSecret, &'static str);
 impl Caller for ByHttp {
     async fn call(&mut self) -> anyhow::Result<()> {
         let image = with_comment(RequestId::new().to_string().as_bytes());
-        let reply = self.0.analyze((&image, self.2), (Some(self.1.reveal()), None)).await?;
+        let asked = call::Settings::Query(self.2.into());
+        let reply = self.0.analyze(&image, &asked, (Some(self.1.reveal()), None)).await?;
         anyhow::ensure!(reply.status == 200, "the server answered {}", reply.status);
         Ok(())
     }

@@ -64,7 +64,7 @@ error_sets! {
     StepRetryErrors = EDGE, JSON_ONLY, KEY, STORE, DOCUMENT, IDEMPOTENCY, BUSY, MODEL, ENDS,
         [Code::JobNotFound, Code::StepNotFound, Code::JobNotRetryable, Code::UnknownModel, Code::StepTimeout];
     TaskRetryErrors = EDGE, JSON_ONLY, KEY, STORE, [Code::JobNotFound, Code::StepNotFound, Code::JobNotRetryable];
-    PipelineListErrors = EDGE, JSON_ONLY, KEY, STORE;
+    PipelineListErrors = EDGE, JSON_ONLY, KEY, STORE, [Code::InvalidParameter];
     PipelineErrors = EDGE, JSON_ONLY, KEY, STORE, [Code::PipelineNotFound];
     PipelineChangeErrors = EDGE, JSON_ONLY, KEY, STORE, DOCUMENT, [Code::PipelineNotFound, Code::PipelineReserved];
     PipelineCreateErrors = EDGE, JSON_ONLY, KEY, STORE, DOCUMENT, SETTINGS,

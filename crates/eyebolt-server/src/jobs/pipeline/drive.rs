@@ -25,6 +25,7 @@ use super::{
 };
 use crate::{
     ApiError, BodyMemory,
+    admission::Worker,
     analysis::{Order, Remarks, Sitting},
 };
 
@@ -36,14 +37,14 @@ impl Room {
     pub(in crate::jobs) async fn attempt_pipeline(
         &self,
         leased: &LeasedJob,
-        file: Result<(Bytes, Option<BodyMemory>), ApiError>,
+        (file, worker): (Result<(Bytes, Option<BodyMemory>), ApiError>, Worker),
         stopped: &mut watch::Receiver<Option<Stop>>,
     ) -> Result<(), ApiError> {
         let (file, failed) = match file {
             Ok(file) => (file, None),
             Err(error) => ((Bytes::new(), None), Some(error)),
         };
-        let mut sat = Sat::of(leased, file, self.rules.jobs.max_attempts)?;
+        let mut sat = Sat { worker, ..Sat::of(leased, file, self.rules.jobs.max_attempts)? };
         let began = Instant::now();
         let outcome = match failed {
             Some(error) => Outcome::Done(Err(error)),
@@ -59,7 +60,7 @@ impl Room {
         let leased = &LeasedJob { job: sat.progress.job(&leased.job), ..leased.clone() };
         match outcome {
             Outcome::Done(Ok(remarks)) => {
-                self.learn_of(leased, &sat.course, began.elapsed())?;
+                self.learn_of(&leased.job, (&sat.course, sat.progress.ran()), began.elapsed())?;
                 self.conclude_pipeline(leased, *remarks, sat.progress).await
             }
             Outcome::Done(Err(error)) if error.problem().code == ErrorCode::ShuttingDown => {
@@ -85,8 +86,8 @@ impl Room {
     ) -> Result<Outcome, ApiError> {
         let (order, orders) = mpsc::unbounded_channel();
         let (bytes, memory) = (std::mem::take(&mut sat.bytes), sat.memory.take());
-        let (job, course) = (leased.job.id, Arc::clone(&sat.course));
-        let sitting = Sitting { job, token: leased.token, bytes, memory, course, orders };
+        let (job, course, worker) = (leased.job.id, Arc::clone(&sat.course), std::mem::take(&mut sat.worker));
+        let sitting = Sitting { job, token: leased.token, bytes, memory, worker, course, orders };
         // A panic is a failed attempt like any other.
         let sitting = AssertUnwindSafe(self.tools.analyzer.sit(sitting)).catch_unwind();
         tokio::pin!(sitting);

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use eyebolt_store::{LeasedJob, Principal};
+use eyebolt_store::{Principal, StoredJob};
 use eyebolt_types::{
     Feature,
     pipeline::{Course, Pipeline, Stage},
@@ -10,9 +10,12 @@ use eyebolt_types::{
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::super::{
-    Jobs, Room,
-    document::{self, Intake},
+use super::{
+    super::{
+        Jobs, Room,
+        document::{self, Intake},
+    },
+    progress::Ran,
 };
 use crate::{
     ApiError,
@@ -111,28 +114,23 @@ impl Room {
         self.admission.predict_parts(counted.collect(), megapixels)
     }
 
-    /// How long steps on the whole image took says how long others will; what parts took is left out.
+    /// How long steps on the whole image took in this attempt says how long others will. What else it did, parts and what
+    /// failed, is left out; what earlier attempts did is none of its time.
     pub(super) fn learn_of(
         &self,
-        leased: &LeasedJob,
-        course: &Course,
+        job: &StoredJob,
+        (course, ran): (&Course, &[Ran]),
         took: Duration,
     ) -> Result<(), ApiError> {
-        let Intake { input, .. } = document::read(&leased.job.input)?;
-        let (mut steps, mut parts) = (Vec::new(), Duration::ZERO);
-        let lasted = |begun: Option<jiff::Timestamp>, ended: Option<jiff::Timestamp>| {
-            let lasted = ended.zip(begun).map(|(ended, begun)| ended.duration_since(begun));
-            lasted.and_then(|lasted| Duration::try_from(lasted).ok()).unwrap_or_default()
-        };
-        for task in &leased.job.tasks {
-            parts += lasted(task.started_at, task.finished_at);
-        }
-        for (step, stage) in leased.job.steps.iter().zip(&course.stages) {
-            if stage.each.is_none() && step.status == eyebolt_types::StepStatus::Succeeded {
-                steps.push((look(stage), lasted(step.started_at, step.finished_at)));
+        let Intake { input, .. } = document::read(&job.input)?;
+        let (mut steps, mut rest) = (Vec::new(), took);
+        for Ran { place, well, took } in ran {
+            match &course.stages[place.0] {
+                stage if place.1.is_none() && *well => steps.push((look(stage), *took)),
+                _ => rest = rest.saturating_sub(*took),
             }
         }
-        self.admission.learn(steps, input.megapixels.into(), took.saturating_sub(parts));
+        self.admission.learn(steps, input.megapixels.into(), rest);
         Ok(())
     }
 }

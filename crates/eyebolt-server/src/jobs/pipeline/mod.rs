@@ -22,14 +22,20 @@ use eyebolt_types::{
 };
 
 use self::progress::Progress;
-pub(crate) use self::{estimate::Prediction, named::NamedPipeline, part::Part, view::shown};
+pub(crate) use self::{
+    estimate::Prediction,
+    named::{NamedPipeline, PipelinePage},
+    part::Part,
+    view::shown,
+};
 use super::document::{self, Intake};
-use crate::{ApiError, BodyMemory};
+use crate::{ApiError, BodyMemory, admission::Worker};
 
 /// What an attempt works with: the file, what is to be done with it, and how far it is.
 struct Sat {
     bytes: Bytes,
     memory: Option<BodyMemory>,
+    worker: Worker,
     course: Arc<Course>,
     progress: Progress,
 }
@@ -43,7 +49,7 @@ impl Sat {
         let course = Arc::new(course(&leased.job)?.ok_or_else(unreadable)?);
         let intake: Intake = document::read(&leased.job.input)?;
         let progress = Progress::new(leased, (Arc::clone(&course), &intake), max_attempts);
-        Ok(Self { bytes, memory, course, progress })
+        Ok(Self { bytes, memory, worker: Worker::default(), course, progress })
     }
 }
 

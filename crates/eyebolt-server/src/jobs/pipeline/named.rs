@@ -1,7 +1,7 @@
 //! Pipelines that have a name: those of a project, and those that are always there.
 
 use aws_lc_rs::digest::{SHA256, digest};
-use eyebolt_store::{Principal, StoredPipeline};
+use eyebolt_store::{PipelineFilter, Principal, StoredPipeline};
 use eyebolt_types::{
     AnalyzeRequest, ErrorCode,
     pipeline::{PRESETS, Pipeline, PipelineChoice, PipelineRef, Preset, preset},
@@ -32,6 +32,11 @@ pub(crate) fn digest_of(pipeline: &Pipeline) -> String {
 }
 
 impl NamedPipeline {
+    /// `name@version`.
+    pub(crate) fn named(&self) -> String {
+        format!("{}@{}", self.name, self.version)
+    }
+
     fn of_preset(preset: &Preset) -> Self {
         Self {
             name: preset.name.to_owned(),
@@ -57,34 +62,56 @@ impl NamedPipeline {
     }
 }
 
+/// Which versions of pipelines are wanted.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct PipelinePage {
+    /// Only of this one.
+    pub(crate) name: Option<String>,
+    /// Only those behind this name and version.
+    pub(crate) after: Option<(String, u32)>,
+    pub(crate) limit: u32,
+}
+
+impl PipelinePage {
+    /// Those of it that are always there. They stand before all others.
+    fn presets(&self) -> Vec<NamedPipeline> {
+        let named = |preset: &&Preset| self.name.as_ref().is_none_or(|name| preset.name == *name);
+        let behind = match &self.after {
+            None => 0,
+            Some((after, _)) => {
+                let place = PRESETS.iter().position(|preset| preset.name == *after);
+                place.map_or(PRESETS.len(), |place| place + 1)
+            }
+        };
+        PRESETS.iter().skip(behind).filter(named).map(NamedPipeline::of_preset).collect()
+    }
+}
+
 impl Jobs {
-    /// The pipelines of the caller's project and mode, and those that are always there.
+    /// Pipelines that are always there, then those of the caller's project and mode; and whether there are more.
     ///
     /// # Errors
     /// Where the database fails.
-    pub(crate) async fn pipelines(&self, caller: &Principal) -> Result<Vec<NamedPipeline>, ApiError> {
-        let stored = self.0.tools.store.pipelines((caller.project, caller.mode)).await?;
-        let presets = PRESETS.iter().map(|preset| Ok(NamedPipeline::of_preset(preset)));
-        presets.chain(stored.into_iter().map(NamedPipeline::of_stored)).collect()
-    }
-
-    /// All versions of a pipeline, the newest first.
-    ///
-    /// # Errors
-    /// `pipeline_not_found`.
-    pub(crate) async fn versions(
+    pub(crate) async fn pipelines(
         &self,
         caller: &Principal,
-        name: &str,
-    ) -> Result<Vec<NamedPipeline>, ApiError> {
-        if let Some(preset) = preset(name) {
-            return Ok(vec![NamedPipeline::of_preset(preset)]);
+        page: PipelinePage,
+    ) -> Result<(Vec<NamedPipeline>, bool), ApiError> {
+        let (mut found, limit) = (page.presets(), page.limit as usize);
+        if found.len() <= limit {
+            let filter = PipelineFilter {
+                whose: (caller.project, caller.mode),
+                name: page.name,
+                after: page.after.filter(|(name, _)| preset(name).is_none()),
+                limit: (limit + 1 - found.len()) as u32,
+            };
+            for stored in self.0.tools.store.pipelines(filter).await? {
+                found.push(NamedPipeline::of_stored(stored)?);
+            }
         }
-        let stored = self.0.tools.store.pipeline((caller.project, caller.mode), name.to_owned()).await?;
-        if stored.is_empty() {
-            return Err(no_pipeline(name));
-        }
-        stored.into_iter().map(NamedPipeline::of_stored).collect()
+        let more = found.len() > limit;
+        found.truncate(limit);
+        Ok((found, more))
     }
 
     /// The pipeline that `name` or `name@version` means.
@@ -96,10 +123,13 @@ impl Jobs {
             None => (asked, None),
             Some((name, version)) => (name, Some(version.parse().map_err(|_| no_pipeline(asked))?)),
         };
-        let wanted =
-            |known: &NamedPipeline| version.map_or(known.is_default, |version: u32| known.version == version);
-        let found = self.versions(caller, name).await?.into_iter().find(wanted);
-        found.ok_or_else(|| no_pipeline(asked))
+        if let Some(preset) = preset(name) {
+            let there = version.is_none_or(|version| version == preset.version);
+            return there.then(|| NamedPipeline::of_preset(preset)).ok_or_else(|| no_pipeline(asked));
+        }
+        let whose = (caller.project, caller.mode);
+        let found = self.0.tools.store.pipeline(whose, (name.to_owned(), version)).await?;
+        NamedPipeline::of_stored(found.ok_or_else(|| no_pipeline(asked))?)
     }
 
     /// Checks a pipeline and writes it as the next version of its name, unless the newest one is the same; and whether it did.
@@ -164,7 +194,7 @@ impl Jobs {
             }
             Some(PipelineChoice::Named(name)) => {
                 let found = self.pipeline(caller, name).await?;
-                let name = format!("{}@{}", found.name, found.version);
+                let name = found.named();
                 request.pipeline = Some(PipelineChoice::Inline(Box::new(found.pipeline)));
                 Some(PipelineRef { name: Some(name), digest: found.digest })
             }

@@ -51,6 +51,17 @@ pub(super) struct Progress {
     put_off: HashMap<Place, Duration>,
     /// What is not known to be written.
     unwritten: Vec<Advance>,
+    /// What was done in this attempt.
+    ran: Vec<Ran>,
+}
+
+/// An attempt at a step or a part that was made here, and not read from a row.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(super) struct Ran {
+    pub(super) place: Place,
+    /// Whether it succeeded in the step's own way.
+    pub(super) well: bool,
+    pub(super) took: Duration,
 }
 
 impl Progress {
@@ -75,7 +86,13 @@ impl Progress {
             max_attempts,
             put_off: HashMap::new(),
             unwritten: Vec::new(),
+            ran: Vec::new(),
         }
+    }
+
+    /// What was done in this attempt, in its order.
+    pub(super) fn ran(&self) -> &[Ran] {
+        &self.ran
     }
 
     /// The job with what was found since.
@@ -146,6 +163,9 @@ impl Progress {
 
     /// Takes an end note of, with everything that follows from it: that is written at once.
     pub(super) fn ended(&mut self, place: Place, ended: Ended) {
+        let took = ended.finished_at.duration_since(ended.started_at);
+        let took = Duration::try_from(took).unwrap_or_default();
+        self.ran.push(Ran { place, well: ended.result.is_ok() && !ended.fallback, took });
         let end = self.end_of(place, ended);
         self.apply(&end);
         let mut advance = self.follows(end.ended_at);
@@ -274,7 +294,8 @@ impl Progress {
         WorkEnd {
             place: (at as u32, None),
             status,
-            tried: self.tasks_of(at).next().is_some(),
+            // One without parts was not tried at all.
+            attempts: self.attempts((at, None)) + u32::from(self.tasks_of(at).next().is_some()),
             feature: self.course.stages[at].way.feature,
             model: None,
             result: None,
@@ -308,7 +329,7 @@ impl Progress {
         WorkEnd {
             place: (place.0 as u32, place.1),
             status,
-            tried: true,
+            attempts: self.attempts(place) + 1,
             feature: way.feature,
             model: way.model.clone(),
             result: ended
@@ -322,15 +343,15 @@ impl Progress {
         }
     }
 
-    fn delay(&self, (at, number): Place, code: ErrorCode) -> Option<Duration> {
-        let attempts = match number {
-            None => self.steps[at].attempts,
-            Some(number) => {
-                self.tasks_of(at).find(|task| task.number == number).map_or(0, |task| task.attempts)
-            }
-        };
-        let max_attempts = self.course.stages[at].max_attempts.unwrap_or(self.max_attempts);
-        RetryPolicy { max_attempts }.delay(code, attempts + 1, chance::roll())
+    fn delay(&self, place: Place, code: ErrorCode) -> Option<Duration> {
+        let max_attempts = self.stage(place).max_attempts.unwrap_or(self.max_attempts);
+        RetryPolicy { max_attempts }.delay(code, self.attempts(place) + 1, chance::roll())
+    }
+
+    /// Attempts that were made so far.
+    fn attempts(&self, (at, number): Place) -> u32 {
+        let Some(number) = number else { return self.steps[at].attempts };
+        self.tasks_of(at).find(|task| task.number == number).map_or(0, |task| task.attempts)
     }
 
     /// Digests of what a step builds on.
@@ -350,7 +371,7 @@ impl Progress {
             None => {
                 let step = &mut self.steps[at];
                 step.status = end.status;
-                step.attempts += u32::from(end.tried);
+                step.attempts = end.attempts;
                 step.feature = end.feature;
                 step.model = end.model.clone().or(step.model.take());
                 (step.result, step.error) = (end.result.clone(), end.error.clone());
@@ -361,7 +382,7 @@ impl Progress {
                 let of = |task: &&mut StoredTask| task.position as usize == at && task.number == number;
                 let Some(task) = self.tasks.iter_mut().find(of) else { return };
                 task.status = end.status;
-                task.attempts += u32::from(end.tried);
+                task.attempts = end.attempts;
                 task.feature = end.feature;
                 task.model = end.model.clone().or(task.model.take());
                 (task.result, task.error) = (end.result.clone(), end.error.clone());

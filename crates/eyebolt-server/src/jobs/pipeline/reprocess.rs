@@ -80,8 +80,8 @@ impl Jobs {
         let code = job.error.as_deref().and_then(|error| document::read::<Problem>(error).ok());
         let code = code.map(|problem| problem.code);
         // What was not charged there is not free here.
-        let paid =
-            document::charging((&job, true), (job.status, code), DedupStatus::None) == Charging::Pipeline;
+        let paid = document::charging((job.round, true), (job.status, code), DedupStatus::None)
+            == Charging::Pipeline;
         let kept = job.steps.iter().filter(|step| {
             paid && step.status == StepStatus::Succeeded && stays(step.position) && whole(step.position)
         });
