@@ -9,6 +9,9 @@ use crate::ApiError;
 /// The header that carries the key.
 pub(crate) const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
 
+/// The route whose fingerprints count wherever one image is asked about: for an item of a batch as for a call of its own.
+pub(crate) const ANALYZE: &str = "/v1/analyze";
+
 /// Characters of a key at most.
 const MAX_KEY: usize = 255;
 
@@ -25,8 +28,13 @@ impl IdempotencyKey {
             return Err(invalid("The header Idempotency-Key is there more than once."));
         }
         let text = value.to_str().map_err(|_| invalid("The key has characters other than visible ASCII."))?;
+        Self::written(text).map(Some)
+    }
+
+    /// A key as a header or an item of a batch has it: bare or quoted.
+    pub(crate) fn written(text: &str) -> Result<Self, ApiError> {
         let key = if text.starts_with('"') { unquoted(text)? } else { text.to_owned() };
-        Self::named(&key).map(Some)
+        Self::named(&key)
     }
 
     /// As [`IdempotencyKey::of`], where a key must be there.
@@ -57,6 +65,11 @@ impl IdempotencyKey {
             return Err(invalid("The key has characters other than visible ASCII."));
         }
         Ok(Self(key.to_owned()))
+    }
+
+    /// The key itself, without quotes.
+    pub(crate) fn as_str(&self) -> &str {
+        &self.0
     }
 
     /// What the store knows it by: the key itself may say something about a client's customers.

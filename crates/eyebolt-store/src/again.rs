@@ -9,7 +9,7 @@ use eyebolt_types::{
 use jiff::Timestamp;
 
 use crate::{
-    Cap, Caps, Overrun, Store, StoreError,
+    Cap, Caps, Overrun, Store, StoreError, batch,
     cap::Capped,
     control::state,
     database::{Transaction, Value},
@@ -80,17 +80,11 @@ const BAD_STEPS: &str =
     "SELECT position FROM steps WHERE job_id = $1 AND finished_at IS NOT NULL AND status <> 'succeeded'";
 const BAD_TASKS: &str = "SELECT position, number FROM tasks WHERE job_id = $1 AND finished_at IS NOT NULL \
                          AND status <> 'succeeded'";
-/// Before the job: whoever opens or ends the batch decides by what its jobs are.
-const LOCK_BATCH: &str = "SELECT id FROM batches WHERE id = (SELECT i.batch_id FROM batch_items i WHERE i.job_id = $1) \
-                          FOR UPDATE";
-/// An open batch waits for it; one that has ended stays as it is.
-const ITEM: &str = "UPDATE batch_items SET status = 'processing', error = NULL, finished_at = NULL WHERE job_id = $1 \
-                    AND EXISTS (SELECT 1 FROM batches b WHERE b.id = batch_id AND b.status = 'processing')";
 const UNEXPIRE: &str = "UPDATE idempotency_records SET expires_at = NULL WHERE job_id = $1";
 
 impl Store {
     /// Runs again what failed of a job. What succeeded stays, and is not charged again. Of a pipeline that succeeded, what it
-    /// went on without. Where the job is an item of an open batch, the batch waits for it.
+    /// went on without. Open batches wait for it where it is the job of an item.
     ///
     /// # Errors
     /// Where the database fails.
@@ -102,11 +96,10 @@ impl Store {
     ) -> Result<Retry, StoreError> {
         self.database
             .write_locking(again.caps.map(|_| project), move |transaction| {
-                let job = || -> [Value; 1] { [id.to_string().into()] };
-                let of_batch = transaction.query_one(LOCK_BATCH, &job())?.is_some();
+                let of_batch = batch::lock_others(transaction, (id, None))?;
                 let done = retry(transaction, (project, mode, id), (&again, now))?;
                 if of_batch && done == Retry::Pending {
-                    transaction.execute(ITEM, &job())?;
+                    batch::wait_for(transaction, id)?;
                 }
                 Ok(done)
             })

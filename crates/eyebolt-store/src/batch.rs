@@ -1,10 +1,11 @@
 //! Batches: many images accepted under one name. Their items are rows that become jobs when their turn comes.
 //!
-//! `staging` writes a batch down as its request is read and accepts it; `feeding` makes jobs of its items; `ending` cancels,
-//! ends, runs again and removes it.
+//! `staging` writes a batch down as its request is read and accepts it; `feeding` makes jobs of its items; `joining` lets items
+//! share the jobs that their keys stand for; `ending` cancels, ends, runs again and removes it.
 
 mod ending;
 mod feeding;
+mod joining;
 mod staging;
 
 use eyebolt_types::{
@@ -16,6 +17,7 @@ use jiff::Timestamp;
 pub use self::{
     ending::{BatchEnding, BatchRetry, EarlyEnd},
     feeding::{DueBatches, Fed, ItemJob, OpenBatch, WaitingItem},
+    joining::Joined,
     staging::{BatchAcceptance, NewBatch, StagedImage, StagedItem, StoredImage},
 };
 use crate::{
@@ -24,7 +26,10 @@ use crate::{
     job, times,
 };
 
-pub(crate) use self::feeding::ended as item_ended;
+pub(crate) use self::{
+    feeding::ended as item_ended,
+    joining::{lock_others, wait_for},
+};
 
 /// A batch that was accepted.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -57,6 +62,15 @@ pub struct StoredBatch {
     pub finished_at: Option<Timestamp>,
 }
 
+/// The idempotency key of an item.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ItemKey {
+    /// As its client wrote it, without quotes.
+    pub text: String,
+    /// Digest of what is asked of its image; empty where that was refused, since the key stays free then.
+    pub fingerprint: Vec<u8>,
+}
+
 /// One item of a batch.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct StoredItem {
@@ -64,6 +78,8 @@ pub struct StoredItem {
     pub position: u32,
     /// The client's name for it.
     pub custom_id: String,
+    /// Its idempotency key, where it has one.
+    pub key: Option<String>,
     /// Where it stands.
     pub status: JobStatus,
     /// Its image; none where that was refused.
@@ -115,7 +131,7 @@ macro_rules! columns {
 /// The columns that [`item`] reads.
 macro_rules! item_columns {
     () => {
-        "position, custom_id, status, image_id, job_id, error, finished_at"
+        "position, custom_id, status, image_id, job_id, error, finished_at, idempotency_key"
     };
 }
 
@@ -283,5 +299,6 @@ fn item(row: &Row) -> Result<StoredItem, StoreError> {
         job: row.optional_parsed(4)?,
         error: row.optional_text(5)?,
         finished_at: times::optional(row.optional_integer(6)?)?,
+        key: row.optional_text(7)?,
     })
 }

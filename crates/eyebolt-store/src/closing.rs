@@ -141,7 +141,8 @@ impl Ending {
                 rest.push(cap::released(job));
             }
         }
-        rest.extend(closing.event.batch.map(|_| batch::item_ended(job, closing, now)));
+        // Whosever job it is: items of any batch may have joined it by its key.
+        rest.push(batch::item_ended(job, closing, now));
         rest.extend(event::write(&closing.event, job, now));
         // The last one: its row says where the bands belong.
         let content = closing.content.as_ref();

@@ -50,7 +50,8 @@ pub use acceptance::{Acceptance, Idempotency, Lease, NewImage, NewJob, NewStep};
 pub use again::{Again, Parts, Retry};
 pub use batch::{
     BatchAcceptance, BatchEnding, BatchFilter, BatchRetry, DueBatches, EarlyEnd, Fed, ItemFilter, ItemJob,
-    NewBatch, OpenBatch, StagedImage, StagedItem, StoredBatch, StoredImage, StoredItem, WaitingItem,
+    ItemKey, Joined, NewBatch, OpenBatch, StagedImage, StagedItem, StoredBatch, StoredImage, StoredItem,
+    WaitingItem,
 };
 pub use blobs::Blobs;
 pub use cap::{Cap, Caps, Held, Month, Overrun};

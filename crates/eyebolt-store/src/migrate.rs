@@ -24,7 +24,7 @@ const MIGRATIONS: &[Migration] = migrations![
     1 "0001_projects_and_keys", 2 "0002_jobs", 3 "0003_ledger", 4 "0004_content", 5 "0005_place",
     6 "0006_project_settings",
     7 "0007_lines", 8 "0008_limits", 9 "0009_clients", 10 "0010_retention",
-    11 "0011_events", 12 "0012_batches", 13 "0013_pipelines",
+    11 "0011_events", 12 "0012_batches", 13 "0013_pipelines", 14 "0014_item_keys",
 ];
 
 const TABLE: &str = "CREATE TABLE IF NOT EXISTS schema_migrations (version {int} PRIMARY KEY, name TEXT NOT NULL, \

@@ -25,6 +25,9 @@ pub(crate) struct BatchIntent {
 pub(crate) struct BatchItem {
     /// Its name.
     pub(crate) custom_id: String,
+    /// A key of its own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) key: Option<String>,
     /// What becomes of it.
     pub(crate) kind: ItemKind,
     /// The file's text.
@@ -49,19 +52,32 @@ const MOST: usize = 8;
 const LONGEST_PADDING: usize = 2000;
 
 impl BatchIntent {
-    /// Files that nobody sent before. One in eight is corrupt, as many are no images; one batch in three wants to be told.
+    /// Files that nobody sent before. One in eight is corrupt, as many are no images; one batch in three wants to be told,
+    /// in every second one the items have keys.
     pub(crate) fn draw(key: String, rng: &mut StdRng) -> Self {
         let features = FEATURES[rng.random_range(0..FEATURES.len())].to_owned();
         let hook = (rng.random_range(0..3) == 0).then(|| format!("{:032x}", rng.random::<u128>()));
         let count = rng.random_range(FEWEST..=MOST);
-        let items = (0..count).map(|number| BatchItem::draw(number, rng)).collect();
-        Self { key, features, items, hook }
+        let keyed = rng.random_ratio(1, 2);
+        let items = (0..count).map(|number| BatchItem {
+            key: keyed.then(|| format!("{key}/{number}")),
+            ..BatchItem::draw(number, rng)
+        });
+        Self { features, items: items.collect(), hook, key }
+    }
+
+    /// Another batch of the same items under the same keys, where they have some.
+    pub(crate) fn twin(&self, key: impl FnOnce() -> String) -> Option<Self> {
+        let keyed = self.items.iter().all(|item| item.key.is_some());
+        keyed.then(|| Self { key: key(), hook: None, ..self.clone() })
     }
 
     /// As lines of JSON.
     pub(crate) fn body(&self) -> String {
         let line = |item: &BatchItem| {
-            let line = json!({"custom_id": item.custom_id, "image_base64": STANDARD.encode(&item.text)});
+            let image = STANDARD.encode(&item.text);
+            let line =
+                json!({"custom_id": item.custom_id, "idempotency_key": item.key, "image_base64": image});
             format!("{line}\n")
         };
         self.items.iter().map(line).collect()
@@ -83,7 +99,7 @@ impl BatchItem {
         };
         let padding = "x".repeat(rng.random_range(0..=LONGEST_PADDING));
         let text = format!("{word} {:032x} {padding}", rng.random::<u128>());
-        Self { custom_id: format!("item {number}"), kind, text }
+        Self { custom_id: format!("item {number}"), key: None, kind, text }
     }
 }
 
@@ -105,5 +121,7 @@ mod tests {
         }
         assert!(drawn.iter().all(|batch| batch.body().lines().count() == batch.items.len()));
         assert!(drawn.iter().any(|batch| batch.hook.is_some()));
+        let twins: Vec<_> = drawn.iter().filter_map(|batch| batch.twin(|| "other".to_owned())).collect();
+        assert!((1..drawn.len()).contains(&twins.len()), "some have keys");
     }
 }

@@ -62,6 +62,9 @@ pub(crate) struct BatchState {
 pub(crate) struct ItemView {
     /// The client's name for it.
     pub(crate) custom_id: String,
+    /// Its own key, where it has one.
+    #[serde(default)]
+    pub(crate) key: Option<String>,
     /// Its state's name.
     pub(crate) status: String,
     /// Its job, where it had one.
@@ -177,7 +180,8 @@ impl Reader<'_> {
         let text = |value: &Value| value.as_str().map(str::to_owned);
         let item = |view: &Value| {
             let (custom_id, status) = (text(&view["custom_id"])?, text(&view["status"])?);
-            Some(ItemView { custom_id, status, job: text(&view["job_id"]) })
+            let (key, job) = (text(&view["idempotency_key"]), text(&view["job_id"]));
+            Some(ItemView { custom_id, key, status, job })
         };
         let listed = self.pages(&format!("/v1/batches/{batch}/items?limit=100")).await?;
         listed.iter().map(item).collect::<Option<_>>().context("an item without name or state")

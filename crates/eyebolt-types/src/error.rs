@@ -240,6 +240,8 @@ catalogue! {
         "Only items that failed for a passing reason can be run again; the errors of the batch say until when.";
     DuplicateCustomId "duplicate_custom_id" 422 Client never "Two items of the batch have the same name"
         "Give each item a name of its own; params.first and params.second say where both are.";
+    DuplicateIdempotencyKey "duplicate_idempotency_key" 422 Client never "Two items of the batch have the same idempotency key"
+        "Give each item a key of its own, or none; params.first and params.second say where both are.";
     ImageNotFound "image_not_found" 404 Client never "There is no such image"
         "Send the image itself; one is kept for a time after the last job that it was sent with, and is visible to its project and mode alone.";
 

@@ -119,7 +119,7 @@ impl Room {
         let mut staging = self.begin((caller, &ask), (asked, head.priority)).await?;
         let mut names = Names::default();
         while let Some(item) = body.next().await? {
-            names.take(&item.custom_id, item.place)?;
+            names.take(&item)?;
             self.count(u64::from(staging.items()) + 1)?;
             let place = item.place;
             let memory = body.memory();
@@ -173,7 +173,7 @@ impl Room {
         let mut fingerprint = Fingerprint::of(&head, expires_in);
         while let Some(item) = body.next().await? {
             let image = known_by(&item.image).await;
-            fingerprint.item(&item.custom_id, &item.request, image);
+            fingerprint.item(&item, image);
         }
         if fingerprint.finish() == record.fingerprint {
             Ok(record)

@@ -8,7 +8,8 @@ use eyebolt_types::{AnalyzeRequest, ErrorCode, id::ImageId};
 
 use crate::{
     ApiError,
-    ingest::{BatchHead, ItemPlace},
+    idempotency::IdempotencyKey,
+    ingest::{BatchHead, BatchItem, ItemPlace},
 };
 
 /// The image of an item, as it is known by.
@@ -39,9 +40,13 @@ impl Fingerprint {
     }
 
     /// The next item.
-    pub(super) fn item(&mut self, custom_id: &str, request: &AnalyzeRequest, image: Image) {
-        let asked = AnalyzeRequest { reprocess: false, ..request.clone() };
-        self.take(custom_id.as_bytes());
+    pub(super) fn item(&mut self, item: &BatchItem, image: Image) {
+        let asked = AnalyzeRequest { reprocess: false, ..item.request.clone() };
+        if let Some(key) = &item.key {
+            // No custom_id begins so: without a key an item is known by what it always was.
+            self.take(&[b"\0", key.as_str().as_bytes()].concat());
+        }
+        self.take(item.custom_id.as_bytes());
         self.take(&serde_json::to_vec(&asked).expect("a request is plain data"));
         match image {
             Image::Bytes(sha256) => self.take(&sha256),
@@ -61,25 +66,51 @@ impl Fingerprint {
     }
 }
 
-/// The names of a batch's items, each at most once.
+/// The names and the keys of a batch's items, each at most once.
 #[derive(Debug, Default)]
-pub(super) struct Names(HashMap<[u8; 16], ItemPlace>);
+pub(super) struct Names {
+    custom_ids: Once,
+    keys: Once,
+}
+
+/// Where each text stands that is there once.
+#[derive(Debug, Default)]
+struct Once(HashMap<[u8; 16], ItemPlace>);
 
 impl Names {
-    /// Takes a name.
+    /// Takes an item's.
     ///
     /// # Errors
-    /// `duplicate_custom_id`, with both places.
-    pub(super) fn take(&mut self, name: &str, place: ItemPlace) -> Result<(), ApiError> {
-        let digest = digest(&SHA256, name.as_bytes());
-        let known = digest.as_ref()[..16].try_into().expect("SHA-256 has 32 bytes");
-        let Some(first) = self.0.insert(known, place) else { return Ok(()) };
-        let detail = format!("The custom_id of {place} is that of {first} too.");
-        let mut error = ApiError::new(ErrorCode::DuplicateCustomId, detail);
-        let params = &mut error.problem_mut().params;
-        params.insert("custom_id".to_owned(), crate::problem::shown(name).into());
-        params.insert("first".to_owned(), first.to_string().into());
-        params.insert("second".to_owned(), place.to_string().into());
-        Err(error)
+    /// `duplicate_custom_id` or `duplicate_idempotency_key`, with both places.
+    pub(super) fn take(&mut self, item: &BatchItem) -> Result<(), ApiError> {
+        let (name, place) = (item.custom_id.as_str(), item.place);
+        if let Some(first) = self.custom_ids.take(name, place) {
+            return Err(twice(ErrorCode::DuplicateCustomId, ("custom_id", name), (first, place)));
+        }
+        let Some(key) = item.key.as_ref().map(IdempotencyKey::as_str) else { return Ok(()) };
+        match self.keys.take(key, place) {
+            Some(first) => {
+                Err(twice(ErrorCode::DuplicateIdempotencyKey, ("idempotency_key", key), (first, place)))
+            }
+            None => Ok(()),
+        }
     }
+}
+
+impl Once {
+    /// Where the same text stood before.
+    fn take(&mut self, text: &str, place: ItemPlace) -> Option<ItemPlace> {
+        let digest = digest(&SHA256, text.as_bytes());
+        let known = digest.as_ref()[..16].try_into().expect("SHA-256 has 32 bytes");
+        self.0.insert(known, place)
+    }
+}
+
+fn twice(code: ErrorCode, (what, text): (&str, &str), (first, second): (ItemPlace, ItemPlace)) -> ApiError {
+    let mut error = ApiError::new(code, format!("The {what} of {second} is that of {first} too."));
+    let params = &mut error.problem_mut().params;
+    params.insert(what.to_owned(), crate::problem::shown(text).into());
+    params.insert("first".to_owned(), first.to_string().into());
+    params.insert("second".to_owned(), second.to_string().into());
+    error
 }

@@ -4,8 +4,8 @@ use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use eyebolt_store::{
-    BatchAcceptance, BatchRecord, Idempotency, Known, MAX_INLINE, NewBatch, NewImage, Principal, StagedImage,
-    StagedItem, StoreError, StoredBatch, image_blob,
+    BatchAcceptance, BatchRecord, Idempotency, ItemKey, Known, MAX_INLINE, NewBatch, NewImage, Principal,
+    StagedImage, StagedItem, StoreError, StoredBatch, image_blob,
 };
 use eyebolt_types::{AnalyzeRequest, BatchCounts, BatchStatus, ErrorCode, Policy, error::Fault, id::ImageId};
 
@@ -19,6 +19,7 @@ use super::{
 use crate::{
     ApiError, BodyMemory, Declared, Jobs,
     analysis::Submission,
+    idempotency::{self, IdempotencyKey},
     ingest::{self, BatchItem, ItemImage},
     jobs::{self, document},
     quotas::Told,
@@ -76,9 +77,10 @@ impl Staging {
         (item, memory): (BatchItem, BodyMemory),
         fingerprint: &mut Fingerprint,
     ) -> Result<(), ApiError> {
-        let BatchItem { custom_id, request, image, .. } = item;
-        let known = known_by(&image).await;
-        fingerprint.item(&custom_id, &request, known);
+        let known = known_by(&item.image).await;
+        fingerprint.item(&item, known);
+        let BatchItem { custom_id, key, request, image, .. } = item;
+        let asked = key.is_some().then(|| request.clone());
         let staged = match (image, known) {
             (ItemImage::File(bytes, declared), Image::Bytes(sha256)) => {
                 self.bytes += bytes.len() as u64;
@@ -98,6 +100,7 @@ impl Staging {
         self.chunk.push(StagedItem {
             position: self.items,
             custom_id,
+            key: key.zip(asked).map(|(key, asked)| item_key(&key, &asked, &image)),
             request: document::write(&request),
             image: image.map_err(|error| document::write(error.problem())),
         });
@@ -289,6 +292,17 @@ impl Drop for Staging {
             }
         });
     }
+}
+
+/// The key of an item, and what the same call for its image alone would be known by.
+fn item_key(
+    key: &IdempotencyKey,
+    asked: &AnalyzeRequest,
+    image: &Result<(StagedImage, String), ApiError>,
+) -> ItemKey {
+    let sha256 = image.as_ref().ok().map(|(image, _)| image.sha256());
+    let fingerprint = sha256.map(|sha256| idempotency::fingerprint(idempotency::ANALYZE, asked, sha256));
+    ItemKey { text: key.as_str().to_owned(), fingerprint: fingerprint.unwrap_or_default() }
 }
 
 fn gone() -> ApiError {

@@ -89,6 +89,8 @@ pub struct BatchItemView {
     pub object: String,
     /// The client's name for it.
     pub custom_id: String,
+    /// The key that its job is known by, where it has one.
+    pub idempotency_key: Option<String>,
     /// Its place in the batch, from 0: the cursor behind it.
     pub position: u32,
     /// Where it stands.
@@ -121,6 +123,7 @@ impl BatchItemView {
         Ok(Self {
             object: "batch_item".to_owned(),
             custom_id: item.custom_id,
+            idempotency_key: item.key,
             position: item.position,
             status: item.status,
             image_id: item.image,

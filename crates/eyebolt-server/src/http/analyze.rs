@@ -31,7 +31,7 @@ use crate::{
 };
 
 /// The route, as fingerprints name it.
-const ROUTE: &str = "/v1/analyze";
+const ROUTE: &str = crate::idempotency::ANALYZE;
 
 /// A job, or with `validate_only` what it would cost.
 #[derive(utoipa::ToSchema)]

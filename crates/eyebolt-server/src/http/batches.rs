@@ -103,6 +103,10 @@ pub(crate) struct BatchItemDocument {
     image_base64: Option<String>,
     /// Or the name of an image that was sent before.
     image_id: Option<String>,
+    /// What its job is known by beside all analyses of the project: as the header `Idempotency-Key` of a call for this image
+    /// alone. Each key once in a batch.
+    #[schema(min_length = 1, max_length = 255)]
+    idempotency_key: Option<String>,
 }
 
 /// What is in these images?

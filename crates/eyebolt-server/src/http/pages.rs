@@ -102,6 +102,7 @@ pages! {
     BatchNotCancelable "batch_not_cancelable";
     BatchNotRetryable "batch_not_retryable";
     DuplicateCustomId "duplicate_custom_id";
+    DuplicateIdempotencyKey "duplicate_idempotency_key";
     ImageNotFound "image_not_found";
     TooManyStreams "too_many_streams";
     EventsExpired "events_expired";

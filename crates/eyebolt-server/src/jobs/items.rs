@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use eyebolt_store::{
-    Again, Fed, ItemJob, NewImage, NewJob, NewStep, OpenBatch, Principal, TakenOver, WaitingItem,
+    Again, Caps, Fed, ItemJob, NewImage, NewJob, NewStep, OpenBatch, Principal, TakenOver, WaitingItem,
 };
 use eyebolt_types::{
     AnalyzeRequest, Class, Dedup, DedupStatus, ErrorCode, Feature, Input, JobStatus, Policy, Warning,
@@ -15,16 +15,17 @@ use serde::{Deserialize, Serialize};
 use super::{
     Jobs, Room,
     document::{self, Intake},
+    item_keys,
     new_job::frozen,
     pipeline::Part,
-    submit::{Looked, unlimited},
+    submit::{Looked, twice, unlimited},
 };
 use crate::{
     ApiError,
     admission::looks,
     analysis::{Checked, Submission},
     idempotency,
-    quotas::{Exceeded, Told},
+    quotas::{Exceeded, Taken, Told},
 };
 
 /// What a look at an item's image found when its batch was accepted: the column `checked`.
@@ -137,7 +138,8 @@ impl Jobs {
         let fed = room.tools.store.feed_again((batch, position), (job, again), room.now()).await?;
         Ok(match fed {
             Fed::Job(_) | Fed::Again => Turn::Waits,
-            Fed::Taken => Turn::Done,
+            // It has its job: nobody asked for a key.
+            Fed::Taken | Fed::Known(_) => Turn::Done,
             Fed::Over(_) => Turn::Later(room.until_an_end(caller)),
         })
     }
@@ -149,6 +151,15 @@ impl Room {
         (batch, caller): (&OpenBatch, &Principal),
         item: WaitingItem,
     ) -> Result<Turn, ApiError> {
+        let place = (batch.id, item.position);
+        let key = item.key.as_ref().map(item_keys::idempotency).transpose()?;
+        let _arrival = match &key {
+            None => None,
+            Some(key) => match self.arrive_as_item((batch, caller), place, key).await? {
+                Ok(arrival) => Some(arrival),
+                Err(turn) => return Ok(turn),
+            },
+        };
         let (frozen, check): (AnalyzeRequest, ItemCheck) =
             (document::read(&item.request)?, document::read(&item.checked)?);
         // What is agreed for a minute gives the pace; the bytes of a day were taken with the batch.
@@ -158,7 +169,7 @@ impl Room {
         ];
         let taken = match self.tools.quotas.take(caller, &costs, &Told::default()).await {
             Ok(taken) => taken,
-            Err(exceeded) => return self.over((batch.id, item.position), exceeded).await,
+            Err(exceeded) => return self.over(place, exceeded).await,
         };
         let sha256 = <[u8; 32]>::try_from(item.sha256.as_slice())
             .map_err(|_| ApiError::new(ErrorCode::Internal, "A stored digest has another length."))?;
@@ -166,6 +177,7 @@ impl Room {
         let (dedup, earlier) = self.reusable(caller, seen).await?;
         let units = check.units();
         let mut job = self.item_job((batch, caller), (&item, sha256), (frozen, check, &dedup));
+        job.idempotency.clone_from(&key);
         let now = self.now();
         let closing = match earlier {
             None => None,
@@ -174,11 +186,26 @@ impl Room {
                 Some(self.answered_closing(&job, &earlier, (dedup, now)).await?.0)
             }
         };
-        let (caps, units, answered) = (job.caps, units, closing.is_some());
-        let place = (batch.id, item.position);
+        let held = (job.caps, units, closing.is_some());
         let new = ItemJob { batch: batch.id, position: item.position, job };
         let fed = self.tools.store.feed(new, closing, now).await?;
         crate::failpoint::hit("after_feed");
+        match (fed, key) {
+            (Fed::Known(known), Some(key)) => {
+                drop(taken);
+                self.share((batch, caller), place, (known, &key)).await
+            }
+            (fed, _) => self.fed((caller, place), fed, (taken, held)).await,
+        }
+    }
+
+    /// What follows from what became of an item. `held`: its limits, its units, and whether it was answered already.
+    async fn fed(
+        &self,
+        (caller, place): (&Principal, (BatchId, u32)),
+        fed: Fed,
+        (taken, (caps, units, answered)): (Taken, (Option<Caps>, u64, bool)),
+    ) -> Result<Turn, ApiError> {
         Ok(match fed {
             Fed::Job(_) | Fed::Again => {
                 taken.spend();
@@ -191,6 +218,7 @@ impl Room {
                 Turn::Waits
             }
             Fed::Taken => Turn::Done,
+            Fed::Known(_) => return Err(twice()),
             Fed::Over(overrun) if overrun.may_pass() => Turn::Later(self.until_an_end(caller)),
             Fed::Over(overrun) => {
                 let over = self.tools.quotas.over(caller, overrun, Duration::ZERO).ok_or_else(unlimited)?;
@@ -204,7 +232,12 @@ impl Room {
         if let Some(wait) = exceeded.retry_in {
             return Ok(Turn::Later(wait));
         }
-        let problem = document::write(ApiError::from(exceeded).problem());
+        self.refuse(place, &exceeded.into()).await
+    }
+
+    /// An item that can never be a job fails.
+    pub(super) async fn refuse(&self, place: (BatchId, u32), why: &ApiError) -> Result<Turn, ApiError> {
+        let problem = document::write(why.problem());
         if self.tools.store.refuse_item(place, problem, self.now()).await? {
             self.item_ended.notify_one();
         }

@@ -9,6 +9,7 @@ mod control;
 mod dedup;
 pub(crate) mod document;
 mod end;
+mod item_keys;
 mod items;
 mod known;
 mod new_job;

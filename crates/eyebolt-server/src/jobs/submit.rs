@@ -379,6 +379,7 @@ pub(super) fn unlimited() -> ApiError {
     ApiError::new(ErrorCode::Internal, "A limit was crossed that refuses nothing.")
 }
 
-fn twice() -> ApiError {
+/// What has no key is never known by one.
+pub(super) fn twice() -> ApiError {
     ApiError::new(ErrorCode::Internal, "A job without a key met another.")
 }

@@ -10,11 +10,11 @@ use crate::{
     database::{Schema, on_both},
     pipelines::signs,
     receiver::Receiver,
-    wire::{Answer, FORM, JSON, Wire, bearer, form, key, request},
+    wire::{Answer, FORM, JSON, Wire, bearer, form, image, key, request},
 };
 
-const LINES: (&str, &str) = ("Content-Type", "application/x-ndjson");
-const CREATE: &str = "POST /v1/batches?features=objects";
+pub(crate) const LINES: (&str, &str) = ("Content-Type", "application/x-ndjson");
+pub(crate) const CREATE: &str = "POST /v1/batches?features=objects";
 
 /// A line for each image, named by its number.
 fn lines(images: &[&[u8]]) -> Vec<u8> {
@@ -22,7 +22,7 @@ fn lines(images: &[&[u8]]) -> Vec<u8> {
     images.iter().enumerate().map(line).collect::<String>().into_bytes()
 }
 
-fn item(name: &str, image: &[u8]) -> Value {
+pub(crate) fn item(name: &str, image: &[u8]) -> Value {
     use base64::{Engine, engine::general_purpose::STANDARD};
     json!({"custom_id": name, "image_base64": STANDARD.encode(image)})
 }
@@ -40,12 +40,12 @@ impl TestApp {
         self.ask(line, &[&[LINES], headers].concat(), &lines(&views(images))).await
     }
 
-    async fn act(&self, batch: &str, what: &str) -> Answer {
+    pub(crate) async fn act(&self, batch: &str, what: &str) -> Answer {
         self.ask(&format!("POST /v1/batches/{batch}:{what}"), &[], b"").await
     }
 
     /// The batch once this is so.
-    async fn batch_until(&self, batch: &str, so: impl Fn(&Value) -> bool) -> Value {
+    pub(crate) async fn batch_until(&self, batch: &str, so: impl Fn(&Value) -> bool) -> Value {
         loop {
             let found = self.read(&format!("/v1/batches/{batch}")).await;
             if so(&found) {
@@ -55,13 +55,13 @@ impl TestApp {
         }
     }
 
-    async fn batch_end(&self, batch: &str) -> Value {
+    pub(crate) async fn batch_end(&self, batch: &str) -> Value {
         self.batch_until(batch, |batch| !matches!(batch["status"].as_str(), Some("processing" | "canceling")))
             .await
     }
 
     /// The same of one whose items wait to be released.
-    async fn released_until_the_end(&self, batch: &str) -> Value {
+    pub(crate) async fn released_until_the_end(&self, batch: &str) -> Value {
         loop {
             self.release();
             let found = self.read(&format!("/v1/batches/{batch}")).await;
@@ -73,7 +73,7 @@ impl TestApp {
     }
 
     /// Lines of a stream.
-    async fn lines_of(&self, address: &str) -> Vec<Value> {
+    pub(crate) async fn lines_of(&self, address: &str) -> Vec<Value> {
         let mut wire = self.open().await;
         wire.send(&request(&format!("GET {address}"), &[], b"")).await;
         let answer = wire.answer().await;
@@ -97,7 +97,7 @@ async fn all(wire: &mut Wire) -> Vec<u8> {
     }
 }
 
-fn id(answer: &Answer) -> String {
+pub(crate) fn id(answer: &Answer) -> String {
     assert_eq!(answer.status, 202, "{}", String::from_utf8_lossy(&answer.body));
     let id = answer.json()["id"].as_str().unwrap().to_owned();
     assert_eq!(answer.header("location"), Some(format!("/v1/batches/{id}").as_str()));
@@ -530,7 +530,8 @@ async fn three_forms_are_read_alike() {
         "features": ["objects"], "parameters": {"objects": {"min_confidence": 0.5, "max_results": 3}},
         "items": [item("a", b"cat a"), {
             "custom_id": "b", "image_base64": item("", b"cat b")["image_base64"],
-            "features": ["objects", "labels"], "parameters": {"objects": {"min_confidence": 0.25}}
+            "features": ["objects", "labels"], "parameters": {"objects": {"min_confidence": 0.25}},
+            "idempotency_key": "\"own\""
         }]
     });
     let (settings, items) = (&document["parameters"], &document["items"]);
@@ -541,7 +542,8 @@ async fn three_forms_are_read_alike() {
         serde_json::to_string_pretty(items).unwrap()
     );
     let json = id(&app.ask("POST /v1/batches", &[JSON, key("k1")], pretty.as_bytes()).await);
-    let own = br#"{"custom_id": "b", "features": ["objects", "labels"], "parameters": {"objects": {"min_confidence": 0.25}}}"#;
+    let own = br#"{"custom_id": "b", "features": ["objects", "labels"], "parameters": {"objects": {"min_confidence": 0.25}},
+        "idempotency_key": "own"}"#;
     let parts = form(&[
         ("name=\"features\"", b"objects"),
         ("name=\"objects.min_confidence\"", b"0.5"),
@@ -561,6 +563,15 @@ async fn three_forms_are_read_alike() {
     let ended = app.batch_end(&json).await;
     assert_eq!(ended["counts"]["succeeded"], 2);
     app.assert_charged(3).await;
+    // And so is a call for one of its images.
+    let line = "POST /v1/analyze?features=objects,labels&objects.min_confidence=0.25";
+    let single = app.ask(line, &[FORM, key("own")], &image(b"cat b")).await;
+    assert_eq!(
+        (single.status, single.header("idempotent-replayed")),
+        (200, Some("true")),
+        "{}",
+        String::from_utf8_lossy(&single.body)
+    );
 }
 
 #[tokio::test]
@@ -573,12 +584,30 @@ async fn what_is_wrong_with_a_request_refuses_all_of_it_with_its_place() {
     .await;
     let image = item("", b"cat")["image_base64"].as_str().unwrap().to_owned();
     let line = |name: &str| format!(r#"{{"custom_id": "{name}", "image_base64": "{image}"}}"#);
+    let keyed = |name: &str, key: &str| {
+        format!(r#"{{"custom_id": "{name}", "idempotency_key": {key}, "image_base64": "{image}"}}"#)
+    };
     let lines = |lines: &[String]| lines.join("\n").into_bytes();
     let document = |items: &str| format!(r#"{{"features": ["objects"], "items": {items}}}"#).into_bytes();
     let twice = lines(&[line("a"), String::new(), line("b"), line("a")]);
     let cases: Vec<(_, Vec<u8>, _, _)> = vec![
         (LINES, twice, "duplicate_custom_id", "line 4"),
         (JSON, document(&format!("[{0},{0}]", line("a"))), "duplicate_custom_id", "/items/1"),
+        (
+            LINES,
+            lines(&[keyed("a", r#""k""#), keyed("b", r#""\"k\"""#)]),
+            "duplicate_idempotency_key",
+            "line 2",
+        ),
+        (LINES, lines(&[line("a"), keyed("b", r#""""#)]), "idempotency_key_invalid", "line 2"),
+        (JSON, document(&format!("[{}]", keyed("a", r#""k k""#))), "idempotency_key_invalid", "/items/0"),
+        (JSON, document(&format!("[{}]", keyed("a", "7"))), "invalid_parameter", "/items/0"),
+        (
+            JSON,
+            format!(r#"{{"idempotency_key": "k", "items": [{}]}}"#, line("a")).into_bytes(),
+            "unknown_parameter",
+            "/items/0",
+        ),
         (LINES, lines(&[line("a"), r#"{"custom_id": "b","#.to_owned()]), "invalid_json", "line 2"),
         (LINES, lines(&[format!(r#"{{"image_base64": "{image}"}}"#)]), "invalid_parameter", "line 1"),
         (LINES, lines(&[r#"{"custom_id": "a"}"#.to_owned()]), "missing_image", "line 1"),
@@ -628,7 +657,11 @@ async fn what_is_wrong_with_a_request_refuses_all_of_it_with_its_place() {
         let text = String::from_utf8_lossy(&body).into_owned();
         assert_eq!(refused.code(), code, "{text}: {}", String::from_utf8_lossy(&refused.body));
         let found = refused.json()["params"]["place"].as_str().unwrap_or_default().to_owned();
-        if code == "duplicate_custom_id" {
+        if code == "idempotency_key_invalid" {
+            let pointer = refused.json()["errors"][0]["pointer"].as_str().unwrap_or_default().to_owned();
+            assert!(pointer.starts_with(place) && pointer.ends_with("/idempotency_key"), "{pointer}");
+        }
+        if code.starts_with("duplicate_") {
             assert_eq!(refused.json()["params"]["second"], place, "{text}");
         } else {
             assert_eq!(found, place, "{text}");

@@ -80,6 +80,7 @@ async fn the_examples_of_batches_do_what_they_say() {
         "1\tb\tsucceeded\tcat",
         "2\tc\tsucceeded\tcat",
         "c",
+        "idempotent-replayed: true",
         "422",
         "batch_not_retryable",
     ];

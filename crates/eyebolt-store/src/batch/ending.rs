@@ -72,6 +72,9 @@ const END_ITEMS: &str = "UPDATE batch_items SET status = $1, finished_at = $2 WH
 const END_AGAIN: &str = "UPDATE batch_items SET status = COALESCE((SELECT j.status FROM jobs j WHERE j.id = job_id), 'failed'), \
                          error = (SELECT j.error FROM jobs j WHERE j.id = job_id), finished_at = $1 \
                          WHERE batch_id = $2 AND status = 'pending' AND job_id IS NOT NULL";
+/// What waits for a job of somebody else waits no more; that job goes on, and this item has nothing to do with its end.
+const LEAVE: &str = "UPDATE batch_items SET status = $1, finished_at = $2, job_id = NULL WHERE batch_id = $3 \
+                     AND status = 'processing' AND joined = 1";
 const CLOSE: &str = "UPDATE batches SET status = $1, finished_at = $2 WHERE id = $3 AND status = 'processing' \
                      AND round = $4 AND NOT EXISTS (SELECT 1 FROM batch_items i WHERE i.batch_id = $3 \
                      AND i.status IN ('pending', 'processing')) RETURNING project_id";
@@ -79,6 +82,14 @@ const EXPIRE_KEY: &str = "UPDATE idempotency_records SET expires_at = $1 WHERE j
 const AGAIN: &str = "UPDATE batch_items SET status = 'pending', error = NULL, finished_at = NULL WHERE batch_id = $1 \
                      AND status = 'failed' AND job_id IS NOT NULL AND EXISTS (SELECT 1 FROM jobs j \
                      WHERE j.id = batch_items.job_id AND j.status = 'failed' AND j.retryable_until > $2)";
+/// As whoever ends them locks: before their items.
+const LOCK_RUNNING: &str = "SELECT id FROM jobs WHERE status IN ('pending', 'processing') AND id IN \
+                            (SELECT i.job_id FROM batch_items i WHERE i.batch_id = $1 AND i.status = 'failed' \
+                            AND i.job_id IS NOT NULL) ORDER BY id FOR UPDATE";
+/// Its job was run again by itself after the batch had ended: from now on the batch waits for it.
+const RUNNING: &str = "UPDATE batch_items SET status = 'processing', error = NULL, finished_at = NULL WHERE batch_id = $1 \
+                       AND status = 'failed' AND EXISTS (SELECT 1 FROM jobs j WHERE j.id = batch_items.job_id \
+                       AND j.status IN ('pending', 'processing'))";
 /// What failed before, for good, is no reason to stop what runs again.
 const REOPEN: &str = "UPDATE batches SET status = 'processing', ending = NULL, finished_at = NULL, round = round + 1, \
                       max_failures = total, expires_at = $1 WHERE id = $2";
@@ -91,8 +102,8 @@ const HIDE: &str = "UPDATE batches SET status = 'accepting', ending = 'removing'
 const ENDING: &str = "SELECT ending FROM batches WHERE id = $1";
 
 impl Store {
-    /// Lets a batch end early: its items that wait have ended with this, those that wait to run again are what their jobs are,
-    /// and no other is begun. `false` where it ends already.
+    /// Lets a batch end early: its items that wait have ended with this, for their turn or for a job of somebody else; those
+    /// that wait to run again are what their jobs are, and no other is begun. `false` where it ends already.
     ///
     /// # Errors
     /// Where the database fails.
@@ -110,7 +121,7 @@ impl Store {
                 }
                 let end = || -> Vec<Value> { vec![times::micros(now).into(), id.to_string().into()] };
                 let first = [vec![items.into()], end()].concat();
-                transaction.query_all(&[(END_ITEMS, first), (END_AGAIN, end())])?;
+                transaction.query_all(&[(END_ITEMS, first.clone()), (END_AGAIN, end()), (LEAVE, first)])?;
                 Ok(true)
             })
             .await
@@ -178,6 +189,9 @@ impl Store {
                 let waiting = transaction.execute(AGAIN, &[name(), times::micros(now).into()])?;
                 if waiting == 0 {
                     return Ok(BatchRetry::Nothing);
+                }
+                if !open && !transaction.query(LOCK_RUNNING, &[name()])?.is_empty() {
+                    transaction.execute(RUNNING, &[name()])?;
                 }
                 let until = times::micros(expires_at).into();
                 transaction.execute(if open { PROLONG } else { REOPEN }, &[until, name()])?;

@@ -7,9 +7,10 @@ use eyebolt_types::{
 use jiff::Timestamp;
 
 use crate::{
-    Acceptance, Again, Closing, NewJob, Overrun, Retry, Store, StoreError,
+    Acceptance, Again, Closing, ItemKey, Known, NewJob, Overrun, Retry, Store, StoreError,
     accepting::Accepting,
     again,
+    batch::{lock_others, wait_for},
     closing::Ending,
     control::state,
     database::{Row, Statement, Transaction, Value, drive},
@@ -50,6 +51,8 @@ pub struct WaitingItem {
     pub bytes: u64,
     /// The job that is to be run again.
     pub job: Option<JobId>,
+    /// Its idempotency key, where it has one.
+    pub key: Option<ItemKey>,
 }
 
 /// The job that an item is to become.
@@ -59,12 +62,12 @@ pub struct ItemJob {
     pub batch: BatchId,
     /// Which item.
     pub position: u32,
-    /// The job, without a key.
+    /// The job, under the item's key where that has one.
     pub job: NewJob,
 }
 
 /// What became of an item whose turn it was.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Fed {
     /// Its job is durable; this is its image.
     Job(ImageId),
@@ -74,6 +77,8 @@ pub enum Fed {
     Taken,
     /// There is no room under a limit; it waits on.
     Over(Overrun),
+    /// Its key was used before; it waits on.
+    Known(Known),
 }
 
 /// What the open batches want done, apart from their items' work.
@@ -98,7 +103,8 @@ const OPEN: &str = "SELECT id, project_id, mode, key_id, request_id, expires_at 
                     WHERE place <= 20 ORDER BY priority DESC, created_at, id";
 const IN_LINE: &str =
     "SELECT COUNT(*) FROM jobs WHERE status = 'pending' AND project_id = $1 AND class = 'batch'";
-const WAITING: &str = "SELECT i.position, i.request, i.checked, i.image_id, m.sha256, m.bytes, i.job_id \
+const WAITING: &str = "SELECT i.position, i.request, i.checked, i.image_id, m.sha256, m.bytes, i.job_id, \
+                       i.idempotency_key, i.fingerprint \
                        FROM batch_items i JOIN images m ON m.id = i.image_id \
                        WHERE i.batch_id = $1 AND i.status = 'pending' ORDER BY i.position LIMIT $2";
 /// Skipping what is locked: another server is about to take it.
@@ -118,7 +124,7 @@ const WAIT_ON: &str = "UPDATE batch_items SET status = 'pending' WHERE batch_id 
 const REFUSE: &str = "UPDATE batch_items SET status = 'failed', error = $3, finished_at = $4 \
                       WHERE batch_id = $1 AND position = $2 AND status = 'pending' AND job_id IS NULL";
 /// The job can't be run again: the item is what its job is.
-const SETTLE: &str = "UPDATE batch_items SET status = COALESCE((SELECT j.status FROM jobs j WHERE j.id = job_id), 'failed'), \
+pub(super) const SETTLE: &str = "UPDATE batch_items SET status = COALESCE((SELECT j.status FROM jobs j WHERE j.id = job_id), 'failed'), \
                       error = (SELECT j.error FROM jobs j WHERE j.id = job_id), finished_at = $3 \
                       WHERE batch_id = $1 AND position = $2";
 const ENDED: &str = "UPDATE batch_items SET status = $1, error = $2, finished_at = $3 WHERE job_id = $4";
@@ -127,10 +133,10 @@ const OVERDUE: &str =
 const HOPELESS: &str = "SELECT id FROM batches b WHERE status = 'processing' AND ending IS NULL AND max_failures < total \
                         AND (SELECT COUNT(*) FROM batch_items i WHERE i.batch_id = b.id AND i.status = 'failed') \
                         > max_failures LIMIT 100";
-/// The jobs of a batch that expires do so by themselves.
+/// The jobs of a batch that expires do so by themselves. What it joined belongs to somebody else.
 const UNWANTED: &str = "SELECT i.job_id, b.project_id, b.mode FROM batches b CROSS JOIN batch_items i \
                         WHERE i.batch_id = b.id AND i.status = 'processing' AND b.status = 'processing' \
-                        AND b.ending IN ('canceled', 'failed') LIMIT 100";
+                        AND i.joined = 0 AND b.ending IN ('canceled', 'failed') LIMIT 100";
 const DONE: &str = "SELECT id, project_id, mode FROM batches b WHERE status = 'processing' AND NOT EXISTS \
                     (SELECT 1 FROM batch_items i WHERE i.batch_id = b.id AND i.status IN ('pending', 'processing')) \
                     LIMIT 100";
@@ -181,6 +187,7 @@ impl Store {
                 sha256: row.blob(4)?,
                 bytes: row.integer(5)?.unsigned_abs(),
                 job: row.optional_parsed(6)?,
+                key: item_key(row)?,
             })
         };
         rows.iter().map(waiting).collect()
@@ -246,6 +253,7 @@ impl Store {
         let (id, whose) = (batch.id, (batch.project, batch.mode, job));
         self.database
             .write_locking(again.caps.map(|_| whose.0), move |transaction| {
+                let of_others = lock_others(transaction, (job, Some(id)))?;
                 // Before the item, as whoever ends a job locks.
                 let _ = state(transaction, whose)?;
                 let place = [id.to_string().into(), i64::from(position).into()];
@@ -254,7 +262,12 @@ impl Store {
                     return Ok(Fed::Taken);
                 }
                 match again::retry(transaction, whose, (&again, now))? {
-                    Retry::Pending => Ok(Fed::Again),
+                    Retry::Pending => {
+                        if of_others {
+                            wait_for(transaction, job)?;
+                        }
+                        Ok(Fed::Again)
+                    }
                     Retry::Over(over) if over.may_pass() => {
                         transaction.execute(WAIT_ON, &place)?;
                         Ok(Fed::Over(over))
@@ -319,12 +332,19 @@ fn feed(
             transaction.execute(GIVE_BACK, &place)?;
             Ok(Fed::Over(over))
         }
-        // It has no key.
-        Acceptance::Known(_) => Err(StoreError::Conflict),
+        Acceptance::Known(known) => {
+            transaction.execute(GIVE_BACK, &place)?;
+            Ok(Fed::Known(known))
+        }
     }
 }
 
-/// An item ends with its job.
+fn item_key(row: &Row) -> Result<Option<ItemKey>, StoreError> {
+    let Some(text) = row.optional_text(7)? else { return Ok(None) };
+    Ok(Some(ItemKey { text, fingerprint: row.optional_blob(8)?.unwrap_or_default() }))
+}
+
+/// Items end with their job: its own one, and those that joined it.
 pub(crate) fn ended(job: JobId, closing: &Closing, now: Timestamp) -> Statement {
     let row = vec![
         closing.status.name().into(),

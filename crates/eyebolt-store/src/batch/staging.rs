@@ -8,7 +8,7 @@ use eyebolt_types::{
 use jiff::Timestamp;
 
 use crate::{
-    Idempotency, Known, NewImage, Removed, Store, StoreError,
+    Idempotency, ItemKey, Known, NewImage, Removed, Store, StoreError,
     database::{Statement, Transaction, Value},
     record::{self, Holder},
     retention::remove_images,
@@ -45,6 +45,8 @@ pub struct StagedItem {
     pub position: u32,
     /// The client's name for it.
     pub custom_id: String,
+    /// Its idempotency key, where it has one.
+    pub key: Option<ItemKey>,
     /// What is asked, as JSON, with its models.
     pub request: String,
     /// Its image and what is known of it as JSON, or why it is refused: a problem as JSON.
@@ -61,7 +63,8 @@ pub enum StagedImage {
 }
 
 impl StagedImage {
-    fn sha256(&self) -> &[u8; 32] {
+    /// Digest of its bytes.
+    pub fn sha256(&self) -> &[u8; 32] {
         match self {
             Self::New(image) => &image.sha256,
             Self::Stored(sha256, _) => sha256,
@@ -106,7 +109,7 @@ const IMAGE: &str = "INSERT INTO images (id, project_id, mode, sha256, bytes, co
 const FIND_IMAGE: &str = "SELECT id FROM images WHERE project_id = $1 AND mode = $2 AND sha256 = $3 \
                           AND removed_at IS NULL FOR KEY SHARE";
 const ITEM: &str = "INSERT INTO batch_items (batch_id, position, custom_id, image_id, request, checked, status, error, \
-                    finished_at) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)";
+                    finished_at, idempotency_key, fingerprint) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)";
 const ACCEPT: &str = "UPDATE batches SET status = 'processing', total = $1, max_failures = $2, settings = $3, \
                       priority = $4, created_at = $5, expires_at = $6, answer = $7 \
                       WHERE id = $8 AND status = 'accepting' AND ending IS NULL RETURNING id";
@@ -360,6 +363,8 @@ fn row(batch: BatchId, (item, image): (&StagedItem, Option<ImageId>), now: Times
         if refused.is_some() { "failed" } else { "pending" }.into(),
         refused.map(String::as_str).into(),
         refused.map(|_| times::micros(now)).into(),
+        item.key.as_ref().map(|key| key.text.as_str()).into(),
+        item.key.as_ref().map(|key| key.fingerprint.clone()).into(),
     ];
     (ITEM, row)
 }

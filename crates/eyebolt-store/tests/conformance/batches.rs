@@ -14,7 +14,7 @@ use crate::{
     sample::{again, closing, event, image, job, large_image, lease},
 };
 
-fn new(project: ProjectId, owner: &str) -> NewBatch {
+pub(crate) fn new(project: ProjectId, owner: &str) -> NewBatch {
     NewBatch {
         id: BatchId::new(),
         project,
@@ -29,17 +29,18 @@ fn new(project: ProjectId, owner: &str) -> NewBatch {
 }
 
 /// An item of an image of that content; none: it is refused.
-fn item(position: u32, content: Option<u8>) -> StagedItem {
+pub(crate) fn item(position: u32, content: Option<u8>) -> StagedItem {
     let image = content.map(|content| (StagedImage::New(large_image(content)), "{}".to_owned()));
     StagedItem {
         position,
         custom_id: format!("i{position}"),
+        key: None,
         request: "{}".to_owned(),
         image: image.ok_or_else(|| "{}".to_owned()),
     }
 }
 
-async fn staged(store: &Store, batch: &NewBatch, items: Vec<StagedItem>) {
+pub(crate) async fn staged(store: &Store, batch: &NewBatch, items: Vec<StagedItem>) {
     store.begin_batch(batch.clone(), at(1)).await.unwrap();
     store.stage_items((batch.id, batch.project, batch.mode), items, at(1)).await.unwrap().unwrap();
 }
@@ -66,7 +67,7 @@ async fn accepted_and_ended(store: &Store, project: ProjectId) -> BatchId {
 }
 
 /// The job of the item of that place and content.
-fn of_item(batch: &OpenBatch, (position, content): (u32, u8)) -> ItemJob {
+pub(crate) fn of_item(batch: &OpenBatch, (position, content): (u32, u8)) -> ItemJob {
     let job = NewJob {
         image: image(content),
         class: Class::Batch,
@@ -77,7 +78,7 @@ fn of_item(batch: &OpenBatch, (position, content): (u32, u8)) -> ItemJob {
 }
 
 /// Ends the job of an item.
-async fn end(store: &Store, batch: &OpenBatch, status: JobStatus) {
+pub(crate) async fn end(store: &Store, batch: &OpenBatch, status: JobStatus) {
     let lines = store.lines(at(15)).await.unwrap().into_iter().map(|waiting| (waiting.line, 1)).collect();
     let leased = store.claim(lease("w", 30), lines, at(15)).await.unwrap().concat().remove(0);
     let event = NewEvent { batch: Some(batch.id), version: leased.job.round, ..event(status) };
@@ -102,12 +103,12 @@ async fn reopened(store: &Store, project: ProjectId) -> OpenBatch {
     batch
 }
 
-async fn counts(store: &Store, batch: &OpenBatch) -> (BatchStatus, BatchCounts) {
+pub(crate) async fn counts(store: &Store, batch: &OpenBatch) -> (BatchStatus, BatchCounts) {
     let (batch, counts) = store.batch((batch.project, Mode::Live), batch.id).await.unwrap().unwrap();
     (batch.status, counts)
 }
 
-fn ending(batch: &OpenBatch, round: u32) -> BatchEnding {
+pub(crate) fn ending(batch: &OpenBatch, round: u32) -> BatchEnding {
     let event = NewEvent {
         id: EventId::of([round as u8; 16]),
         kind: EventType::BatchCompleted,
@@ -261,9 +262,17 @@ on_both! {
         end(store, &batch, JobStatus::Failed).await;
         assert_eq!(store.close_batch(ending(&batch, 2), at(17)).await, Ok(true));
 
-        assert_eq!(store.retry(whose, again(900), at(18)).await, Ok(Retry::Pending));
+        assert_eq!(store.retry(whose, again(900), at(15)).await, Ok(Retry::Pending));
         let (status, found) = counts(store, &batch).await;
         assert_eq!((status, found.failed, found.processing), (BatchStatus::Completed, 3, 0), "it stays as it ended");
+
+        // Opened again for the other one, it waits for both.
+        let opened = store.retry_batch((project, Mode::Live, batch.id), at(900), at(15)).await;
+        assert_eq!(opened, Ok(BatchRetry::Waiting(1)));
+        let (_, found) = counts(store, &batch).await;
+        assert_eq!((found.failed, found.processing, found.pending), (1, 1, 1));
+        end(store, &batch, JobStatus::Succeeded).await;
+        assert_eq!(counts(store, &batch).await.1.succeeded, 1);
     }
 
     async fn an_image_that_is_gone_by_now_refuses_its_item_alone(place: &Place) {

@@ -17,6 +17,7 @@ mod closing;
 mod content;
 mod deliveries;
 mod events;
+mod joining;
 mod ledger;
 mod listing;
 mod place;

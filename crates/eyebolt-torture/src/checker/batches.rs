@@ -51,7 +51,7 @@ pub(super) fn check(operations: &Operations<'_>, record: &Record) -> Vec<Violati
         violations.extend(seen.iter().filter_map(|(_, _, batch)| sum(batch)));
         violations.extend(went_back(id, &seen));
     }
-    violations.extend(shared_jobs(&shown));
+    violations.extend(record.state.projects.iter().flat_map(|project| shared_jobs(&project.batches)));
     violations.extend(shown.values().flat_map(|state| ended(state, record)));
     violations
 }
@@ -198,16 +198,22 @@ fn ended(state: &BatchState, record: &Record) -> Vec<Violation> {
     violations
 }
 
-/// An item is one job, and a job of one item.
-fn shared_jobs(shown: &BTreeMap<&str, &BatchState>) -> Vec<Violation> {
-    let (mut owners, mut violations) = (BTreeMap::new(), Vec::new());
-    for state in shown.values() {
+/// An item is one job, and a job of one item, or of those of one key. And a key has one job.
+fn shared_jobs(batches: &[BatchState]) -> Vec<Violation> {
+    let (mut owners, mut keys, mut violations) = (BTreeMap::new(), BTreeMap::new(), Vec::new());
+    for state in batches {
         for item in &state.items {
-            let Some(job) = &item.job else { continue };
-            if let Some(other) = owners.insert(job, (&state.view.id, &item.custom_id)) {
+            let (Some(job), batch) = (&item.job, &state.view.id) else { continue };
+            let other = owners.insert(job, (batch, item));
+            if let Some(other) = other.filter(|(_, other)| other.key.is_none() || other.key != item.key) {
                 let what = format!("{job}: two items have it");
-                let evidence = vec![format!("{other:?}"), format!("{:?}", (&state.view.id, &item.custom_id))];
+                let evidence = vec![format!("{other:?}"), format!("{:?}", (batch, item))];
                 violations.push(Violation::new(Invariant::I10, what, evidence));
+            }
+            let Some(key) = &item.key else { continue };
+            if let Some(other) = keys.insert(key, job).filter(|other| *other != job) {
+                let what = format!("key {key} of an item: it stands for more than one job");
+                violations.push(Violation::new(Invariant::I2, what, vec![other.clone(), job.clone()]));
             }
         }
     }
@@ -276,6 +282,26 @@ mod tests {
         let mut made = sound();
         made.edit().state.projects[0].jobs[0] = canceled("job_1").job.unwrap();
         assert_eq!(found(&made), [Invariant::I10]);
+    }
+
+    #[test]
+    fn i10_and_i2_items_of_one_key_share_its_job_and_no_others_do() {
+        let twins = |keys: [&str; 2], jobs: [&str; 2]| {
+            let mut made = sound();
+            made.submit_batch("l", Some(batch("batch_2", [3, 0, 1, 2, 0])));
+            let items = [("succeeded", Some(jobs[1])), ("failed", None), ("failed", None)];
+            made.final_batch(batch("batch_2", [3, 0, 1, 2, 0]), &items);
+            made.final_job(succeeded("job_3"));
+            let batches = &mut made.edit().state.projects[0].batches;
+            for (batch, key) in batches.iter_mut().zip(keys) {
+                batch.items[0].key = Some(key.to_owned());
+            }
+            batches[0].items[0].job = Some(jobs[0].to_owned());
+            found(&made)
+        };
+        assert_eq!(twins(["a", "a"], ["job_1", "job_1"]), []);
+        assert_eq!(twins(["a", "b"], ["job_1", "job_1"]), [Invariant::I10]);
+        assert_eq!(twins(["a", "a"], ["job_1", "job_3"]), [Invariant::I2]);
     }
 
     #[test]

@@ -194,6 +194,7 @@ impl Made {
     pub(crate) fn final_batch(&mut self, answer: Answer, items: &[(&str, Option<&str>)]) {
         let item = |(number, (status, job)): (usize, &(&str, Option<&str>))| ItemView {
             custom_id: format!("item {number}"),
+            key: None,
             status: (*status).to_owned(),
             job: job.map(str::to_owned),
         };

@@ -11,9 +11,10 @@ use crate::{
     observed::{Answer, BatchView, Standing},
 };
 
-/// One batch in so many is canceled, one in so many asked for again.
+/// One batch in so many is canceled, one in so many asked for again. Of those whose items have keys every second one has a twin.
 const CANCELED: u32 = 4;
 const REPLAYED: u32 = 3;
+const TWINS: u32 = 2;
 
 /// Polls before a client leaves a batch to itself.
 const POLLS: usize = 30;
@@ -33,6 +34,12 @@ impl Client {
         };
         let answer = self.caller.submit_batch(&intent, purpose, limit).await;
         let Some(id) = self.resolve_batch(&intent, answer).await? else { return Ok(()) };
+        let twin = intent.twin(|| self.key()).filter(|_| self.rng.random_ratio(1, TWINS));
+        if let Some(twin) = &twin {
+            self.journal.intend_batch(twin)?;
+            let answer = self.caller.submit_batch(twin, Purpose::Fresh, PATIENCE).await;
+            self.resolve_batch(twin, answer).await?;
+        }
         if self.rng.random_ratio(1, CANCELED) {
             self.pause(0..600).await;
             self.caller.cancel_batch(&id).await;

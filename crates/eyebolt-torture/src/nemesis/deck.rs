@@ -31,7 +31,7 @@ pub(crate) struct Failpoint {
 }
 
 /// Places in the server, in the order in which a request passes them.
-pub(crate) const PLACES: [&str; 16] = [
+pub(crate) const PLACES: [&str; 17] = [
     "after_blob",
     "after_accept",
     "after_claim",
@@ -44,6 +44,7 @@ pub(crate) const PLACES: [&str; 16] = [
     "after_stage",
     "after_accept_batch",
     "after_feed",
+    "after_join",
     "before_close_batch",
     "after_close_batch",
     "in_sweep",

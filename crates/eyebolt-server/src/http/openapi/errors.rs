@@ -52,7 +52,7 @@ error_sets! {
     CancelErrors = EDGE, JSON_ONLY, KEY, STORE, [Code::JobNotFound, Code::JobNotCancelable];
     RetryErrors = EDGE, JSON_ONLY, KEY, STORE, [Code::JobNotFound, Code::JobNotRetryable];
     BatchCreateErrors = EDGE, JSON_ONLY, KEY, IDEMPOTENCY, STORE, BUSY, BODY, SETTINGS, MODEL, [Code::DuplicateCustomId,
-        Code::ImageNotFound, Code::WebhookUrlRefused, Code::WebhookLimit];
+        Code::DuplicateIdempotencyKey, Code::ImageNotFound, Code::WebhookUrlRefused, Code::WebhookLimit];
     BatchListErrors = EDGE, JSON_ONLY, KEY, STORE, [Code::InvalidParameter];
     BatchErrors = EDGE, JSON_ONLY, KEY, STORE, [Code::BatchNotFound, Code::InvalidParameter];
     BatchEventErrors = EDGE, JSON_ONLY, KEY, STORE,

@@ -8,7 +8,7 @@ mod head;
 use std::{fmt, sync::Arc};
 
 use bytes::Bytes;
-use eyebolt_types::{AnalyzeRequest, ErrorCode, id::ImageId};
+use eyebolt_types::{AnalyzeRequest, ErrorCode, FieldError, id::ImageId};
 use http::header;
 use serde_json::{Map, Value};
 
@@ -22,7 +22,7 @@ use super::{
     body::{BodyLimits, BodyReader, Intake},
     request,
 };
-use crate::{ApiError, config};
+use crate::{ApiError, config, idempotency::IdempotencyKey};
 
 /// Characters of a `custom_id`.
 pub(crate) const MAX_CUSTOM_ID: usize = 255;
@@ -81,6 +81,8 @@ pub(crate) struct BatchItem {
     pub(crate) place: ItemPlace,
     /// The client's name for it.
     pub(crate) custom_id: String,
+    /// The key that it is known by beside all analyses of the project.
+    pub(crate) key: Option<IdempotencyKey>,
     /// What is asked of it.
     pub(crate) request: AnalyzeRequest,
     /// Its image.
@@ -220,7 +222,7 @@ impl BatchBody {
         self.closing(error.into())
     }
 
-    fn item(&self, draft: Draft) -> Result<BatchItem, IngestError> {
+    fn item(&self, mut draft: Draft) -> Result<BatchItem, IngestError> {
         let custom_id = draft.custom_id.ok_or_else(|| wrong("/custom_id", "is missing"))?;
         if custom_id.is_empty()
             || custom_id.chars().count() > MAX_CUSTOM_ID
@@ -230,6 +232,7 @@ impl BatchBody {
                 format!("must have 1 to {MAX_CUSTOM_ID} characters, none of them a control character");
             return Err(wrong("/custom_id", &detail));
         }
+        let key = own_key(&mut draft.settings)?;
         let image = draft.image.ok_or(IngestError::MissingImage)?;
         let mut asked = Value::Object(merged(&self.defaults, draft.settings));
         if let Some(members) = asked.as_object_mut() {
@@ -247,7 +250,20 @@ impl BatchBody {
         if !errors.is_empty() {
             return Err(IngestError::Fields(errors));
         }
-        Ok(BatchItem { place: draft.place, custom_id, request: asked, image })
+        Ok(BatchItem { place: draft.place, custom_id, key, request: asked, image })
+    }
+}
+
+/// The key that an item names, as the header Idempotency-Key would; `null` is none.
+fn own_key(settings: &mut Map<String, Value>) -> Result<Option<IdempotencyKey>, IngestError> {
+    const PLACE: &str = "/idempotency_key";
+    match settings.remove("idempotency_key") {
+        None | Some(Value::Null) => Ok(None),
+        Some(Value::String(text)) => IdempotencyKey::written(&text).map(Some).map_err(|error| {
+            let problem = error.problem();
+            IngestError::Fields(vec![FieldError::new(PLACE, problem.code, &problem.detail)])
+        }),
+        Some(_) => Err(wrong(PLACE, "must be a string")),
     }
 }
 
@@ -274,6 +290,6 @@ fn merged(defaults: &Map<String, Value>, own: Map<String, Value>) -> Map<String,
 }
 
 fn wrong(place: &str, detail: &str) -> IngestError {
-    let error = eyebolt_types::FieldError::new(place, ErrorCode::InvalidParameter, detail);
+    let error = FieldError::new(place, ErrorCode::InvalidParameter, detail);
     IngestError::Fields(vec![error])
 }
