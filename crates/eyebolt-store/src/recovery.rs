@@ -26,29 +26,49 @@ pub struct Reaped {
 /// Jobs whose lease is over, or whose owner's name begins with `$3`; never the caller's own. No `LIKE`: names are no
 /// patterns, and SQLite's knows no case.
 macro_rules! lost {
-    ($crashes:literal) => {
+    ($crashes:literal, $locked:literal) => {
         concat!(
             "(SELECT id FROM jobs WHERE status = 'processing' AND crashes ",
             $crashes,
             " $2 AND (lease_until < $1 OR ($3 <> '' AND lease_owner <> $5 \
-             AND substr(lease_owner, 1, length($3)) = $3)) LIMIT $4 FOR UPDATE SKIP LOCKED)"
+             AND substr(lease_owner, 1, length($3)) = $3)) ORDER BY id LIMIT $4 FOR UPDATE",
+            $locked,
+            ")"
         )
     };
 }
 
-const LOST: &str = concat!(
-    "UPDATE jobs SET status = 'pending', crashes = crashes + 1, not_before = $1, lease_owner = NULL, \
-     lease_until = NULL WHERE id IN ",
-    lost!("<"),
-    " RETURNING id"
-);
-const POISON: &str = concat!(
-    "UPDATE jobs SET crashes = crashes + 1, lease_owner = $5, lease_until = $6, lease_token = lease_token + 1 \
-     WHERE id IN ",
-    lost!(">="),
-    " RETURNING ",
-    columns!()
-);
+/// Gives back what is lost.
+macro_rules! give_back {
+    ($locked:literal) => {
+        concat!(
+            "UPDATE jobs SET status = 'pending', crashes = crashes + 1, not_before = $1, lease_owner = NULL, \
+             lease_until = NULL WHERE id IN ",
+            lost!("<", $locked),
+            " RETURNING id"
+        )
+    };
+}
+
+/// Takes over what killed its workers too often.
+macro_rules! take_over {
+    ($locked:literal) => {
+        concat!(
+            "UPDATE jobs SET crashes = crashes + 1, lease_owner = $5, lease_until = $6, lease_token = lease_token + 1 \
+             WHERE id IN ",
+            lost!(">=", $locked),
+            " RETURNING ",
+            columns!()
+        )
+    };
+}
+
+const LOST: &str = give_back!(" SKIP LOCKED");
+const POISON: &str = take_over!(" SKIP LOCKED");
+/// What a dead run was about to write may be on its way still, and holds the row for that long: to be waited for, since nobody
+/// looks at that run's jobs again before their leases end.
+const LOST_BY_THE_DEAD: &str = give_back!("");
+const POISON_OF_THE_DEAD: &str = take_over!("");
 const OVERDUE: &str = concat!(
     "UPDATE jobs SET status = 'processing', lease_owner = $2, lease_until = $3, lease_token = lease_token + 1 \
      WHERE id IN (SELECT id FROM jobs WHERE status = 'pending' AND deadline_at < $1 LIMIT $4 \
@@ -76,12 +96,14 @@ impl Store {
                     let gone = gone.as_deref().unwrap_or_default();
                     [now.into(), crashes.into(), gone.into(), BATCH.into(), lease.owner.as_str().into()]
                 };
+                let (lost_jobs, poisonous) =
+                    if gone.is_some() { (LOST_BY_THE_DEAD, POISON_OF_THE_DEAD) } else { (LOST, POISON) };
                 let poison: Vec<_> = lost().into_iter().chain([until.into()]).collect();
-                let mut rows = transaction.query(POISON, &poison)?;
+                let mut rows = transaction.query(poisonous, &poison)?;
                 let overdue = [now.into(), lease.owner.as_str().into(), until.into(), BATCH.into()];
                 rows.extend(transaction.query(OVERDUE, &overdue)?);
                 let yours = all_leased(transaction, &rows)?;
-                let given_back = transaction.query(LOST, &lost())?.len();
+                let given_back = transaction.query(lost_jobs, &lost())?.len();
                 let more = [given_back, yours.len()].iter().any(|count| *count as i64 >= BATCH);
                 Ok(Reaped { given_back, yours, more })
             })

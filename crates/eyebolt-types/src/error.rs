@@ -36,7 +36,8 @@ pub struct Row {
 }
 
 macro_rules! catalogue {
-    ($($name:ident $code:literal $status:literal $fault:ident $retry:ident $title:literal $remedy:literal;)*) => {
+    // A code is a `tt`: a `literal` would come to the derived schema wrapped up, which takes the variant's name instead.
+    ($($name:ident $code:tt $status:literal $fault:ident $retry:ident $title:literal $remedy:literal;)*) => {
         /// The machine's name for what went wrong.
         #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, ToSchema)]
         pub enum ErrorCode {

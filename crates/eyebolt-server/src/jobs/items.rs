@@ -25,7 +25,7 @@ use crate::{
     admission::looks,
     analysis::{Checked, Submission},
     idempotency,
-    quotas::{Exceeded, Taken, Told},
+    quotas::{self, Exceeded, Taken, Told},
 };
 
 /// What a look at an item's image found when its batch was accepted: the column `checked`.
@@ -128,7 +128,10 @@ impl Jobs {
     ) -> Result<Turn, ApiError> {
         let room = &self.0;
         let again = match self.again(caller, (job, &Part::default())).await {
-            Ok(again) => Again { deadline: batch.expires_at, ..again },
+            Ok(again) => {
+                let caps = again.caps.map(quotas::leaving);
+                Again { deadline: batch.expires_at, caps, ..again }
+            }
             // It was removed: the store says so.
             Err(error) if error.problem().code == ErrorCode::JobNotFound => {
                 Again { key: caller.key, caps: None, deadline: batch.expires_at, parts: None }
@@ -167,6 +170,9 @@ impl Room {
             (Policy::UnitsPerMinute, check.units()),
             (Policy::MegapixelsPerMinute, (check.input.megapixels * 1000.0).ceil() as u64),
         ];
+        if !self.tools.quotas.leaves_enough(caller, &costs).await {
+            return Ok(Turn::Later(quotas::LEAST_WAIT));
+        }
         let taken = match self.tools.quotas.take(caller, &costs, &Told::default()).await {
             Ok(taken) => taken,
             Err(exceeded) => return self.over(place, exceeded).await,
@@ -274,7 +280,7 @@ impl Room {
             idempotency: None,
             lease: None,
             taken_over: TakenOver::default(),
-            caps: self.tools.quotas.caps(caller),
+            caps: self.tools.quotas.caps_leaving(caller),
         }
     }
 }

@@ -7,6 +7,7 @@
 mod counters;
 mod exceeded;
 mod held;
+mod leaving;
 mod limit;
 mod notices;
 mod redis;
@@ -25,7 +26,6 @@ use eyebolt_types::{Clock, Counting, Policy};
 use jiff::{SignedDuration, Timestamp};
 use thiserror::Error;
 
-pub(crate) use self::refusals::Refusals;
 use self::{
     counters::{Cost, Counted, Memory, Over, decisions, standing},
     exceeded::{exceeded, lasts},
@@ -42,6 +42,7 @@ pub use self::{
     settings::{HeaderFields, QuotaSettings},
     standing::{Standing, Told},
 };
+pub(crate) use self::{leaving::leaving, refusals::Refusals};
 
 /// What was taken for a request: given back when dropped, unless it was spent.
 #[derive(Debug)]
@@ -357,7 +358,7 @@ impl Quotas {
 }
 
 /// A job ends when it ends; asking more often than this tells nothing new.
-const LEAST_WAIT: Duration = Duration::from_secs(1);
+pub(crate) const LEAST_WAIT: Duration = Duration::from_secs(1);
 
 /// Rounded up: whoever waits so long has waited long enough.
 pub(crate) fn whole_seconds(time: Duration) -> u64 {

@@ -47,7 +47,7 @@ use crate::{
 };
 
 /// Small, so that tests can cross it.
-pub(crate) const MAX_FILE_BYTES: u64 = 64 << 10;
+pub(crate) const MAX_FILE_BYTES: u64 = 160 << 10;
 
 /// What an app looked at before it promised anything.
 #[derive(Debug)]

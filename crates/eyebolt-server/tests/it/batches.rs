@@ -332,15 +332,30 @@ on_both! {
     }
 
     async fn limits_set_the_pace_and_lose_nothing(setup: Setup) {
-        let limits = Limits([(Policy::ConcurrentJobs, 2), (Policy::UnitsPerMinute, 3)].into());
+        let limits = Limits([(Policy::ConcurrentJobs, 2), (Policy::UnitsPerMinute, 5)].into());
         let mut quotas = QuotaSettings::default();
         quotas.plans.insert("standard".to_owned(), limits);
         let app = TestApp::set_up(Setup { quotas, ..setup }).await;
-        let batch = id(&app.batch(CREATE, &[key("k1")], &images(["cat"; 6])).await);
-        app.batch_until(&batch, |batch| batch["counts"]["succeeded"] == 3).await;
+        let batch = id(&app.batch(CREATE, &[key("k1")], &images(["cat"; 7])).await);
+        app.batch_until(&batch, |batch| batch["counts"]["succeeded"] == 4).await;
+        // It leaves a fifth to calls that somebody waits for.
+        assert_eq!(app.analyze(b"dog", &[key("k2")]).await.status, 200);
+        assert_eq!(app.analyze(b"fox", &[key("k3")]).await.status, 429);
         app.clock.advance(SignedDuration::from_mins(1));
         let ended = app.batch_end(&batch).await;
-        assert_eq!((&ended["status"], &ended["counts"]["succeeded"]), (&json!("completed"), &json!(6)));
+        assert_eq!((&ended["status"], &ended["counts"]["succeeded"]), (&json!("completed"), &json!(7)));
+        app.assert_charged(8).await;
+    }
+
+    async fn a_batch_leaves_a_job_at_once_to_who_waits_for_an_answer(setup: Setup) {
+        let limits = Limits([(Policy::ConcurrentJobs, 2)].into());
+        let mut quotas = QuotaSettings::default();
+        quotas.plans.insert("standard".to_owned(), limits);
+        let app = TestApp::set_up(Setup { quotas, ..setup }).await;
+        let batch = id(&app.batch(CREATE, &[key("k1")], &images(["wait"; 5])).await);
+        app.batch_until(&batch, |batch| batch["counts"]["processing"] == 1).await;
+        assert_eq!(app.analyze(b"dog", &[key("k2")]).await.status, 200);
+        assert_eq!(app.released_until_the_end(&batch).await["counts"]["succeeded"], 5);
         app.assert_charged(6).await;
     }
 

@@ -56,6 +56,17 @@ fn every_operation_is_described() {
     }
 }
 
+#[test]
+fn what_is_answered_fits_what_is_described() {
+    let schemas = &described()["components"]["schemas"];
+    let codes: Vec<_> = ErrorCode::ALL.iter().map(|code| code.as_str()).collect();
+    assert_eq!(schemas["ErrorCode"]["enum"], serde_json::json!(codes));
+    // Before anything is found a job's results are of both kinds.
+    let results = &schemas["JobResults"];
+    assert_eq!((results["anyOf"].as_array().map(Vec::len), &results["oneOf"]), (Some(2), &Value::Null));
+    assert!(schemas["Results"].is_object() && schemas["StepFound"].is_object());
+}
+
 fn check_error(place: &str, status: &str, response: &Value) {
     let codes: Vec<ErrorCode> =
         serde_json::from_value(response["headers"]["X-Error-Code"]["schema"]["enum"].clone()).expect("codes");

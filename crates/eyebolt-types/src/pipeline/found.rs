@@ -2,13 +2,16 @@ use std::collections::BTreeMap;
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
-use utoipa::ToSchema;
+use utoipa::{
+    PartialSchema, ToSchema,
+    openapi::{Ref, RefOr, Schema, schema::AnyOfBuilder},
+};
 
 use super::Region;
 use crate::{Feature, Problem, Results, StepStatus};
 
 /// What a job found.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(untagged)]
 #[expect(clippy::large_enum_variant, reason = "nearly every job has the large one")]
 pub enum JobResults {
@@ -16,6 +19,26 @@ pub enum JobResults {
     Steps(BTreeMap<String, StepFound>),
     /// By feature: exactly those that were asked.
     Features(Results),
+}
+
+/// Any of the two and not one of them, as would be derived: a job that has found nothing yet is both.
+impl PartialSchema for JobResults {
+    fn schema() -> RefOr<Schema> {
+        AnyOfBuilder::new()
+            .description(Some("What a job found: by the steps of its pipeline, or by feature, exactly those that were asked."))
+            .item(BTreeMap::<String, StepFound>::schema())
+            .item(Ref::from_schema_name(Results::name()))
+            .into()
+    }
+}
+
+impl ToSchema for JobResults {
+    fn schemas(schemas: &mut Vec<(String, RefOr<Schema>)>) {
+        schemas.push((Results::name().into(), Results::schema()));
+        Results::schemas(schemas);
+        schemas.push((StepFound::name().into(), StepFound::schema()));
+        StepFound::schemas(schemas);
+    }
 }
 
 impl JobResults {
