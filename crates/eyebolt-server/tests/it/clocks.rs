@@ -59,6 +59,9 @@ on_both! {
                 look_at_leases(&mut app, other).await;
             }
             assert_ran_once(&mut app, &job).await;
+            for other in &others {
+                assert_eq!(app.end_of(other).await["status"], "canceled");
+            }
         }
         app.assert_charged(2).await;
     }
