@@ -174,6 +174,11 @@ impl Store {
         lease: (JobId, i64),
         advance: Advance,
     ) -> Result<Result<(), Fenced>, StoreError> {
+        #[cfg(feature = "torture")]
+        let advance = match crate::defect::has("late_parts") {
+            true => crate::defect::without_parts(lease.0, advance),
+            false => advance,
+        };
         self.database
             .write(move |transaction| {
                 if !held(transaction, lease)? {

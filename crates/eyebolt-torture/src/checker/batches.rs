@@ -1,11 +1,15 @@
 //! Promises about batches: I10 (accepted = succeeded + failed + canceled + expired, each item once), and for their keys
 //! and ids what holds for those of jobs: I1, I2, I3, I7, I9, I14.
 
+#[cfg(test)]
+mod tests;
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::{
     Invariant, Record, Violation, jobs,
     operations::{Operation, Operations},
+    wishes::Wishes,
 };
 use crate::{
     batch::ItemKind,
@@ -21,7 +25,7 @@ struct Key<'a, 'b> {
     requests: Vec<&'b Operation<'a>>,
 }
 
-pub(super) fn check(operations: &Operations<'_>, record: &Record) -> Vec<Violation> {
+pub(super) fn check(operations: &Operations<'_>, record: &Record, wishes: &Wishes<'_>) -> Vec<Violation> {
     let (keys, shown) = (keys(operations), shown(record));
     let mut violations: Vec<_> = keys.iter().flat_map(|key| key.check(&shown)).collect();
     let known: BTreeSet<_> = keys.iter().filter_map(Key::batch).collect();
@@ -49,10 +53,11 @@ pub(super) fn check(operations: &Operations<'_>, record: &Record) -> Vec<Violati
     for (id, mut seen) in sights {
         seen.extend(shown.get(id).map(|state| (i64::MAX, i64::MAX, &state.view)));
         violations.extend(seen.iter().filter_map(|(_, _, batch)| sum(batch)));
-        violations.extend(went_back(id, &seen));
+        violations.extend(went_back(id, &seen, wishes));
     }
     violations.extend(shared_jobs(&shown));
     violations.extend(shown.values().flat_map(|state| ended(state, record)));
+    violations.extend(shown.values().filter_map(|state| shared_results(state, record)));
     violations
 }
 
@@ -133,6 +138,9 @@ impl<'a> Key<'a, '_> {
                     ItemKind::Sound => item.status != "failed" || item.job.is_some(),
                     ItemKind::Corrupt => item.status != "succeeded",
                     ItemKind::Alien => item.status == "failed" && item.job.is_none(),
+                    ItemKind::Troubled => {
+                        item.status != "failed" && item.status != "succeeded" || item.job.is_some()
+                    }
                 };
                 *custom_id != item.custom_id || !right
             });
@@ -153,16 +161,21 @@ fn sum(batch: &BatchView) -> Option<Violation> {
     })
 }
 
-/// What has ended stays so. Sights are from one time until another; two that cross each other have no order.
-fn went_back(id: &str, seen: &[(i64, i64, &BatchView)]) -> Option<Violation> {
+/// What has ended stays so, unless somebody wished that what failed be run again. Sights are from one time until another; two
+/// that cross each other have no order.
+fn went_back(id: &str, seen: &[(i64, i64, &BatchView)], wishes: &Wishes<'_>) -> Option<Violation> {
     let before = |first: &(i64, i64, &BatchView), second: &(i64, i64, &BatchView)| {
+        let wished = wishes.between(id, (first.0, second.1));
         let (first, second) = (first.2, second.2);
         let fewer = second.succeeded < first.succeeded
-            || second.failed < first.failed
+            || (second.failed < first.failed && !wished)
             || second.canceled < first.canceled
             || second.expired < first.expired
-            || second.total != first.total;
-        fewer || (first.is_terminal() && first != second)
+            || second.total != first.total
+            || second.round < first.round;
+        // Only a wish opens another round.
+        let same_round = first.round == second.round;
+        fewer || (!same_round && !wished) || (same_round && first.is_terminal() && first != second)
     };
     let (first, second) = seen.iter().find_map(|first| {
         let later = seen.iter().filter(|second| first.1 < second.0);
@@ -198,6 +211,18 @@ fn ended(state: &BatchState, record: &Record) -> Vec<Violation> {
     violations
 }
 
+/// Each item's results are its own: they tell of its file.
+fn shared_results(state: &BatchState, record: &Record) -> Option<Violation> {
+    let (jobs, mut known) = (jobs::shown(record), BTreeMap::new());
+    let found = state.items.iter().filter(|item| item.status == "succeeded").find_map(|item| {
+        let results = jobs.get(item.job.as_deref()?)?.results_sha256.as_deref()?;
+        known.insert(results, item).map(|other| (item, other))
+    });
+    let (item, other) = found?;
+    let what = format!("{} and {} of {}: one result", item.custom_id, other.custom_id, state.view.id);
+    Some(Violation::new(Invariant::I10, what, vec![format!("{item:?}"), format!("{other:?}")]))
+}
+
 /// An item is one job, and a job of one item.
 fn shared_jobs(shown: &BTreeMap<&str, &BatchState>) -> Vec<Violation> {
     let (mut owners, mut violations) = (BTreeMap::new(), Vec::new());
@@ -212,128 +237,4 @@ fn shared_jobs(shown: &BTreeMap<&str, &BatchState>) -> Vec<Violation> {
         }
     }
     violations
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::checker::made::{Made, batch, canceled, corrupt_job, succeeded};
-
-    fn found(made: &Made) -> Vec<Invariant> {
-        let record = made.record();
-        check(&Operations::of(&record.events), &record).iter().map(|violation| violation.invariant).collect()
-    }
-
-    /// One batch of three items, of which one succeeds, one is corrupt, and one is no image.
-    fn sound() -> Made {
-        let mut made = Made::new();
-        made.submit_batch("k", None);
-        made.submit_batch("k", Some(batch("batch_1", [3, 2, 0, 1, 0])));
-        made.read_batch(batch("batch_1", [3, 1, 1, 1, 0]));
-        made.read_batch(batch("batch_1", [3, 0, 1, 2, 0]));
-        made.final_job(succeeded("job_1"));
-        made.final_job(corrupt_job("job_2"));
-        made.final_batch(
-            batch("batch_1", [3, 0, 1, 2, 0]),
-            &[("succeeded", Some("job_1")), ("failed", Some("job_2")), ("failed", None)],
-        );
-        made
-    }
-
-    #[test]
-    fn a_sound_history_violates_nothing() {
-        assert_eq!(found(&sound()), []);
-    }
-
-    #[test]
-    fn i10_an_item_that_is_lost_between_two_states() {
-        let mut made = sound();
-        made.read_batch(batch("batch_1", [3, 0, 1, 1, 0]));
-        let found = found(&made);
-        assert!(found.contains(&Invariant::I10), "{found:?}");
-    }
-
-    #[test]
-    fn i10_counts_that_are_not_those_of_the_items() {
-        let mut made = sound();
-        made.edit().state.projects[0].batches[0].items[1].status = "canceled".to_owned();
-        made.edit().state.projects[0].jobs[1].status = "canceled".to_owned();
-        assert_eq!(found(&made), [Invariant::I10]);
-    }
-
-    #[test]
-    fn i10_items_that_were_not_sent_or_did_not_end_so() {
-        let mut made = sound();
-        made.edit().state.projects[0].batches[0].items[0].custom_id = "item 7".to_owned();
-        assert_eq!(found(&made), [Invariant::I10]);
-        let mut made = sound();
-        made.edit().state.projects[0].batches[0].items[0].job = Some("job_2".to_owned());
-        assert_eq!(
-            found(&made),
-            [Invariant::I10, Invariant::I10],
-            "two items, one job, which ended otherwise"
-        );
-        let mut made = sound();
-        made.edit().state.projects[0].jobs[0] = canceled("job_1").job.unwrap();
-        assert_eq!(found(&made), [Invariant::I10]);
-    }
-
-    #[test]
-    fn i10_a_corrupt_item_that_succeeds() {
-        let mut made = sound();
-        let state = &mut made.edit().state.projects[0];
-        (state.jobs[1].status, state.batches[0].items[1].status) =
-            ("succeeded".to_owned(), "succeeded".to_owned());
-        (state.batches[0].view.succeeded, state.batches[0].view.failed) = (2, 1);
-        let found = found(&made);
-        assert!(found.contains(&Invariant::I10), "{found:?}");
-    }
-
-    #[test]
-    fn i9_what_had_ended_goes_back() {
-        let mut made = sound();
-        made.read_batch(batch("batch_1", [3, 1, 0, 2, 0]));
-        assert_eq!(found(&made), [Invariant::I9]);
-    }
-
-    #[test]
-    fn i7_a_batch_that_does_not_end() {
-        let mut made = sound();
-        made.edit().state.projects[0].batches[0].view.status = "processing".to_owned();
-        let found = found(&made);
-        assert!(found.contains(&Invariant::I7), "{found:?}");
-    }
-
-    #[test]
-    fn i1_and_i14_a_batch_that_is_gone_and_one_of_which_nothing_came() {
-        let mut made = sound();
-        made.edit().state.projects[0].batches.clear();
-        assert_eq!(found(&made), [Invariant::I1]);
-        let mut made = sound();
-        made.submit_batch("l", None);
-        assert_eq!(found(&made), [Invariant::I14]);
-    }
-
-    #[test]
-    fn i2_and_i3_a_key_with_two_batches_or_two_answers() {
-        let mut made = sound();
-        made.submit_batch("k", Some(Answer { replayed: true, ..batch("batch_2", [3, 3, 0, 0, 0]) }));
-        assert_eq!(found(&made), [Invariant::I2]);
-        let mut made = sound();
-        let again = batch("batch_1", [3, 2, 0, 1, 0]);
-        made.submit_batch("k", Some(Answer { replayed: true, ..again.clone() }));
-        assert_eq!(found(&made), []);
-        made.submit_batch("k", Some(again.clone()));
-        assert!(found(&made).contains(&Invariant::I3));
-        let mut made = sound();
-        made.submit_batch("k", Some(Answer { replayed: true, body_sha256: "other".to_owned(), ..again }));
-        assert_eq!(found(&made), [Invariant::I3]);
-    }
-
-    #[test]
-    fn i2_a_batch_that_no_key_leads_to() {
-        let mut made = sound();
-        made.final_batch(batch("batch_9", [0, 0, 0, 0, 0]), &[]);
-        assert_eq!(found(&made), [Invariant::I2]);
-    }
 }

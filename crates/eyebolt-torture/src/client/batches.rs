@@ -2,18 +2,23 @@
 
 use std::time::Duration;
 
+use futures_util::future::join_all;
 use rand::{RngExt, seq::IndexedRandom};
 
-use super::{Client, Phase};
+use super::{
+    Client, Phase,
+    pipelines::{TWINS, WISHES},
+};
 use crate::{
-    batch::BatchIntent,
+    batch::{BatchIntent, ItemKind},
     history::Purpose,
     observed::{Answer, BatchView, Standing},
 };
 
-/// One batch in so many is canceled, one in so many asked for again.
+/// One batch in so many is canceled, one in so many asked for again, and one in so many run again in vain.
 const CANCELED: u32 = 4;
 const REPLAYED: u32 = 3;
+const IN_VAIN: u32 = 6;
 
 /// Polls before a client leaves a batch to itself.
 const POLLS: usize = 30;
@@ -22,7 +27,7 @@ const POLLS: usize = 30;
 const PATIENCE: Duration = Duration::from_secs(10);
 
 impl Client {
-    /// Sends a batch, looks after it, cancels some.
+    /// Sends a batch, looks after it, cancels some, runs failed items again.
     pub(super) async fn batch(&mut self) -> anyhow::Result<()> {
         let intent = BatchIntent::draw(self.key(), &mut self.rng);
         self.journal.intend_batch(&intent)?;
@@ -41,6 +46,11 @@ impl Client {
             self.caller.submit_batch(&intent, Purpose::Replay, PATIENCE).await;
         }
         self.watch_batch(&id).await;
+        // Where nothing failed for a reason that passes, some wish it all the same, and are refused.
+        let in_vain = self.rng.random_ratio(1, IN_VAIN);
+        if in_vain || intent.items.iter().any(|item| item.kind == ItemKind::Troubled) {
+            self.run_batch_again(&id).await;
+        }
         Ok(())
     }
 
@@ -54,8 +64,8 @@ impl Client {
             let accepted = answer.as_ref().filter(|answer| answer.is_success());
             if let Some(batch) = accepted.and_then(|answer| answer.batch.as_ref()) {
                 self.journal.batch_done(intent)?;
-                let hook = intent.hook.as_deref();
-                self.field().expects(&self.caller.project.name, hook);
+                let told = intent.hook.as_deref().zip(Some(batch.id.as_str()));
+                self.field().expects(&self.caller.project.name, told);
                 return Ok(Some(batch.id.clone()));
             }
             if let Some(Standing::Reused | Standing::Refused) = answer.as_ref().map(Answer::standing) {
@@ -78,6 +88,23 @@ impl Client {
                 return;
             }
             self.pause(30..200).await;
+        }
+    }
+
+    /// Runs a batch again while some of its items failed, and looks after it.
+    async fn run_batch_again(&mut self, batch: &str) {
+        for _ in 0..WISHES {
+            let seen = self.caller.read_batch(batch).await.and_then(|answer| answer.batch);
+            if seen.is_none_or(|seen| seen.failed == 0) || self.field().phase() != Phase::Storm {
+                return;
+            }
+            let count = if self.rng.random_ratio(1, TWINS) { 2 } else { 1 };
+            let answers = join_all((0..count).map(|_| self.caller.retry_batch(batch))).await;
+            // What failed for good is refused, and so is a wish for what runs already.
+            if !answers.iter().flatten().any(Answer::is_success) {
+                return;
+            }
+            self.watch_batch(batch).await;
         }
     }
 }

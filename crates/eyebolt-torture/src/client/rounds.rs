@@ -37,12 +37,14 @@ enum Round {
     Neighbour,
     /// Sends many images under one key.
     Batch,
+    /// Sends a pipeline, and runs again what failed of it.
+    Pipeline,
     /// Lists jobs and reads what was used.
     Look,
 }
 
 /// What is drawn how often.
-const MIX: [(Round, u32); 12] = [
+const MIX: [(Round, u32); 13] = [
     (Round::Patient, 22),
     (Round::Short, 8),
     (Round::Polling, 20),
@@ -53,7 +55,8 @@ const MIX: [(Round, u32); 12] = [
     (Round::OtherPayload, 5),
     (Round::Race, 2),
     (Round::Neighbour, 3),
-    (Round::Batch, 6),
+    (Round::Batch, 8),
+    (Round::Pipeline, 12),
     (Round::Look, 3),
 ];
 
@@ -81,6 +84,7 @@ impl Client {
             Round::Race => self.race().await?,
             Round::Neighbour => self.neighbour().await?,
             Round::Batch => self.batch().await?,
+            Round::Pipeline => self.pipeline().await?,
             Round::Look => {
                 self.caller.list().await;
                 self.caller.usage().await;
@@ -109,7 +113,7 @@ impl Client {
         self.resolve(&intent).await
     }
 
-    async fn watch(&mut self, job: &str) {
+    pub(super) async fn watch(&mut self, job: &str) {
         for _ in 0..POLLS {
             let view = self.caller.read(job, false).await.and_then(|answer| answer.job);
             if view.as_ref().is_some_and(JobView::is_terminal) || self.field().phase() != Phase::Storm {
