@@ -7,18 +7,17 @@ use rand::{RngExt, seq::IndexedRandom};
 
 use super::{
     Client, Phase,
-    pipelines::{TWINS, WISHES},
+    pipelines::{LOOKS, TWINS},
 };
 use crate::{
-    batch::{BatchIntent, ItemKind},
+    batch::BatchIntent,
     history::Purpose,
     observed::{Answer, BatchView, Standing},
 };
 
-/// One batch in so many is canceled, one in so many asked for again, and one in so many run again in vain.
+/// One batch in so many is canceled, one in so many asked for again.
 const CANCELED: u32 = 4;
 const REPLAYED: u32 = 3;
-const IN_VAIN: u32 = 6;
 
 /// Polls before a client leaves a batch to itself.
 const POLLS: usize = 30;
@@ -46,11 +45,7 @@ impl Client {
             self.caller.submit_batch(&intent, Purpose::Replay, PATIENCE).await;
         }
         self.watch_batch(&id).await;
-        // Where nothing failed for a reason that passes, some wish it all the same, and are refused.
-        let in_vain = self.rng.random_ratio(1, IN_VAIN);
-        if in_vain || intent.items.iter().any(|item| item.kind == ItemKind::Troubled) {
-            self.run_batch_again(&id).await;
-        }
+        self.run_batch_again(&id).await;
         Ok(())
     }
 
@@ -93,15 +88,22 @@ impl Client {
 
     /// Runs a batch again while some of its items failed, and looks after it.
     async fn run_batch_again(&mut self, batch: &str) {
-        for _ in 0..WISHES {
+        for _ in 0..LOOKS {
+            if self.field().phase() != Phase::Storm {
+                return;
+            }
             let seen = self.caller.read_batch(batch).await.and_then(|answer| answer.batch);
-            if seen.is_none_or(|seen| seen.failed == 0) || self.field().phase() != Phase::Storm {
+            let Some(seen) = seen else {
+                self.pause(100..500).await;
+                continue;
+            };
+            if seen.failed == 0 {
                 return;
             }
             let count = if self.rng.random_ratio(1, TWINS) { 2 } else { 1 };
             let answers = join_all((0..count).map(|_| self.caller.retry_batch(batch))).await;
             // What failed for good is refused, and so is a wish for what runs already.
-            if !answers.iter().flatten().any(Answer::is_success) {
+            if answers.iter().flatten().any(|answer| answer.status == 422) && seen.is_terminal() {
                 return;
             }
             self.watch_batch(batch).await;

@@ -17,8 +17,8 @@ const CANCELED: u32 = 10;
 const ASKED: u32 = 3;
 /// One wish in so many is sent twice at once.
 pub(super) const TWINS: u32 = 3;
-/// Wishes before a client is content.
-pub(super) const WISHES: usize = 3;
+/// Looks before a client is content with what there is.
+pub(super) const LOOKS: usize = 4;
 
 impl Client {
     /// Sends a pipeline, looks after it, and runs again what did not succeed.
@@ -43,15 +43,16 @@ impl Client {
 
     /// Until everything succeeded, or the client is content without it.
     async fn run_again(&mut self, job: &str, intent: &Intent) {
-        for _ in 0..WISHES {
+        for _ in 0..LOOKS {
             self.watch(job).await;
-            let Some(seen) = self.caller.read(job, false).await.and_then(|answer| answer.job) else { return };
-            let lacking = lacking(&seen);
-            // Every kind of wish is drawn, whatever there is.
-            let Some((step, part)) = lacking.choose(&mut self.rng) else { return };
-            if !seen.is_terminal() || self.field().phase() != Phase::Storm {
+            if self.field().phase() != Phase::Storm {
                 return;
             }
+            // The server may be away.
+            let seen = self.caller.read(job, false).await.and_then(|answer| answer.job);
+            let Some(seen) = seen.filter(JobView::is_terminal) else { continue };
+            let lacking = lacking(&seen);
+            let Some((step, part)) = lacking.choose(&mut self.rng) else { return };
             let wish = match self.rng.random_range(0..3) {
                 0 => (None, None),
                 1 => (Some(step.as_str()), None),
@@ -69,7 +70,7 @@ impl Client {
     }
 
     /// Asks once, or twice at once; again where no answer came.
-    async fn wish(&mut self, job: &str, wish: (Option<&str>, Option<u32>)) {
+    pub(super) async fn wish(&mut self, job: &str, wish: (Option<&str>, Option<u32>)) {
         let count = if self.rng.random_ratio(1, TWINS) { 2 } else { 1 };
         let answers = join_all((0..count).map(|_| self.caller.retry(job, wish))).await;
         if answers.iter().all(Option::is_none) {

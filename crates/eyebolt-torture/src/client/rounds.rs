@@ -39,12 +39,14 @@ enum Round {
     Batch,
     /// Sends a pipeline, and runs again what failed of it.
     Pipeline,
+    /// Wishes that something be run again whose end is known: most of that is refused.
+    Again,
     /// Lists jobs and reads what was used.
     Look,
 }
 
 /// What is drawn how often.
-const MIX: [(Round, u32); 13] = [
+const MIX: [(Round, u32); 14] = [
     (Round::Patient, 22),
     (Round::Short, 8),
     (Round::Polling, 20),
@@ -57,6 +59,7 @@ const MIX: [(Round, u32); 13] = [
     (Round::Neighbour, 3),
     (Round::Batch, 8),
     (Round::Pipeline, 12),
+    (Round::Again, 4),
     (Round::Look, 3),
 ];
 
@@ -85,6 +88,7 @@ impl Client {
             Round::Neighbour => self.neighbour().await?,
             Round::Batch => self.batch().await?,
             Round::Pipeline => self.pipeline().await?,
+            Round::Again => self.again().await,
             Round::Look => {
                 self.caller.list().await;
                 self.caller.usage().await;
@@ -136,6 +140,13 @@ impl Client {
     async fn replay(&mut self) {
         if let Some(finished) = self.pick() {
             self.caller.submit(&finished.intent, Purpose::Replay, Manner::Wait(10)).await;
+        }
+    }
+
+    async fn again(&mut self) {
+        let job = self.pick().and_then(|finished| finished.job.clone());
+        if let Some(job) = job {
+            self.wish(&job, (None, None)).await;
         }
     }
 

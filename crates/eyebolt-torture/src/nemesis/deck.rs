@@ -31,7 +31,7 @@ pub(crate) struct Failpoint {
 }
 
 /// Places in the server, in the order in which a request passes them.
-pub(crate) const PLACES: [&str; 23] = [
+pub(crate) const PLACES: [&str; 22] = [
     "after_blob",
     "after_accept",
     "after_claim",
@@ -52,7 +52,6 @@ pub(crate) const PLACES: [&str; 23] = [
     "before_close_batch",
     "after_close_batch",
     "after_retry_batch",
-    "after_feed_again",
     "in_sweep",
     "in_removal",
 ];
@@ -60,7 +59,7 @@ pub(crate) const PLACES: [&str; 23] = [
 const STOPS: [&str; 5] =
     ["after_claim", "after_step_commit", "before_advance", "before_close", "before_delivery_settled"];
 /// Places that are passed once in some seconds, or once a second.
-const RARE: [&str; 8] = [
+const RARE: [&str; 7] = [
     "in_sweep",
     "in_removal",
     "after_retry",
@@ -68,7 +67,6 @@ const RARE: [&str; 8] = [
     "before_close_batch",
     "after_close_batch",
     "after_retry_batch",
-    "after_feed_again",
 ];
 const SELDOM: [&str; 4] = ["after_blob", "after_stage", "before_fan_out", "after_fan_out"];
 /// A failpoint is drawn again so often.
