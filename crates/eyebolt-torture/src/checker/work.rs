@@ -8,7 +8,7 @@ use std::{
     fmt,
 };
 
-use super::{Invariant, Record, Violation, executions, operations::Operations};
+use super::{Invariant, Record, Violation, batches, executions, operations::Operations};
 use crate::{
     history::{Action, Fault, Purpose},
     listening::{Heard, Said},
@@ -47,10 +47,12 @@ pub(crate) struct Counts {
     switched_off: u64,
     batches: BTreeMap<String, u64>,
     items: u64,
-    /// Jobs with a pipeline, executions of parts, and what was run again after it had ended: jobs, batches.
+    /// Jobs with a pipeline, executions of parts, and what was run again after it had ended: jobs, items of batches,
+    /// batches.
     pipelines: u64,
     parts_run: u64,
     jobs_again: u64,
+    items_again: u64,
     batches_again: u64,
     /// Ends that streams told, and how often their readers came back.
     streamed: u64,
@@ -197,11 +199,14 @@ impl Counts {
         self.pipelines = jobs.filter(|job| job.step(EACH).is_some()).count() as u64;
         let parts = record.effects.iter().filter(|effect| effect.step.starts_with("read/"));
         self.parts_run = parts.count() as u64;
+        let items = batches::jobs_of_items(&record.state);
         for told in &record.told {
             let Heard::Event { message, .. } = &told.what else { continue };
             let again = u64::from(message.round > 1);
             if message.kind.starts_with("batch.") {
                 self.batches_again += again;
+            } else if items.contains(message.job.as_str()) {
+                self.items_again += again;
             } else {
                 self.jobs_again += again;
             }
@@ -247,6 +252,7 @@ impl Counts {
             ("pipelines", self.pipelines, 1),
             ("parts of pipelines run", self.parts_run, 1),
             ("jobs that ended again", self.jobs_again, 1),
+            ("items of batches that ended again", self.items_again, 1),
             ("batches that ended again", self.batches_again, 1),
             ("batches canceled", self.batches.get("canceled").copied().unwrap_or_default(), 1),
         ];
@@ -286,6 +292,7 @@ impl Counts {
         table.extend(self.batches.iter().map(|(state, count)| (format!("batches {state}"), *count)));
         for (name, count) in [
             ("items of batches", self.items),
+            ("  that ended again", self.items_again),
             ("batches that ended again", self.batches_again),
             ("jobs with a pipeline", self.pipelines),
             ("jobs that ended again", self.jobs_again),

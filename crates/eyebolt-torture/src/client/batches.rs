@@ -61,6 +61,8 @@ impl Client {
                 self.journal.batch_done(intent)?;
                 let told = intent.hook.as_deref().zip(Some(batch.id.as_str()));
                 self.field().expects(&self.caller.project.name, told);
+                let known = (self.caller.project.name.clone(), batch.id.clone());
+                self.field().batches.lock().expect("no holder panics").push(known);
                 return Ok(Some(batch.id.clone()));
             }
             if let Some(Standing::Reused | Standing::Refused) = answer.as_ref().map(Answer::standing) {
@@ -86,6 +88,14 @@ impl Client {
         }
     }
 
+    /// Runs some batch again that was accepted at any time.
+    pub(super) async fn any_batch_again(&mut self) {
+        let mut known = self.field().batches.lock().expect("no holder panics").clone();
+        known.retain(|(project, _)| *project == self.caller.project.name);
+        let Some((_, batch)) = known.choose(&mut self.rng) else { return };
+        self.run_batch_again(batch).await;
+    }
+
     /// Runs a batch again while some of its items failed, and looks after it.
     async fn run_batch_again(&mut self, batch: &str) {
         for _ in 0..LOOKS {
@@ -103,7 +113,7 @@ impl Client {
             let count = if self.rng.random_ratio(1, TWINS) { 2 } else { 1 };
             let answers = join_all((0..count).map(|_| self.caller.retry_batch(batch))).await;
             // What failed for good is refused, and so is a wish for what runs already.
-            if answers.iter().flatten().any(|answer| answer.status == 422) && seen.is_terminal() {
+            if !answers.iter().flatten().any(Answer::is_success) {
                 return;
             }
             self.watch_batch(batch).await;

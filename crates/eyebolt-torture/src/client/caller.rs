@@ -52,6 +52,8 @@ pub(crate) struct Field {
     pub(crate) finished: Mutex<Vec<Arc<Finished>>>,
     /// Addresses of requests that were accepted: their receivers' names, and what is told there.
     pub(crate) hooks: Mutex<Vec<(String, String)>>,
+    /// Batches that were accepted, with their projects.
+    pub(crate) batches: Mutex<Vec<(String, String)>>,
     pub(crate) phase: watch::Receiver<Phase>,
 }
 

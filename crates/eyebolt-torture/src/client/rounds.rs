@@ -59,7 +59,7 @@ const MIX: [(Round, u32); 14] = [
     (Round::Neighbour, 3),
     (Round::Batch, 8),
     (Round::Pipeline, 12),
-    (Round::Again, 4),
+    (Round::Again, 8),
     (Round::Look, 3),
 ];
 
@@ -144,6 +144,9 @@ impl Client {
     }
 
     async fn again(&mut self) {
+        if self.rng.random_ratio(2, 3) {
+            return self.any_batch_again().await;
+        }
         let job = self.pick().and_then(|finished| finished.job.clone());
         if let Some(job) = job {
             self.wish(&job, (None, None)).await;

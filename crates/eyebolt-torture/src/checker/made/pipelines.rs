@@ -68,13 +68,13 @@ impl Made {
         );
     }
 
-    /// A pipeline and a batch that ended twice.
+    /// A pipeline, and a batch with an item, that ended twice.
     pub(crate) fn ended_again(&mut self, job: &str) {
         self.effects(job, 1, &[FIND, "read/0"]);
         self.final_job(piped(job, ("succeeded", "succeeded"), "01"));
         self.final_batch(batch("batch_9", [1, 0, 1, 0, 0]), &[("succeeded", Some("job_9"))]);
         self.final_job(succeeded("job_9"));
-        for id in [job, "batch_9"] {
+        for id in [job, "job_9", "batch_9"] {
             self.told(id, 90);
             let last = self.edit().told.last_mut().unwrap();
             if let Heard::Event { message, .. } = &mut last.what {
