@@ -35,8 +35,11 @@ pub(crate) fn late_key(job: JobId, now: Timestamp) -> Option<Statement> {
 /// `late_parts`: ends of parts that will be written with the end of their step.
 static PARTS: Mutex<Option<HashMap<JobId, Vec<WorkEnd>>>> = Mutex::new(None);
 
-/// What is written now of a move of a pipeline: ends of parts are kept until their step ends.
-pub(crate) fn without_parts(job: JobId, advance: Advance) -> Advance {
+/// What is written now of a move of a pipeline: with the defect ends of parts are kept until their step ends.
+pub(crate) fn late_parts(job: JobId, advance: Advance) -> Advance {
+    if !has("late_parts") {
+        return advance;
+    }
     let Advance { ends, fan_outs } = advance;
     let (parts, mut ends): (Vec<_>, Vec<_>) = ends.into_iter().partition(|end| end.place.1.is_some());
     let mut kept = PARTS.lock().unwrap_or_else(PoisonError::into_inner);

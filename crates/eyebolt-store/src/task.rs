@@ -175,10 +175,7 @@ impl Store {
         advance: Advance,
     ) -> Result<Result<(), Fenced>, StoreError> {
         #[cfg(feature = "torture")]
-        let advance = match crate::defect::has("late_parts") {
-            true => crate::defect::without_parts(lease.0, advance),
-            false => advance,
-        };
+        let advance = crate::defect::late_parts(lease.0, advance);
         self.database
             .write(move |transaction| {
                 if !held(transaction, lease)? {
