@@ -4,7 +4,8 @@
 //! `EYEBOLT_TORTURE_EFFECTS` names the file and switches it on; `EYEBOLT_TORTURE_DELAY_MS=low..high` is the time a step
 //! takes, by the content; `EYEBOLT_TORTURE_THREADS`, how many steps it does at once (all, where it is not set). A file that
 //! begins with `FAKE corrupt` is refused, one with `FAKE flaky` fails at first; one with `FAKE mp=2.5` has so many megapixels
-//! and takes 8 ms and 12 ms a megapixel, give or take a quarter.
+//! and takes 8 ms and 12 ms a megapixel, give or take a quarter. Words behind that: `parts=6`, the things that are found in it;
+//! `poison=read/3:2`, what fails (`*`: everything) and until which fencing token. A pipeline's fallback never fails.
 
 use std::{
     fs::{File, OpenOptions},
@@ -28,6 +29,11 @@ use crate::{
     Analyzer, ApiError, Declared,
     analysis::{Attempt, Capabilities, Checked, Order, Remarks, Sitting, StepEnd},
 };
+
+/// Words of a file that are looked at.
+const WORDS: usize = 6;
+/// Things beside each other in the image, and rows of them.
+const ROW: u8 = 3;
 
 /// The fake engine, where this process is told to use it.
 pub(crate) fn analyzer(clock: &Clock) -> Option<Analyzer> {
@@ -82,13 +88,9 @@ impl Fake {
             let thread = self.threads.acquire().await.expect("nobody closes it");
             sleep(self.pause(&bytes, feature)).await;
             drop(thread);
-            let seen = self.note(job, token, feature.name());
-            let flaky = bytes.starts_with(b"FAKE flaky") && seen <= 1;
-            let result = if flaky {
-                Err(Problem::new(ErrorCode::ModelFailed, "As the test wants it."))
-            } else {
-                Ok(found(&bytes, feature))
-            };
+            let fails = fails(&bytes, feature.name(), token);
+            self.note((job, token), feature.name(), (!fails, false));
+            let result = if fails { Err(as_wanted()) } else { Ok(found(&bytes, feature)) };
             let end = StepEnd {
                 feature,
                 model: Some("fake@1".to_owned()),
@@ -104,35 +106,33 @@ impl Fake {
     /// Does what is ordered of a pipeline; each order is an execution, known as `step` or `step/part`.
     async fn sit(&self, sitting: Sitting) -> Result<Remarks, ApiError> {
         let Sitting { job, token, bytes, course, mut orders, .. } = sitting;
-        while let Some(Order { step, part, begun, done, .. }) = orders.recv().await {
+        while let Some(Order { step, part, fallback, begun, done }) = orders.recv().await {
             let stage = &course.stages[step];
+            let way = stage.fallback.as_ref().filter(|_| fallback).unwrap_or(&stage.way);
             _ = begun.send(());
-            sleep(self.pause(&bytes, stage.way.feature)).await;
+            sleep(self.pause(&bytes, way.feature)).await;
             let part = part.map_or_else(String::new, |(number, _)| format!("/{number}"));
-            let seen = self.note(job, token, &format!("{}{part}", stage.id));
-            let flaky = bytes.starts_with(b"FAKE flaky") && seen <= 1;
-            _ = done.send(if flaky {
-                Err(Problem::new(ErrorCode::ModelFailed, "As the test wants it."))
-            } else {
-                Ok(if stage.way.feature == Feature::Objects {
-                    things()
-                } else {
-                    found(&bytes, stage.way.feature)
-                })
+            let place = format!("{}{part}", stage.id);
+            let fails = !fallback && fails(&bytes, &place, token);
+            self.note((job, token), &place, (!fails, fallback));
+            _ = done.send(match way.feature {
+                _ if fails => Err(as_wanted()),
+                Feature::Objects => Ok(things(&bytes)),
+                feature => Ok(found(&bytes, feature)),
             });
         }
         Ok(Remarks::default())
     }
 
-    /// Writes an execution down, in one write; which one it is of this step, as far as this token tells.
-    fn note(&self, job: JobId, token: i64, step: &str) -> i64 {
+    /// Writes an execution down, in one write: whose, of what, whether it succeeded, and whether it was the fallback.
+    fn note(&self, (job, token): (JobId, i64), step: &str, (ok, fallback): (bool, bool)) {
         let at = self.clock.now().as_microsecond();
         let line = format!(
-            "{{\"job\":\"{job}\",\"step\":\"{step}\",\"token\":{token},\"attempt\":{token},\"at_us\":{at}}}\n"
+            "{{\"job\":\"{job}\",\"step\":\"{step}\",\"token\":{token},\"attempt\":{token},\"ok\":{ok},\
+             \"fallback\":{fallback},\"at_us\":{at}}}\n"
         );
         let mut effects = self.effects.lock().unwrap_or_else(PoisonError::into_inner);
         effects.write_all(line.as_bytes()).expect("the effects file can be written");
-        token
     }
 
     fn pause(&self, bytes: &[u8], feature: Feature) -> Duration {
@@ -153,6 +153,27 @@ fn freeze(pipeline: &Pipeline, request: &AnalyzeRequest) -> Result<Course, Vec<F
 
 fn crc(bytes: &[u8]) -> u32 {
     bytes.iter().fold(17, |sum: u32, byte| sum.wrapping_mul(31).wrapping_add(u32::from(*byte)))
+}
+
+/// What a file says behind its first word.
+fn said<'a>(bytes: &'a [u8], name: &str) -> Option<&'a str> {
+    let mut words = bytes.split(|byte| *byte == b' ').take(WORDS);
+    words.find_map(|word| std::str::from_utf8(word).ok()?.strip_prefix(name))
+}
+
+/// Whether a step or part of this file fails under this token.
+fn fails(bytes: &[u8], place: &str, token: i64) -> bool {
+    if bytes.starts_with(b"FAKE flaky") {
+        return token <= 1;
+    }
+    let poison = said(bytes, "poison=").and_then(|told| told.split_once(':'));
+    poison.is_some_and(|(poisoned, until)| {
+        (poisoned == "*" || poisoned == place) && until.parse().is_ok_and(|until: i64| token <= until)
+    })
+}
+
+fn as_wanted() -> Problem {
+    Problem::new(ErrorCode::ModelFailed, "As the test wants it.")
 }
 
 fn said_megapixels(bytes: &[u8]) -> Option<f32> {
@@ -207,15 +228,17 @@ fn found(bytes: &[u8], feature: Feature) -> Results {
     Results { labels: Some(labels), ..Results::default() }
 }
 
-/// Three things, so that a pipeline has parts.
-fn things() -> Results {
+/// As many things as the file says, three where it says nothing, so that a pipeline has parts.
+fn things(bytes: &[u8]) -> Results {
+    let count = said(bytes, "parts=").and_then(|told| told.parse().ok()).unwrap_or(3).min(ROW * ROW);
+    let place = |at: u8| f32::from(at) * 20.0;
     let thing = |at: u8| Object {
         label: "thing".to_owned(),
         confidence: 1.0,
         confidence_band: eyebolt_types::result::ConfidenceBand::High,
-        bounds: BoundingBox { x: f32::from(at) * 20.0, y: 0.0, width: 16.0, height: 16.0 },
+        bounds: BoundingBox { x: place(at % ROW), y: place(at / ROW), width: 16.0, height: 16.0 },
     };
-    let items = (0..3).map(thing).collect();
+    let items = (0..count).map(thing).collect();
     let objects = Objects { model: "fake@1".to_owned(), confidence_guide: String::new(), items };
     Results { objects: Some(objects), ..Results::default() }
 }

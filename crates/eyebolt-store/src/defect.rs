@@ -9,7 +9,7 @@ use std::{
 use eyebolt_types::id::JobId;
 use jiff::Timestamp;
 
-use crate::{NewJob, database::Statement, record};
+use crate::{Advance, NewJob, WorkEnd, database::Statement, record};
 
 /// Whether this process has the defect.
 pub(crate) fn has(name: &str) -> bool {
@@ -30,4 +30,23 @@ pub(crate) fn late_key(job: JobId, now: Timestamp) -> Option<Statement> {
     let kept = LATE.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert_default().remove(&job)?;
     let holder = record::Holder { project: kept.project, mode: kept.mode, subject: &kept.id.to_string() };
     Some(record::reserve(holder, kept.idempotency.as_ref()?, now))
+}
+
+/// `late_parts`: ends of parts that will be written with the end of their step.
+static PARTS: Mutex<Option<HashMap<JobId, Vec<WorkEnd>>>> = Mutex::new(None);
+
+/// What is written now of a move of a pipeline: with the defect ends of parts are kept until their step ends.
+pub(crate) fn late_parts(job: JobId, advance: Advance) -> Advance {
+    if !has("late_parts") {
+        return advance;
+    }
+    let Advance { ends, fan_outs } = advance;
+    let (parts, mut ends): (Vec<_>, Vec<_>) = ends.into_iter().partition(|end| end.place.1.is_some());
+    let mut kept = PARTS.lock().unwrap_or_else(PoisonError::into_inner);
+    let kept = kept.get_or_insert_default().entry(job).or_default();
+    kept.extend(parts);
+    if !ends.is_empty() {
+        ends.splice(0..0, kept.drain(..));
+    }
+    Advance { ends, fan_outs }
 }

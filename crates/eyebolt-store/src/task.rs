@@ -174,6 +174,8 @@ impl Store {
         lease: (JobId, i64),
         advance: Advance,
     ) -> Result<Result<(), Fenced>, StoreError> {
+        #[cfg(feature = "torture")]
+        let advance = crate::defect::late_parts(lease.0, advance);
         self.database
             .write(move |transaction| {
                 if !held(transaction, lease)? {

@@ -1,7 +1,7 @@
 //! Batches that clients send: small files, each under a name of its own.
 
 use base64::{Engine, engine::general_purpose::STANDARD};
-use rand::{RngExt, rngs::StdRng};
+use rand::{RngExt, rngs::StdRng, seq::IndexedRandom};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
@@ -44,16 +44,25 @@ pub(crate) enum ItemKind {
     Corrupt,
     /// It is no image, and has no job.
     Alien,
+    /// Its job fails for a reason that passes: it succeeds once it was run again, or again and again.
+    Troubled,
 }
 
 const FEATURES: [&str; 2] = ["labels", "objects"];
 const FEWEST: usize = 2;
 const MOST: usize = 8;
+/// A job has three attempts; then each time that it is run again it has one.
+const TROUBLES: [&str; 2] = ["FAKE sound poison=*:3", "FAKE sound poison=*:4"];
 const LONGEST_PADDING: usize = 2000;
 
 impl BatchIntent {
+<<<<<<< HEAD
     /// Files that nobody sent before. One in eight is corrupt, as many are no images; one batch in three wants to be told,
     /// in every second one the items have keys.
+=======
+    /// Files that nobody sent before. One in eight is corrupt, as many are no images, twice as many fail at
+    /// first; one batch in three wants to be told.
+>>>>>>> 2e95004abae60ce878dc8c4007195928ed6e746c
     pub(crate) fn draw(key: String, rng: &mut StdRng) -> Self {
         let features = FEATURES[rng.random_range(0..FEATURES.len())].to_owned();
         let hook = (rng.random_range(0..3) == 0).then(|| format!("{:032x}", rng.random::<u128>()));
@@ -95,6 +104,7 @@ impl BatchItem {
         let (kind, word) = match rng.random_range(0..8) {
             0 => (ItemKind::Corrupt, "FAKE corrupt"),
             1 => (ItemKind::Alien, "no image"),
+            2 | 3 => (ItemKind::Troubled, *TROUBLES.choose(rng).expect("there are two")),
             _ => (ItemKind::Sound, "FAKE sound"),
         };
         let padding = "x".repeat(rng.random_range(0..=LONGEST_PADDING));
@@ -116,7 +126,7 @@ mod tests {
         let prints: std::collections::BTreeSet<_> = drawn.iter().map(BatchIntent::fingerprint).collect();
         assert_eq!(prints.len(), drawn.len());
         let items = || drawn.iter().flat_map(|batch| &batch.items);
-        for kind in [ItemKind::Sound, ItemKind::Corrupt, ItemKind::Alien] {
+        for kind in [ItemKind::Sound, ItemKind::Corrupt, ItemKind::Alien, ItemKind::Troubled] {
             assert!(items().any(|item| item.kind == kind), "{kind:?} is never drawn");
         }
         assert!(drawn.iter().all(|batch| batch.body().lines().count() == batch.items.len()));

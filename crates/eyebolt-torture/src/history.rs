@@ -14,7 +14,7 @@ use anyhow::Context;
 use eyebolt_types::Clock;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
-use crate::{batch::ItemKind, observed::Answer, payload::Kind, profile::Setup};
+use crate::{batch::ItemKind, observed::Answer, payload::Kind, plan::Plan, profile::Setup};
 
 /// One line.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -86,6 +86,15 @@ pub(crate) enum Action {
         /// The job.
         job: String,
     },
+    /// `POST /v1/jobs/{id}:retry`, or that of a step or a part.
+    Retry {
+        /// The job.
+        job: String,
+        /// The step; none: all of the job.
+        step: Option<String>,
+        /// The part of the step.
+        part: Option<u32>,
+    },
     /// `POST /v1/batches`.
     Batch(BatchSubmission),
     /// `GET /v1/batches/{id}`.
@@ -95,6 +104,11 @@ pub(crate) enum Action {
     },
     /// `POST /v1/batches/{id}:cancel`.
     CancelBatch {
+        /// The batch.
+        batch: String,
+    },
+    /// `POST /v1/batches/{id}:retry`.
+    RetryBatch {
         /// The batch.
         batch: String,
     },
@@ -118,6 +132,9 @@ pub(crate) struct Submission {
     /// Who is to be told of its end, beside the endpoints: a receiver's name.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) hook: Option<String>,
+    /// The pipeline that it asks for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) plan: Option<Plan>,
 }
 
 /// A request with a key that brings a batch.
@@ -279,6 +296,7 @@ mod tests {
             kind: Kind::Flaky,
             purpose: Purpose::Twin,
             hook: Some("hook/torture/7".to_owned()),
+            plan: None,
         };
         let op = history.op();
         let lines = [

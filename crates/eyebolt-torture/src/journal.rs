@@ -95,8 +95,13 @@ mod tests {
     use crate::payload::Kind;
 
     fn intent(key: &str) -> Intent {
-        let payload =
-            Payload { kind: Kind::Sound, text: "FAKE".to_owned(), features: "text".to_owned(), hook: None };
+        let payload = Payload {
+            kind: Kind::Sound,
+            text: "FAKE".to_owned(),
+            features: "text".to_owned(),
+            hook: None,
+            plan: None,
+        };
         Intent { key: key.to_owned(), payload }
     }
 

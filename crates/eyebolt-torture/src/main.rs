@@ -12,6 +12,7 @@ mod nemesis;
 mod observed;
 mod overload;
 mod payload;
+mod plan;
 mod profile;
 mod report;
 mod run;

@@ -21,6 +21,9 @@ pub(crate) struct Answer {
     pub(crate) location: Option<String>,
     /// Whether it says that it is a replay.
     pub(crate) replayed: bool,
+    /// Whether its problem may pass: then the key runs the job again.
+    #[serde(default)]
+    pub(crate) retryable: bool,
     /// The job in the body.
     pub(crate) job: Option<JobView>,
     /// The totals in the body.
@@ -60,19 +63,43 @@ pub(crate) struct JobView {
     pub(crate) error: Option<String>,
     /// Digest of its results.
     pub(crate) results_sha256: Option<String>,
-    /// One for each feature.
+    /// One for each feature, or for each step of the pipeline.
     pub(crate) steps: Vec<StepView>,
+    /// The parts of its steps.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(crate) parts: Vec<PartView>,
 }
 
 /// A step, at one moment.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub(crate) struct StepView {
-    /// What is asked.
-    pub(crate) feature: String,
+    /// What is asked; in a pipeline, its name there.
+    pub(crate) name: String,
     /// Its state's name.
     pub(crate) status: String,
     /// Which attempt this is.
     pub(crate) attempt: u64,
+    /// What its work is known by, in a pipeline.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) key: Option<String>,
+    /// How many parts it has, once they are known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) parts: Option<u64>,
+}
+
+/// A part of a step, at one moment.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub(crate) struct PartView {
+    /// The step's name.
+    pub(crate) step: String,
+    /// Its place among the parts of the step.
+    pub(crate) index: u64,
+    /// Its state's name.
+    pub(crate) status: String,
+    /// Which attempt this is.
+    pub(crate) attempt: u64,
+    /// What its work is known by.
+    pub(crate) key: String,
 }
 
 /// A batch, at one moment.
@@ -84,6 +111,9 @@ pub(crate) struct BatchView {
     pub(crate) status: String,
     /// As printed.
     pub(crate) finished_at: Option<String>,
+    /// 1, and one more for each time that failed items were run again after its end.
+    #[serde(default)]
+    pub(crate) round: u64,
     /// Its items: all, and those in each state.
     pub(crate) total: u64,
     pub(crate) pending: u64,
@@ -117,6 +147,7 @@ impl Answer {
                 .filter(|id| id.starts_with("job_"))
                 .map(str::to_owned),
             replayed: header("idempotent-replayed") == Some("true"),
+            retryable: json["retryable"] == true,
             job: JobView::read(&json),
             usage: usage(&json),
             batch: BatchView::read(&json),
@@ -138,6 +169,7 @@ impl Answer {
             202 => Standing::Interim,
             409 if code == "idempotency_key_in_use" => Standing::Interim,
             422 if code == "idempotency_key_reused" => Standing::Reused,
+            500.. if self.retryable => Standing::Again,
             _ if self.is_success() || self.replayed => Standing::Final,
             408 | 425 | 429 | 500.. => Standing::Again,
             400..500 if self.location.is_some() => Standing::Final,
@@ -162,6 +194,7 @@ impl JobView {
             error: text(&json["error"], "code"),
             results_sha256: results.map(|results| sha256(results.to_string().as_bytes())),
             steps: steps.iter().map(StepView::read).collect(),
+            parts: PartView::all(&json["results"], steps),
         })
     }
 
@@ -169,8 +202,15 @@ impl JobView {
         !matches!(self.status.as_str(), "pending" | "processing")
     }
 
-    pub(crate) fn step(&self, feature: &str) -> Option<&StepView> {
-        self.steps.iter().find(|step| step.feature == feature)
+    pub(crate) fn step(&self, name: &str) -> Option<&StepView> {
+        self.steps.iter().find(|step| step.name == name)
+    }
+
+    /// Steps and parts that succeeded and were done themselves, as the journal of executions names them. Each costs a unit.
+    pub(crate) fn done(&self) -> impl Iterator<Item = String> {
+        let steps = self.steps.iter().filter(|step| step.succeeded() && step.parts.is_none());
+        let parts = self.parts.iter().filter(|part| part.status == "succeeded");
+        steps.map(|step| step.name.clone()).chain(parts.map(PartView::place))
     }
 }
 
@@ -183,6 +223,7 @@ impl BatchView {
             id,
             status: text(json, "status")?,
             finished_at: text(json, "finished_at"),
+            round: json["round"].as_u64().unwrap_or_default(),
             total: count("total")?,
             pending: count("pending")?,
             processing: count("processing")?,
@@ -211,14 +252,44 @@ impl BatchView {
 impl StepView {
     fn read(json: &Value) -> Self {
         Self {
-            feature: text(json, "feature").unwrap_or_default(),
+            name: text(json, "name").or_else(|| text(json, "feature")).unwrap_or_default(),
             status: text(json, "status").unwrap_or_default(),
             attempt: json["attempt"].as_u64().unwrap_or_default(),
+            key: text(json, "key"),
+            parts: json["tasks"]["total"].as_u64(),
         }
     }
 
     pub(crate) fn succeeded(&self) -> bool {
         self.status == "succeeded"
+    }
+}
+
+impl PartView {
+    /// Those of all steps, in the order of the document.
+    fn all(results: &Value, steps: &[Value]) -> Vec<Self> {
+        let names = steps.iter().filter_map(|step| step["name"].as_str());
+        let parts = |name: &str| {
+            let items = results[name]["items"].as_array().map(Vec::as_slice).unwrap_or_default();
+            items.iter().map(|item| Self::read(name, item)).collect::<Vec<_>>()
+        };
+        names.flat_map(parts).collect()
+    }
+
+    fn read(step: &str, json: &Value) -> Self {
+        Self {
+            step: step.to_owned(),
+            // One without a place is found to be missing.
+            index: json["index"].as_u64().unwrap_or(u64::MAX),
+            status: text(json, "status").unwrap_or_default(),
+            attempt: json["attempt"].as_u64().unwrap_or_default(),
+            key: text(json, "key").unwrap_or_default(),
+        }
+    }
+
+    /// As the journal of executions names it.
+    pub(crate) fn place(&self) -> String {
+        format!("{}/{}", self.step, self.index)
     }
 }
 
@@ -260,6 +331,22 @@ mod tests {
     }
 
     #[test]
+    fn a_pipelines_job_is_read_with_the_parts_of_its_steps() {
+        let part =
+            |index: u64, status: &str| json!({"index": index, "status": status, "attempt": 1, "key": "ab"});
+        let body = json!({
+            "id": "job_1", "status": "succeeded", "usage": {"units": 2},
+            "results": {"find": {"status": "succeeded"}, "read": {"items": [part(0, "skipped"), part(1, "succeeded")]}},
+            "steps": [{"name": "find", "feature": "objects", "status": "succeeded", "attempt": 1, "key": "cd"},
+                      {"name": "read", "feature": "text", "status": "succeeded", "attempt": 1, "tasks": {"total": 2}}],
+        });
+        let job = answer(200, &[], &body).job.unwrap();
+        assert_eq!((job.steps[0].key.as_deref(), job.steps[1].parts), (Some("cd"), Some(2)));
+        assert_eq!(job.done().collect::<Vec<_>>(), ["find", "read/1"]);
+        assert_eq!(job.parts.iter().map(PartView::place).collect::<Vec<_>>(), ["read/0", "read/1"]);
+    }
+
+    #[test]
     fn a_batch_is_read_from_its_answer_and_is_no_job() {
         let body = json!({
             "id": "batch_1", "object": "batch", "status": "canceling", "finished_at": null,
@@ -287,6 +374,8 @@ mod tests {
         assert_eq!(standing(503, &place, "shutting_down"), Standing::Again);
         assert_eq!(standing(429, &[], "rate_limited"), Standing::Again);
         assert_eq!(standing(500, &[("idempotent-replayed", "true")], "worker_died"), Standing::Final);
+        let passing = json!({"code": "model_failed", "retryable": true});
+        assert_eq!(answer(500, &[("idempotent-replayed", "true")], &passing).standing(), Standing::Again);
         assert_eq!(answer(422, &place, &code("corrupt_image")).job_id(), Some("job_7"));
     }
 }

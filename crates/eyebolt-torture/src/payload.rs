@@ -4,6 +4,8 @@ use aws_lc_rs::digest;
 use rand::{RngExt, rngs::StdRng, seq::IndexedRandom};
 use serde::{Deserialize, Serialize};
 
+use crate::plan::Plan;
+
 /// What the fake backend makes of a file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -28,6 +30,9 @@ pub(crate) struct Payload {
     /// What is at the end of the address that wants to be told of its job's end.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) hook: Option<String>,
+    /// The pipeline that is asked for instead of features.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) plan: Option<Plan>,
 }
 
 const FEATURES: [&str; 3] = ["objects", "text", "labels"];
@@ -55,16 +60,28 @@ impl Payload {
         let text = format!("FAKE {word} {:032x} {padding}", rng.random::<u128>());
         let count = rng.random_range(1..=FEATURES.len());
         let features = FEATURES.sample(rng, count).copied().collect::<Vec<_>>().join(",");
-        // One in four.
-        let hook = (rng.random_range(0..4) == 0).then(|| format!("{:032x}", rng.random::<u128>()));
-        Self { kind, text, features, hook }
+        Self { kind, text, features, hook: hook(rng), plan: None }
+    }
+
+    /// A file that nobody sent before, and a pipeline for it.
+    pub(crate) fn draw_pipeline(rng: &mut StdRng) -> Self {
+        let plan = Plan::draw(rng);
+        let padding = "x".repeat(rng.random_range(0..=LONGEST_PADDING));
+        let text = format!("FAKE sound {} {:032x} {padding}", plan.words(), rng.random::<u128>());
+        Self { kind: Kind::Sound, text, features: String::new(), hook: hook(rng), plan: Some(plan) }
     }
 
     /// A digest of everything that makes another request of it.
     pub(crate) fn fingerprint(&self) -> String {
         let hook = self.hook.as_deref().unwrap_or_default();
-        sha256(format!("{}\n{hook}\n{}", self.features, self.text).as_bytes())
+        let plan = self.plan.as_ref().map(|plan| plan.pipeline().to_string()).unwrap_or_default();
+        sha256(format!("{}{plan}\n{hook}\n{}", self.features, self.text).as_bytes())
     }
+}
+
+/// One in four wants to be told.
+fn hook(rng: &mut StdRng) -> Option<String> {
+    (rng.random_range(0..4) == 0).then(|| format!("{:032x}", rng.random::<u128>()))
 }
 
 /// As lower-case hexadecimal digits.

@@ -110,6 +110,9 @@ pub(crate) enum Defect {
     /// A webhook has another id at each attempt.
     #[value(name = "fresh_event_id")]
     FreshEventId,
+    /// Ends of a step's parts are stored with the end of the step, not as they come.
+    #[value(name = "late_parts")]
+    LateParts,
 }
 
 impl Defect {
@@ -120,6 +123,7 @@ impl Defect {
             Self::NoFence => Some("no_fence"),
             Self::LateKey => Some("late_key"),
             Self::FreshEventId => Some("fresh_event_id"),
+            Self::LateParts => Some("late_parts"),
         }
     }
 
@@ -129,6 +133,7 @@ impl Defect {
             Self::None => &[],
             Self::NoFence => &[Invariant::I3, Invariant::I5, Invariant::I8, Invariant::I9],
             Self::LateKey => &[Invariant::I2],
+            Self::LateParts => &[Invariant::I2, Invariant::I9],
             Self::FreshEventId => &[Invariant::I6],
         }
     }
@@ -180,7 +185,10 @@ impl Setup {
     /// Fenced writes that a run must have seen.
     pub(crate) fn min_fenced(&self) -> u64 {
         self.minimums.fenced.unwrap_or(match (self.database, self.defect) {
-            (Database::Postgres, Defect::None | Defect::LateKey | Defect::FreshEventId) => 1,
+            (
+                Database::Postgres,
+                Defect::None | Defect::LateKey | Defect::FreshEventId | Defect::LateParts,
+            ) => 1,
             _ => 0,
         })
     }

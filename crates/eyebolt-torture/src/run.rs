@@ -97,8 +97,10 @@ pub(crate) async fn run(arguments: &Arguments) -> anyhow::Result<Option<Schema>>
     nemesis.start().await?;
     let listening = listen(arguments, &files, (&addresses, &projects)).await?;
     let (phase, watched) = watch::channel(Phase::Storm);
-    let (finished, hooks, receiver) = (Mutex::default(), Mutex::default(), listening.address());
-    let field = Field { history, servers: addresses, projects, receiver, finished, hooks, phase: watched };
+    let receiver = listening.address();
+    let (finished, hooks, batches) = (Mutex::default(), Mutex::default(), Mutex::default());
+    let field =
+        Field { history, servers: addresses, projects, receiver, finished, hooks, batches, phase: watched };
     let load = (arguments.clients, arguments.seed);
     let mut fleet = Fleet::start((field, phase), files.0.join("clients"), load)?;
     nemesis.rage(&mut fleet, Duration::from_secs(arguments.seconds)).await?;

@@ -13,7 +13,7 @@ use serde_json::Value;
 
 use crate::{
     client::Project,
-    listening::Listening,
+    listening::{EndOf, Listening},
     observed::{Answer, BatchView, JobView, Usage},
     wire::{Call, Reply},
 };
@@ -124,14 +124,14 @@ pub(crate) async fn quiet(readers: &[Reader<'_>], limit: Duration) -> anyhow::Re
 /// Whether all ends were told to all who listen within `limit`; `hooks` are receivers that requests named.
 pub(crate) async fn told(
     readers: &[Reader<'_>],
-    (listening, hooks): (&Listening, &[String]),
+    (listening, hooks): (&Listening, &[(String, String)]),
     limit: Duration,
 ) -> anyhow::Result<bool> {
     let end = Instant::now() + limit;
     let mut ends = Vec::new();
     for reader in readers {
         ends.extend(reader.list(None).await?);
-        ends.extend(reader.batches().await?.into_iter().map(|batch| batch.id));
+        ends.extend(reader.batches().await?.into_iter().map(|batch| (batch.id, batch.finished_at)));
     }
     loop {
         let mut waiting = !listening.heard(&ends, hooks);
@@ -150,7 +150,7 @@ pub(crate) async fn told(
 
 impl Reader<'_> {
     pub(crate) async fn state(&self) -> anyhow::Result<ProjectState> {
-        let listed = self.list(None).await?;
+        let listed: Vec<_> = self.list(None).await?.into_iter().map(|(id, _)| id).collect();
         let read: Vec<_> =
             stream::iter(&listed).map(|job| self.job(job)).buffered(READERS).try_collect().await?;
         let mut state = ProjectState { name: self.project.name.clone(), ..ProjectState::default() };
@@ -224,15 +224,18 @@ impl Reader<'_> {
         listed.iter().map(endpoint).collect::<Option<_>>().context("an endpoint without address or state")
     }
 
-    /// Ids of all jobs, or of those in one state.
-    async fn list(&self, status: Option<&str>) -> anyhow::Result<Vec<String>> {
+    /// All jobs, or those in one state: the id, and when it ended.
+    async fn list(&self, status: Option<&str>) -> anyhow::Result<Vec<EndOf>> {
         let (mut ids, mut cursor) = (Vec::new(), None);
+        let end = |job: &Value| {
+            Some((job["id"].as_str()?.to_owned(), job["finished_at"].as_str().map(str::to_owned)))
+        };
         loop {
             let reply = self.ask(Call::list(status, cursor.as_deref())).await?;
             ensure!(reply.status == 200, "GET /v1/jobs answers {}: {:?}", reply.status, reply.body);
             let page: Value = serde_json::from_slice(&reply.body)?;
             let data = page["data"].as_array().context("the list of jobs has no data")?;
-            ids.extend(data.iter().filter_map(|job| job["id"].as_str()).map(str::to_owned));
+            ids.extend(data.iter().filter_map(end));
             if page["has_more"] != true {
                 return Ok(ids);
             }

@@ -8,7 +8,7 @@ use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
 use hyper_util::rt::TokioIo;
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
-use serde_json::Value;
+use serde_json::{Value, json};
 use tokio::{io::AsyncWriteExt, net::TcpStream};
 use tokio_util::task::AbortOnDropHandle;
 
@@ -65,6 +65,23 @@ impl Call {
         Self { method: Method::POST, headers, body: batch.body().into(), ..Self::get(path) }
     }
 
+    /// Runs again what failed: of a job, or of one of its steps or parts.
+    pub(crate) fn retry(job: &str, (step, part): (Option<&str>, Option<u32>)) -> Self {
+        let mut path = format!("/v1/jobs/{job}");
+        for (name, value) in
+            [("steps", step.map(str::to_owned)), ("tasks", part.map(|part| part.to_string()))]
+        {
+            if let Some(value) = value {
+                path.extend(["/", name, "/", &value]);
+            }
+        }
+        Self { method: Method::POST, ..Self::get(path + ":retry") }
+    }
+
+    pub(crate) fn retry_batch(batch: &str) -> Self {
+        Self { method: Method::POST, ..Self::get(format!("/v1/batches/{batch}:retry")) }
+    }
+
     pub(crate) fn cancel_batch(batch: &str) -> Self {
         Self { method: Method::POST, ..Self::get(format!("/v1/batches/{batch}:cancel")) }
     }
@@ -89,6 +106,16 @@ impl Call {
 
     /// What is asked of an image; `address` is told of the job's end.
     pub(crate) fn analyze(intent: &Intent, prefer: &str, address: Option<&str>) -> Self {
+        if let Some(plan) = &intent.payload.plan {
+            let mut request = json!({"pipeline": plan.pipeline()});
+            if let Some(address) = address {
+                request["webhook_url"] = address.into();
+            }
+            let parts = [("image", intent.payload.text.as_str()), ("request", &request.to_string())];
+            let mut call = Self::form("/v1/analyze", &intent.key, &parts);
+            call.headers.push(("prefer", prefer.to_owned()));
+            return call;
+        }
         let features = utf8_percent_encode(&intent.payload.features, NON_ALPHANUMERIC);
         let mut call = Self::image(&intent.key, &intent.payload.text);
         call.path = format!("/v1/analyze?features={features}");
@@ -102,11 +129,21 @@ impl Call {
 
     /// One feature of an image.
     pub(crate) fn image(key: &str, text: &str) -> Self {
-        let head = "Content-Disposition: form-data; name=\"image\"; filename=\"image\"";
-        let body = format!("--{EDGE}\r\n{head}\r\n\r\n{text}\r\n--{EDGE}--\r\n");
+        Self::form("/v1/analyze?features=objects", key, &[("image", text)])
+    }
+
+    /// A form of named parts.
+    fn form(path: &str, key: &str, parts: &[(&str, &str)]) -> Self {
+        let mut body = String::new();
+        for (name, text) in parts {
+            let file = if *name == "image" { "; filename=\"image\"" } else { "" };
+            let head = format!("Content-Disposition: form-data; name=\"{name}\"{file}");
+            body.extend(["--", EDGE, "\r\n", &head, "\r\n\r\n", text, "\r\n"]);
+        }
+        body.extend(["--", EDGE, "--\r\n"]);
         Self {
             method: Method::POST,
-            path: "/v1/analyze?features=objects".to_owned(),
+            path: path.to_owned(),
             headers: vec![
                 ("content-type", format!("multipart/form-data; boundary={EDGE}")),
                 ("idempotency-key", format!("\"{key}\"")),

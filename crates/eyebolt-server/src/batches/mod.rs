@@ -224,7 +224,9 @@ impl Batches {
         let now = room.now();
         let until = now + signed(Duration::from_secs(asked.expires_in_seconds));
         let refused = |detail: &str| Err(ApiError::new(ErrorCode::BatchNotRetryable, detail));
-        match room.tools.store.retry_batch((whose.0, whose.1, id), until, now).await? {
+        let retried = room.tools.store.retry_batch((whose.0, whose.1, id), until, now).await?;
+        crate::failpoint::hit("after_retry_batch");
+        match retried {
             BatchRetry::Missing => Err(missing()),
             BatchRetry::Nothing => {
                 refused("No item of the batch failed for a reason that passes, or too long ago.")

@@ -212,7 +212,9 @@ impl Jobs {
         let (room, whose) = (&self.0, (caller.project, caller.mode, id));
         let (now, quotas) = (room.now(), &room.tools.quotas);
         let again = self.again(caller, (id, part)).await?;
-        match room.tools.store.retry(whose, again, now).await? {
+        let retried = room.tools.store.retry(whose, again, now).await?;
+        crate::failpoint::hit("after_retry");
+        match retried {
             Retry::Missing => Err(missing()),
             Retry::Over(overrun) => Err(quotas
                 .over(caller, overrun, room.until_an_end(caller))

@@ -139,6 +139,7 @@ impl Jobs {
             Err(error) => return Err(error),
         };
         let fed = room.tools.store.feed_again((batch, position), (job, again), room.now()).await?;
+        crate::failpoint::hit("after_feed");
         Ok(match fed {
             Fed::Job(_) | Fed::Again => Turn::Waits,
             // It has its job: nobody asked for a key.

@@ -1,11 +1,15 @@
 //! Promises about batches: I10 (accepted = succeeded + failed + canceled + expired, each item once), and for their keys
 //! and ids what holds for those of jobs: I1, I2, I3, I7, I9, I14.
 
+#[cfg(test)]
+mod tests;
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::{
     Invariant, Record, Violation, jobs,
     operations::{Operation, Operations},
+    wishes::Wishes,
 };
 use crate::{
     batch::ItemKind,
@@ -21,7 +25,7 @@ struct Key<'a, 'b> {
     requests: Vec<&'b Operation<'a>>,
 }
 
-pub(super) fn check(operations: &Operations<'_>, record: &Record) -> Vec<Violation> {
+pub(super) fn check(operations: &Operations<'_>, record: &Record, wishes: &Wishes<'_>) -> Vec<Violation> {
     let (keys, shown) = (keys(operations), shown(record));
     let mut violations: Vec<_> = keys.iter().flat_map(|key| key.check(&shown)).collect();
     let known: BTreeSet<_> = keys.iter().filter_map(Key::batch).collect();
@@ -49,10 +53,11 @@ pub(super) fn check(operations: &Operations<'_>, record: &Record) -> Vec<Violati
     for (id, mut seen) in sights {
         seen.extend(shown.get(id).map(|state| (i64::MAX, i64::MAX, &state.view)));
         violations.extend(seen.iter().filter_map(|(_, _, batch)| sum(batch)));
-        violations.extend(went_back(id, &seen));
+        violations.extend(went_back(id, &seen, wishes));
     }
     violations.extend(record.state.projects.iter().flat_map(|project| shared_jobs(&project.batches)));
     violations.extend(shown.values().flat_map(|state| ended(state, record)));
+    violations.extend(shown.values().filter_map(|state| shared_results(state, record)));
     violations
 }
 
@@ -133,6 +138,9 @@ impl<'a> Key<'a, '_> {
                     ItemKind::Sound => item.status != "failed" || item.job.is_some(),
                     ItemKind::Corrupt => item.status != "succeeded",
                     ItemKind::Alien => item.status == "failed" && item.job.is_none(),
+                    ItemKind::Troubled => {
+                        item.status != "failed" && item.status != "succeeded" || item.job.is_some()
+                    }
                 };
                 *custom_id != item.custom_id || !right
             });
@@ -153,16 +161,21 @@ fn sum(batch: &BatchView) -> Option<Violation> {
     })
 }
 
-/// What has ended stays so. Sights are from one time until another; two that cross each other have no order.
-fn went_back(id: &str, seen: &[(i64, i64, &BatchView)]) -> Option<Violation> {
+/// What has ended stays so, unless somebody wished that what failed be run again. Sights are from one time until another; two
+/// that cross each other have no order.
+fn went_back(id: &str, seen: &[(i64, i64, &BatchView)], wishes: &Wishes<'_>) -> Option<Violation> {
     let before = |first: &(i64, i64, &BatchView), second: &(i64, i64, &BatchView)| {
+        let wished = wishes.between(id, (first.0, second.1));
         let (first, second) = (first.2, second.2);
         let fewer = second.succeeded < first.succeeded
-            || second.failed < first.failed
+            || (second.failed < first.failed && !wished)
             || second.canceled < first.canceled
             || second.expired < first.expired
-            || second.total != first.total;
-        fewer || (first.is_terminal() && first != second)
+            || second.total != first.total
+            || second.round < first.round;
+        // Only a wish opens another round.
+        let same_round = first.round == second.round;
+        fewer || (!same_round && !wished) || (same_round && first.is_terminal() && first != second)
     };
     let (first, second) = seen.iter().find_map(|first| {
         let later = seen.iter().filter(|second| first.1 < second.0);
@@ -198,10 +211,29 @@ fn ended(state: &BatchState, record: &Record) -> Vec<Violation> {
     violations
 }
 
+<<<<<<< HEAD
 /// An item is one job, and a job of one item, or of those of one key. And a key has one job.
 fn shared_jobs(batches: &[BatchState]) -> Vec<Violation> {
     let (mut owners, mut keys, mut violations) = (BTreeMap::new(), BTreeMap::new(), Vec::new());
     for state in batches {
+=======
+/// Each item's results are its own: they tell of its file.
+fn shared_results(state: &BatchState, record: &Record) -> Option<Violation> {
+    let (jobs, mut known) = (jobs::shown(record), BTreeMap::new());
+    let found = state.items.iter().filter(|item| item.status == "succeeded").find_map(|item| {
+        let results = jobs.get(item.job.as_deref()?)?.results_sha256.as_deref()?;
+        known.insert(results, item).map(|other| (item, other))
+    });
+    let (item, other) = found?;
+    let what = format!("{} and {} of {}: one result", item.custom_id, other.custom_id, state.view.id);
+    Some(Violation::new(Invariant::I10, what, vec![format!("{item:?}"), format!("{other:?}")]))
+}
+
+/// An item is one job, and a job of one item.
+fn shared_jobs(shown: &BTreeMap<&str, &BatchState>) -> Vec<Violation> {
+    let (mut owners, mut violations) = (BTreeMap::new(), Vec::new());
+    for state in shown.values() {
+>>>>>>> 2e95004abae60ce878dc8c4007195928ed6e746c
         for item in &state.items {
             let (Some(job), batch) = (&item.job, &state.view.id) else { continue };
             let other = owners.insert(job, (batch, item));
@@ -219,6 +251,7 @@ fn shared_jobs(batches: &[BatchState]) -> Vec<Violation> {
     }
     violations
 }
+<<<<<<< HEAD
 
 #[cfg(test)]
 mod tests {
@@ -363,3 +396,5 @@ mod tests {
         assert_eq!(found(&made), [Invariant::I2]);
     }
 }
+=======
+>>>>>>> 2e95004abae60ce878dc8c4007195928ed6e746c

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::{
     Invariant, Record, Violation, jobs,
     operations::{Operation, Operations},
+    wishes::Wishes,
 };
 use crate::{
     history::{Action, Fault},
@@ -21,30 +22,50 @@ use crate::{
 pub(crate) struct Effect {
     /// The job's id.
     pub(crate) job: String,
-    /// The feature.
+    /// The feature; of a pipeline the step's name, or `step/part`.
     pub(crate) step: String,
     /// The lease's fencing token.
     pub(crate) token: i64,
     /// Which attempt of the step this is.
     pub(crate) attempt: u64,
+    /// Whether it succeeded.
+    #[serde(default = "yes")]
+    pub(crate) ok: bool,
+    /// Whether it was the step's other way.
+    #[serde(default)]
+    pub(crate) fallback: bool,
     /// When it ran, microseconds since 1970.
     pub(crate) at_us: i64,
+}
+
+/// Of earlier runs.
+fn yes() -> bool {
+    true
 }
 
 /// Runs of a flaky step that need no reason; as many again for each fault.
 const FLAKY_RUNS: usize = 5;
 
-pub(super) fn check(operations: &Operations<'_>, record: &Record, setup: &Setup) -> Vec<Violation> {
+pub(super) fn check(
+    operations: &Operations<'_>,
+    record: &Record,
+    (setup, wishes): (&Setup, &Wishes<'_>),
+) -> Vec<Violation> {
     let flaky = flaky(operations);
     let mut violations = Vec::new();
     for ((job, step), runs) in by_step(record) {
-        if flaky.contains(&job) {
+        // Of pipelines more is promised.
+        if wishes.plans().contains_key(job) {
+            continue;
+        }
+        // What fails at first is tried again.
+        if flaky.contains(&job) || runs.iter().any(|run| !run.ok) {
             violations.extend(too_flaky((job, step), &runs, (operations, setup)));
         } else {
             violations.extend(again_without_reason((job, step), &runs, (operations, setup)));
         }
     }
-    violations.extend(unfenced(operations, record));
+    violations.extend(unfenced(operations, record, wishes));
     let fenced = record.state.fenced;
     if fenced < setup.min_fenced() {
         let what =
@@ -83,6 +104,11 @@ fn flaky<'a>(operations: &Operations<'a>) -> BTreeSet<&'a str> {
     of_flaky.filter_map(Operation::job_of_key).collect()
 }
 
+/// Whether a crash or a lease that ran out explains a second run.
+pub(super) fn excused(pair: (&Effect, &Effect), operations: &Operations<'_>, setup: &Setup) -> bool {
+    fault_between(pair, operations, setup) || lease_ran_out(pair, setup)
+}
+
 fn again_without_reason(
     (job, step): (&str, &str),
     runs: &[&Effect],
@@ -90,8 +116,7 @@ fn again_without_reason(
 ) -> Option<Violation> {
     let wrong = runs.windows(2).find(|pair| {
         let pair = (pair[0], pair[1]);
-        pair.0.token == pair.1.token
-            || !(fault_between(pair, operations, setup) || lease_ran_out(pair, setup))
+        pair.0.token == pair.1.token || !excused(pair, operations, setup)
     })?;
     let what = if wrong[0].token == wrong[1].token {
         format!("{job} {step}: it ran twice under one lease")
@@ -148,14 +173,19 @@ fn lease_ran_out((first, second): (&Effect, &Effect), setup: &Setup) -> bool {
 
 /// Who holds the greatest token ends the job after its last step. Where it is still at work after the end, or runs a
 /// step that had succeeded, somebody without the lease wrote.
-fn unfenced(operations: &Operations<'_>, record: &Record) -> Vec<Violation> {
+fn unfenced(operations: &Operations<'_>, record: &Record, wishes: &Wishes<'_>) -> Vec<Violation> {
     let mut greatest: BTreeMap<&str, i64> = BTreeMap::new();
     for effect in &record.effects {
         let token = greatest.entry(&effect.job).or_insert(effect.token);
         *token = effect.token.max(*token);
     }
-    let shown = jobs::shown(record);
-    let ended = |effect: &Effect| shown.get(effect.job.as_str()).copied().and_then(ended_by_worker);
+    let (shown, canceled) = (jobs::shown(record), canceled(operations));
+    let ended = |effect: &Effect| {
+        let shown = shown.get(effect.job.as_str()).copied();
+        // One that succeeded before stays so, where whoever cancels it ends it.
+        let others = wishes.any(&effect.job) && canceled.contains(effect.job.as_str());
+        shown.filter(|_| !others).and_then(ended_by_worker)
+    };
     let succeeded = succeeded(operations);
     let mut violations = BTreeMap::new();
     for effect in record.effects.iter().filter(|effect| greatest[effect.job.as_str()] == effect.token) {
@@ -175,13 +205,22 @@ fn late(effect: &Effect, done_at: i64, record: &Record) -> Violation {
     Violation::new(Invariant::I8, what, all.map(|effect| format!("{effect:?}")).collect())
 }
 
+/// Jobs that somebody wanted canceled.
+fn canceled<'a>(operations: &Operations<'a>) -> BTreeSet<&'a str> {
+    let job = |operation: &Operation<'a>| match operation.action {
+        Action::Cancel { job } => Some(job.as_str()),
+        _ => None,
+    };
+    operations.all.iter().filter_map(job).collect()
+}
+
 /// When each step was seen to have succeeded, at the latest.
 fn succeeded<'a>(operations: &Operations<'a>) -> BTreeMap<(&'a str, &'a str), i64> {
     let mut times = BTreeMap::new();
     for (job, sights) in operations.sights() {
         for sight in sights {
             for step in sight.job.steps.iter().filter(|step| step.succeeded()) {
-                let time = times.entry((job, step.feature.as_str())).or_insert(sight.until);
+                let time = times.entry((job, step.name.as_str())).or_insert(sight.until);
                 *time = sight.until.min(*time);
             }
         }
@@ -211,7 +250,9 @@ mod tests {
     fn found(made: &Made) -> Vec<Invariant> {
         let record = made.record();
         let setup = crate::checker::setup(&record.events);
-        let violations = check(&Operations::of(&record.events), &record, &setup);
+        let operations = Operations::of(&record.events);
+        let wishes = Wishes::of(&operations, &record);
+        let violations = check(&operations, &record, (&setup, &wishes));
         violations.into_iter().map(|violation| violation.invariant).collect()
     }
 

@@ -3,25 +3,30 @@
 use std::collections::BTreeMap;
 
 use super::{
-    Invariant, Record, Violation,
+    Invariant, Record, Violation, again,
     operations::{Operations, Sight},
+    wishes::Wishes,
 };
 use crate::{
     history::{Action, Fault},
-    observed::{JobView, StepView},
+    observed::JobView,
     profile::Setup,
 };
 
 const STATES: [&str; 6] = ["pending", "processing", "succeeded", "failed", "canceled", "expired"];
 
-pub(super) fn check(operations: &Operations<'_>, record: &Record, setup: &Setup) -> Vec<Violation> {
+pub(super) fn check(
+    operations: &Operations<'_>,
+    record: &Record,
+    (setup, wishes): (&Setup, &Wishes<'_>),
+) -> Vec<Violation> {
     let shown = shown(record);
     let mut violations = lost(operations, record, &shown);
     violations.extend(stuck(operations, record, setup));
     for (job, mut sights) in operations.sights() {
         let end = shown.get(job).map(|job| Sight { from: i64::MAX, until: i64::MAX, op: 0, job });
         sights.extend(end);
-        violations.extend(disorder(job, &sights));
+        violations.extend(disorder(job, &sights, wishes));
     }
     violations.extend(isolation(operations));
     violations.extend(exits(operations));
@@ -76,7 +81,7 @@ fn stuck(operations: &Operations<'_>, record: &Record, setup: &Setup) -> Vec<Vio
 }
 
 /// At most one violation a job: the first that is found.
-fn disorder(id: &str, sights: &[Sight<'_>]) -> Option<Violation> {
+fn disorder(id: &str, sights: &[Sight<'_>], wishes: &Wishes<'_>) -> Option<Violation> {
     let violation = |what: String, pair: [&Sight<'_>; 2]| {
         let evidence = pair.map(|sight| format!("op {} from {}: {:?}", sight.op, sight.from, sight.job));
         Some(Violation::new(Invariant::I9, format!("{id}: {what}"), evidence.into()))
@@ -84,34 +89,42 @@ fn disorder(id: &str, sights: &[Sight<'_>]) -> Option<Violation> {
     if let Some(sight) = sights.iter().find(|sight| !STATES.contains(&sight.job.status.as_str())) {
         return violation(format!("{} is no state", sight.job.status), [sight, sight]);
     }
-    let first_end = sights.iter().filter(|sight| sight.job.is_terminal()).min_by_key(|sight| sight.until);
-    if let Some(first) = first_end {
-        let ended = |sight: &&Sight<'_>| sight.job.is_terminal() && end(sight.job) != end(first.job);
-        let alive = |sight: &&Sight<'_>| !sight.job.is_terminal() && sight.from > first.until;
-        if let Some(other) = sights.iter().find(|sight| ended(sight) || alive(sight)) {
-            return violation("its end changed".to_owned(), [first, other]);
+    if wishes.any(id) {
+        if let Some(found) = again::disorder(id, sights, wishes) {
+            return Some(found);
         }
+    } else if let Some([first, other]) = changed(sights) {
+        return violation("its end changed".to_owned(), [first, other]);
     }
     for (later, sight) in sights.iter().enumerate() {
         // Later ones were asked later; of these, those that were answered before this one was asked count.
         let before = sights[..later].iter().filter(|before| before.until < sight.from);
         for before in before {
-            if let Some(step) = before.job.steps.iter().find(|step| went_back(step, sight.job)) {
-                return violation(format!("step {} went back", step.feature), [before, sight]);
+            let wished = wishes.between(id, (before.from, sight.until));
+            if let Some(step) = again::step_back(before.job, sight.job, wished) {
+                return violation(format!("step {} went back", step.name), [before, sight]);
+            }
+            if let Some(part) = again::part_back(before.job, sight.job) {
+                return violation(format!("part {} went back", part.place()), [before, sight]);
             }
         }
     }
     None
 }
 
+/// Two sights of a job that nobody wished to be run again: its first end, and something else later.
+fn changed<'a, 'b>(sights: &'b [Sight<'a>]) -> Option<[&'b Sight<'a>; 2]> {
+    let first_end = sights.iter().filter(|sight| sight.job.is_terminal()).min_by_key(|sight| sight.until);
+    let first = first_end?;
+    let ended = |sight: &&Sight<'_>| sight.job.is_terminal() && end(sight.job) != end(first.job);
+    let alive = |sight: &&Sight<'_>| !sight.job.is_terminal() && sight.from > first.until;
+    let other = sights.iter().find(|sight| ended(sight) || alive(sight))?;
+    Some([first, other])
+}
+
 /// What of an end must never change.
 fn end(job: &JobView) -> (&str, Option<&str>, Option<u64>, Option<&str>) {
     (&job.status, job.finished_at.as_deref(), job.units, job.results_sha256.as_deref())
-}
-
-fn went_back(before: &StepView, job: &JobView) -> bool {
-    let Some(now) = job.step(&before.feature) else { return true };
-    now.attempt < before.attempt || (before.succeeded() && !now.succeeded())
 }
 
 fn isolation(operations: &Operations<'_>) -> Vec<Violation> {
@@ -155,7 +168,9 @@ mod tests {
     fn found(made: &Made) -> Vec<Invariant> {
         let record = made.record();
         let setup = crate::checker::setup(&record.events);
-        let violations = check(&Operations::of(&record.events), &record, &setup);
+        let operations = Operations::of(&record.events);
+        let wishes = Wishes::of(&operations, &record);
+        let violations = check(&operations, &record, (&setup, &wishes));
         violations.into_iter().map(|violation| violation.invariant).collect()
     }
 

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::{
     Invariant, Violation, batches,
     operations::{Keyed, Operation, Operations},
+    wishes::Wishes,
 };
 use crate::{
     history::Purpose,
@@ -18,7 +19,7 @@ struct Key<'a, 'b> {
     requests: &'b [Keyed<'a, 'b>],
 }
 
-pub(super) fn check(operations: &Operations<'_>, state: &FinalState) -> Vec<Violation> {
+pub(super) fn check(operations: &Operations<'_>, state: &FinalState, wishes: &Wishes<'_>) -> Vec<Violation> {
     let keys = operations.by_key();
     let mut violations = Vec::new();
     for ((project, key), requests) in &keys {
@@ -27,8 +28,8 @@ pub(super) fn check(operations: &Operations<'_>, state: &FinalState) -> Vec<Viol
         violations.extend(key.one_payload());
         violations.extend(key.refused_for_nothing());
         for payload in key.payloads() {
-            violations.extend(key.one_answer(payload));
-            violations.extend(key.replays(payload));
+            violations.extend(key.one_answer(payload, wishes));
+            violations.extend(key.replays(payload, wishes));
             violations.extend(key.resolved(payload));
         }
     }
@@ -90,23 +91,41 @@ impl<'a, 'b> Key<'a, 'b> {
         })
     }
 
-    /// All final answers are the same.
-    fn one_answer(&self, payload: &str) -> Option<Violation> {
-        let mut finals = self.of(payload).filter(|operation| operation.standing() == Standing::Final);
-        let first = finals.next()?;
+    /// All final answers are the same; of a job that was run again, all of one end.
+    fn one_answer(&self, payload: &str, wishes: &Wishes<'_>) -> Option<Violation> {
+        let finals = self.of(payload).filter(|operation| operation.standing() == Standing::Final);
         let seen = |operation: &Operation<'a>| {
             operation.answer().map(|answer| (answer.status, &answer.body_sha256, &answer.content_type))
         };
-        let other = finals.find(|other| seen(other) != seen(first))?;
-        Some(self.violation(Invariant::I3, "two final answers differ", &[first, other]))
+        let again = self.wished(payload, wishes);
+        let mut ends: BTreeMap<_, &Operation<'_>> = BTreeMap::new();
+        for operation in finals {
+            let job = operation.answer().and_then(|answer| answer.job.as_ref()).filter(|_| again);
+            let first = ends.entry(job.map(|job| &job.finished_at)).or_insert(operation);
+            if seen(first) != seen(operation) {
+                let both = [*first, operation];
+                return Some(self.violation(Invariant::I3, "two final answers differ", &both));
+            }
+        }
+        None
+    }
+
+    /// Whether somebody wished its job to be run again.
+    fn wished(&self, payload: &str, wishes: &Wishes<'_>) -> bool {
+        self.of(payload).filter_map(Operation::job_of_key).any(|job| wishes.any(job))
     }
 
     /// Who asks after the final answer gets it again, and is told so.
-    fn replays(&self, payload: &str) -> Option<Violation> {
+    fn replays(&self, payload: &str, wishes: &Wishes<'_>) -> Option<Violation> {
         let finals = self.of(payload).filter(|operation| operation.standing() == Standing::Final);
         let (known_at, first) =
             finals.filter_map(|one| Some((one.answered?.0, one))).min_by_key(|(at, _)| *at)?;
-        let later = self.of(payload).filter(|operation| operation.invoked_at > known_at);
+        // While the job runs again there is no final answer; then it is another one.
+        let open = |operation: &&Operation<'_>| {
+            let (from, until) = (first.invoked_at, operation.answered.map_or(i64::MAX, |(at, _)| at));
+            first.job_of_key().is_some_and(|job| wishes.again(job, (from, until)))
+        };
+        let later = self.of(payload).filter(|operation| operation.invoked_at > known_at && !open(operation));
         let wrong = later.into_iter().find(|operation| match operation.standing() {
             Standing::Again => false,
             Standing::Final => operation.answer().is_some_and(|answer| !answer.replayed),
@@ -175,11 +194,15 @@ fn keys_sharing_a_job(keys: &BTreeMap<(&str, &str), Vec<Keyed<'_, '_>>>) -> Vec<
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::checker::made::{Made, canceled, interim, replayed, reused, succeeded, unavailable};
+    use crate::{
+        checker::made::{Made, canceled, interim, piped, plan, replayed, reused, succeeded, unavailable},
+        plan::OnError,
+    };
 
     fn found(made: &Made) -> Vec<Invariant> {
         let record = made.record();
-        let violations = check(&Operations::of(&record.events), &record.state);
+        let operations = Operations::of(&record.events);
+        let violations = check(&operations, &record.state, &Wishes::of(&operations, &record));
         violations.into_iter().map(|violation| violation.invariant).collect()
     }
 
@@ -260,6 +283,28 @@ mod tests {
         });
         made.final_job(succeeded("job_1"));
         assert_eq!(found(&made), []);
+    }
+
+    #[test]
+    fn i3_the_answer_is_another_one_after_a_wish_to_run_again_and_not_before() {
+        let first = || piped("job_1", ("succeeded", "skipped"), "01");
+        let second = || Answer { replayed: true, ..piped("job_1", ("succeeded", "succeeded"), "09") };
+        let with = |wish: bool| {
+            let mut made = Made::new();
+            made.with_plan(Some(plan(OnError::Skip))).submit("k", "p", Some(first()));
+            if wish {
+                made.retry("job_1", None);
+            }
+            made.submit("k", "p", Some(interim("job_1")));
+            made.submit("k", "p", Some(second()));
+            made.final_job(second());
+            made
+        };
+        assert_eq!(found(&with(true)), []);
+        assert_eq!(found(&with(false)), [Invariant::I3]);
+        let mut made = with(true);
+        made.submit("k", "p", Some(Answer { body_sha256: "other".to_owned(), ..second() }));
+        assert_eq!(found(&made), [Invariant::I3], "one end has one answer");
     }
 
     #[test]

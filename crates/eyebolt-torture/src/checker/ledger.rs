@@ -38,11 +38,14 @@ fn sums(project: &ProjectState) -> Vec<Violation> {
     wrong.into_iter().map(|what| Violation::new(Invariant::I5, what, Vec::new())).collect()
 }
 
-/// A step that succeeded costs one unit; what did not succeed is not charged.
+/// A step that succeeded costs one unit, or each of its parts that did, however often it was run; what did not succeed is not
+/// charged. Of a job that failed what was found is charged, unless it killed its workers.
 fn price(job: &JobView) -> Option<Violation> {
-    let succeeded = job.steps.iter().filter(|step| step.succeeded()).count() as u64;
+    let succeeded = job.done().count() as u64;
     let units = job.units.unwrap_or_default();
-    let wrong = units > succeeded || (job.status == "succeeded" && units != succeeded);
+    let answered =
+        job.status == "succeeded" || (job.status == "failed" && job.error.as_deref() != Some("worker_died"));
+    let wrong = units > succeeded || (answered && units != succeeded);
     wrong.then(|| {
         let what = format!("{}: {units} units for {succeeded} steps that succeeded", job.id);
         Violation::new(Invariant::I5, what, vec![format!("{job:?}")])
@@ -54,9 +57,10 @@ fn unworked(project: &ProjectState, record: &Record) -> Vec<Violation> {
     let ran = executions::by_step(record);
     let mut violations = Vec::new();
     for job in &project.jobs {
-        for step in job.steps.iter().filter(|step| step.succeeded()) {
-            if !ran.contains_key(&(job.id.as_str(), step.feature.as_str())) {
-                let what = format!("{} {}: it succeeded, and never ran", job.id, step.feature);
+        for place in job.done() {
+            let runs = ran.get(&(job.id.as_str(), place.as_str()));
+            if runs.is_none_or(|runs| runs.iter().all(|run| !run.ok)) {
+                let what = format!("{} {place}: it succeeded, and never did so when it ran", job.id);
                 violations.push(Violation::new(Invariant::I5, what, vec![format!("{job:?}")]));
             }
         }
@@ -92,7 +96,7 @@ fn shrinking(project: &ProjectState, operations: &Operations<'_>) -> Option<Viol
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::checker::made::{Made, canceled, succeeded, usage};
+    use crate::checker::made::{Made, canceled, piped, succeeded, usage};
 
     fn found(made: &Made) -> Vec<Invariant> {
         let record = made.record();
@@ -145,6 +149,25 @@ mod tests {
         let mut made = sound();
         made.edit().effects.clear();
         assert_eq!(found(&made), [Invariant::I5]);
+    }
+
+    #[test]
+    fn i5_each_part_is_charged_once_however_often_it_ran() {
+        let pipeline = |units: u64| {
+            let mut made = Made::new();
+            made.effects("job_1", 1, &["find", "read/0", "codes", "look"]);
+            made.effect_of(("job_1", "read/1"), 1, false);
+            made.effects("job_1", 2, &["read/1"]);
+            let mut end = piped("job_1", ("succeeded", "succeeded"), "01");
+            end.job.as_mut().unwrap().units = Some(units);
+            made.final_job(end);
+            made
+        };
+        assert_eq!(found(&pipeline(5)), []);
+        assert_eq!(found(&pipeline(6)), [Invariant::I5]);
+        let mut made = pipeline(5);
+        made.edit().effects.pop();
+        assert_eq!(found(&made), [Invariant::I5], "the part never succeeded when it ran");
     }
 
     #[test]

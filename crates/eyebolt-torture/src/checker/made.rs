@@ -1,5 +1,9 @@
 //! Made histories for the checker's tests.
 
+mod pipelines;
+
+pub(crate) use pipelines::{piped, plan};
+
 use super::{Effect, Record};
 use crate::{
     batch::ItemKind,
@@ -7,6 +11,7 @@ use crate::{
     listening::{Heard, Message, Receipt, Said, Told},
     observed::{Answer, BatchView, JobView, StepView, Usage},
     payload::Kind,
+    plan::Plan,
     profile::Setup,
     settle::{BatchState, EndpointView, ItemView, ProjectState},
 };
@@ -19,6 +24,7 @@ pub(crate) struct Made {
     purpose: Purpose,
     kind: Kind,
     hook: Option<String>,
+    plan: Option<Plan>,
     /// Requests of one moment: their answers come after the last of them was sent.
     at_once: Option<Vec<Event>>,
 }
@@ -41,6 +47,7 @@ impl Made {
             purpose: Purpose::Fresh,
             kind: Kind::Sound,
             hook: None,
+            plan: None,
             at_once: None,
         }
     }
@@ -72,6 +79,11 @@ impl Made {
         self
     }
 
+    pub(crate) fn with_plan(&mut self, plan: Option<Plan>) -> &mut Self {
+        self.plan = plan;
+        self
+    }
+
     pub(crate) fn submit(&mut self, key: &str, payload: &str, answer: Option<Answer>) {
         let action = Action::Submit(Submission {
             key: key.to_owned(),
@@ -79,6 +91,7 @@ impl Made {
             kind: self.kind,
             purpose: self.purpose,
             hook: self.hook.clone(),
+            plan: self.plan.clone(),
         });
         self.request(action, answer);
     }
@@ -120,8 +133,14 @@ impl Made {
 
     /// The fake backend ran a step now.
     pub(crate) fn effect(&mut self, job: &str, token: i64) {
-        let (job, step) = (job.to_owned(), "text".to_owned());
-        self.record.effects.push(Effect { job, step, token, attempt: 1, at_us: self.now });
+        self.effect_of((job, "text"), token, true);
+    }
+
+    /// The fake backend ran this step now, or this part of one.
+    pub(crate) fn effect_of(&mut self, (job, step): (&str, &str), token: i64, ok: bool) {
+        let (job, step) = (job.to_owned(), step.to_owned());
+        let at_us = self.now;
+        self.record.effects.push(Effect { job, step, token, attempt: 1, ok, fallback: false, at_us });
         self.now += SECOND;
     }
 
@@ -166,6 +185,7 @@ impl Made {
             job: id.to_owned(),
             status,
             finished_at,
+            round: 1,
             sha256: format!("{id} told"),
         }
     }
@@ -224,7 +244,8 @@ impl Made {
 fn job(id: &str, status: &str) -> Answer {
     let done = u64::from(status == "succeeded");
     let terminal = !matches!(status, "pending" | "processing");
-    let step = StepView { feature: "text".to_owned(), status: status.to_owned(), attempt: done };
+    let (name, status_of_step) = ("text".to_owned(), status.to_owned());
+    let step = StepView { name, status: status_of_step, attempt: done, ..StepView::default() };
     let job = JobView {
         id: id.to_owned(),
         status: status.to_owned(),

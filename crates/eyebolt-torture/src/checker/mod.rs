@@ -1,5 +1,6 @@
 //! Did the server keep its promises? A pure function over what was recorded.
 
+mod again;
 mod batches;
 mod executions;
 mod jobs;
@@ -8,7 +9,9 @@ mod ledger;
 #[cfg(test)]
 mod made;
 mod operations;
+mod pipelines;
 mod telling;
+mod wishes;
 mod work;
 
 use std::fmt;
@@ -109,13 +112,16 @@ pub(crate) struct Verdict {
 pub(crate) fn check(record: &Record) -> Verdict {
     let setup = setup(&record.events);
     let operations = Operations::of(&record.events);
+    let wishes = wishes::Wishes::of(&operations, record);
     let mut violations = Vec::new();
-    violations.extend(keys::check(&operations, &record.state));
-    violations.extend(jobs::check(&operations, record, &setup));
-    violations.extend(executions::check(&operations, record, &setup));
+    violations.extend(keys::check(&operations, &record.state, &wishes));
+    violations.extend(jobs::check(&operations, record, (&setup, &wishes)));
+    violations.extend(executions::check(&operations, record, (&setup, &wishes)));
+    violations.extend(pipelines::check(&operations, record, (&setup, &wishes)));
+    violations.extend(again::unwished(record, &wishes));
     violations.extend(ledger::check(&operations, record));
-    violations.extend(telling::check(&operations, record));
-    violations.extend(batches::check(&operations, record));
+    violations.extend(telling::check(&operations, record, &wishes));
+    violations.extend(batches::check(&operations, record, &wishes));
     let counts = work::Counts::of(&operations, record);
     violations.extend(counts.check(&setup));
     violations.sort_by_key(|violation| violation.invariant);

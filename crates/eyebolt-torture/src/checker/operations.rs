@@ -138,6 +138,11 @@ impl<'a> Operation<'a> {
             }
             Action::Read { job, .. } => format!("read {job}"),
             Action::Cancel { job } => format!("cancel {job}"),
+            Action::Retry { job, step, part } => {
+                let (step, part) = (step.as_deref().unwrap_or("all"), part.map(|part| format!("/{part}")));
+                format!("run {step}{} of {job} again", part.unwrap_or_default())
+            }
+            Action::RetryBatch { batch } => format!("run {batch} again"),
             Action::Batch(batch) => {
                 format!("batch {} ({:?}, {} items)", batch.key, batch.purpose, batch.items.len())
             }

@@ -1,17 +1,21 @@
 //! I16: the run did enough to mean something. A server that refuses everything breaks no other promise.
 
+#[cfg(test)]
+mod tests;
+
 use std::{
     collections::{BTreeMap, BTreeSet},
     fmt,
 };
 
-use super::{Invariant, Record, Violation, executions, operations::Operations};
+use super::{Invariant, Record, Violation, batches, executions, operations::Operations};
 use crate::{
     history::{Action, Fault, Purpose},
     listening::{Heard, Said},
     nemesis::PLACES,
     observed::Standing,
     payload::Kind,
+    plan::EACH,
     profile::Setup,
 };
 
@@ -43,6 +47,13 @@ pub(crate) struct Counts {
     switched_off: u64,
     batches: BTreeMap<String, u64>,
     items: u64,
+    /// Jobs with a pipeline, executions of parts, and what was run again after it had ended: jobs, items of batches,
+    /// batches.
+    pipelines: u64,
+    parts_run: u64,
+    jobs_again: u64,
+    items_again: u64,
+    batches_again: u64,
     /// Ends that streams told, and how often their readers came back.
     streamed: u64,
     resumed: u64,
@@ -76,6 +87,7 @@ impl Counts {
         counts.count_outcomes(operations);
         counts.count_faults(operations);
         counts.count_messages(record);
+        counts.count_pipelines(record);
         for batch in record.state.projects.iter().flat_map(|project| &project.batches) {
             *counts.batches.entry(batch.view.status.clone()).or_default() += 1;
             counts.items += batch.items.len() as u64;
@@ -116,6 +128,10 @@ impl Counts {
                 Action::Batch(batch) => format!("batch, {}", name(batch.purpose)),
                 Action::ReadBatch { .. } => "read a batch".to_owned(),
                 Action::CancelBatch { .. } => "cancel a batch".to_owned(),
+                Action::Retry { step: None, .. } => "run a job again".to_owned(),
+                Action::Retry { part: None, .. } => "run a step again".to_owned(),
+                Action::Retry { .. } => "run a part again".to_owned(),
+                Action::RetryBatch { .. } => "run a batch again".to_owned(),
                 Action::List => "list jobs".to_owned(),
                 Action::Usage => "usage".to_owned(),
             };
@@ -178,6 +194,25 @@ impl Counts {
         }
     }
 
+    fn count_pipelines(&mut self, record: &Record) {
+        let jobs = record.state.projects.iter().flat_map(|project| &project.jobs);
+        self.pipelines = jobs.filter(|job| job.step(EACH).is_some()).count() as u64;
+        let parts = record.effects.iter().filter(|effect| effect.step.starts_with("read/"));
+        self.parts_run = parts.count() as u64;
+        let items = batches::jobs_of_items(&record.state);
+        for told in &record.told {
+            let Heard::Event { message, .. } = &told.what else { continue };
+            let again = u64::from(message.round > 1);
+            if message.kind.starts_with("batch.") {
+                self.batches_again += again;
+            } else if items.contains(message.job.as_str()) {
+                self.items_again += again;
+            } else {
+                self.jobs_again += again;
+            }
+        }
+    }
+
     fn count_messages(&mut self, record: &Record) {
         let mut taken = BTreeSet::new();
         for receipt in &record.receipts {
@@ -214,6 +249,11 @@ impl Counts {
             ("endpoints switched off", self.switched_off, 1),
             ("connections that told an end", self.resumed, MIN_RESUMED),
             ("batches completed", self.batches.get("completed").copied().unwrap_or_default(), 1),
+            ("pipelines", self.pipelines, 1),
+            ("parts of pipelines run", self.parts_run, 1),
+            ("jobs that ended again", self.jobs_again, 1),
+            ("items of batches that ended again", self.items_again, 1),
+            ("batches that ended again", self.batches_again, 1),
             ("batches canceled", self.batches.get("canceled").copied().unwrap_or_default(), 1),
         ];
         let few = minimums.into_iter().filter(|(_, found, least)| found < least);
@@ -252,7 +292,12 @@ impl Counts {
         table.extend(self.batches.iter().map(|(state, count)| (format!("batches {state}"), *count)));
         for (name, count) in [
             ("items of batches", self.items),
+            ("  that ended again", self.items_again),
+            ("batches that ended again", self.batches_again),
+            ("jobs with a pipeline", self.pipelines),
+            ("jobs that ended again", self.jobs_again),
             ("steps run", self.runs),
+            ("  of which parts", self.parts_run),
             ("steps run again", self.runs_again),
             ("  without a fault: the lease ran out", self.starved),
             ("writes refused by the fence", self.fenced),
@@ -287,100 +332,5 @@ fn name(purpose: Purpose) -> &'static str {
         Purpose::Retry => "retry",
         Purpose::Replay => "replay",
         Purpose::OtherPayload => "other payload",
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::checker::made::{Made, batch, corrupt, replayed, reused, succeeded, unavailable};
-
-    fn found(made: &Made) -> Vec<String> {
-        let record = made.record();
-        let operations = Operations::of(&record.events);
-        let setup = crate::checker::setup(&record.events);
-        let violations = Counts::of(&operations, &record).check(&setup);
-        assert!(violations.iter().all(|violation| violation.invariant == Invariant::I16));
-        violations.into_iter().map(|violation| violation.what).collect()
-    }
-
-    fn busy() -> Made {
-        let mut made = Made::new();
-        made.submit("k", "p", None);
-        made.submit("k", "p", Some(succeeded("job_1")));
-        made.with_kind(Kind::Corrupt).submit("c", "q", Some(corrupt("job_2")));
-        made.with_kind(Kind::Sound).with_purpose(Purpose::OtherPayload).submit("k", "r", Some(reused()));
-        for _ in 0..MIN_REPLAYS {
-            made.with_purpose(Purpose::Replay).submit("k", "p", Some(replayed("job_1")));
-        }
-        for place in PLACES {
-            made.fault(Fault::Hit { server: 0, failpoint: format!("{place}:1:kill") });
-        }
-        for _ in 0..MIN_STOPS {
-            made.fault(Fault::Stop { server: 0, ms: 3000 });
-        }
-        made.fault(Fault::ClientCrash { client: 1 });
-        made.effect("job_1", 1);
-        for (said, _) in ANSWERS {
-            made.receipt("endpoint/torture/shaky", "job_1", said);
-        }
-        for place in 0..MIN_RESUMED {
-            made.told("job_1", place);
-            made.edit().told[place as usize].connection = place;
-        }
-        made.edit().state.disabled.insert("we_1".to_owned());
-        made.final_batch(batch("batch_1", [0; 5]), &[]);
-        made.final_batch(batch("batch_2", [1, 0, 0, 0, 1]), &[("canceled", None)]);
-        made.final_job(succeeded("job_1"));
-        made
-    }
-
-    #[test]
-    fn i16_receivers_that_made_no_trouble_and_streams_that_nobody_cut() {
-        let mut made = busy();
-        made.edit().receipts.retain(|receipt| receipt.said == Said::Taken);
-        made.edit().told.truncate(1);
-        made.edit().state.disabled.clear();
-        let found = found(&made);
-        for what in
-            ["no message was answered 500", "no message was cut off", "messages that came again", "endpoints"]
-        {
-            assert!(found.iter().any(|found| found.starts_with(what)), "{what}: {found:?}");
-        }
-        assert!(found.iter().any(|found| found.starts_with("connections that told an end: 1,")), "{found:?}");
-    }
-
-    #[test]
-    fn a_busy_run_is_enough() {
-        assert_eq!(found(&busy()), [] as [String; 0]);
-    }
-
-    #[test]
-    fn i16_a_server_that_refuses_everything() {
-        let mut made = Made::new();
-        for key in 0..100 {
-            made.submit(&key.to_string(), "p", Some(unavailable()));
-        }
-        let found = found(&made);
-        assert!(found.iter().any(|what| what.starts_with("keys with the right outcome: 0,")), "{found:?}");
-        assert!(found.iter().any(|what| what.starts_with("kills") || what.starts_with("stops")), "{found:?}");
-    }
-
-    #[test]
-    fn i16_a_failpoint_that_is_never_reached() {
-        let mut made = busy();
-        let first = format!("{}:1:kill", PLACES[0]);
-        let is_first = |event: &crate::history::Event| matches!(&event.what, crate::history::What::Nemesis(Fault::Hit { failpoint, .. }) if *failpoint == first);
-        made.edit().events.retain(|event| !is_first(event));
-        assert_eq!(found(&made), [format!("failpoint {} was never reached", PLACES[0])]);
-    }
-
-    #[test]
-    fn i16_a_corrupt_image_that_succeeds_is_no_right_outcome() {
-        let mut made = busy();
-        made.with_kind(Kind::Corrupt).with_purpose(Purpose::Fresh).submit("d", "s", Some(succeeded("job_3")));
-        let found = found(&made);
-        assert_eq!(found.len(), 1, "{found:?}");
-        assert!(found[0].starts_with("keys with the right outcome: 2, at least 3"), "{found:?}");
     }
 }

@@ -2,9 +2,13 @@
 
 use std::time::Duration;
 
+use futures_util::future::join_all;
 use rand::{RngExt, seq::IndexedRandom};
 
-use super::{Client, Phase};
+use super::{
+    Client, Phase,
+    pipelines::{LOOKS, TWINS},
+};
 use crate::{
     batch::BatchIntent,
     history::Purpose,
@@ -23,7 +27,7 @@ const POLLS: usize = 30;
 const PATIENCE: Duration = Duration::from_secs(10);
 
 impl Client {
-    /// Sends a batch, looks after it, cancels some.
+    /// Sends a batch, looks after it, cancels some, runs failed items again.
     pub(super) async fn batch(&mut self) -> anyhow::Result<()> {
         let intent = BatchIntent::draw(self.key(), &mut self.rng);
         self.journal.intend_batch(&intent)?;
@@ -48,6 +52,7 @@ impl Client {
             self.caller.submit_batch(&intent, Purpose::Replay, PATIENCE).await;
         }
         self.watch_batch(&id).await;
+        self.run_batch_again(&id).await;
         Ok(())
     }
 
@@ -61,8 +66,10 @@ impl Client {
             let accepted = answer.as_ref().filter(|answer| answer.is_success());
             if let Some(batch) = accepted.and_then(|answer| answer.batch.as_ref()) {
                 self.journal.batch_done(intent)?;
-                let hook = intent.hook.as_deref();
-                self.field().expects(&self.caller.project.name, hook);
+                let told = intent.hook.as_deref().zip(Some(batch.id.as_str()));
+                self.field().expects(&self.caller.project.name, told);
+                let known = (self.caller.project.name.clone(), batch.id.clone());
+                self.field().batches.lock().expect("no holder panics").push(known);
                 return Ok(Some(batch.id.clone()));
             }
             if let Some(Standing::Reused | Standing::Refused) = answer.as_ref().map(Answer::standing) {
@@ -85,6 +92,38 @@ impl Client {
                 return;
             }
             self.pause(30..200).await;
+        }
+    }
+
+    /// Runs some batch again that was accepted at any time.
+    pub(super) async fn any_batch_again(&mut self) {
+        let mut known = self.field().batches.lock().expect("no holder panics").clone();
+        known.retain(|(project, _)| *project == self.caller.project.name);
+        let Some((_, batch)) = known.choose(&mut self.rng) else { return };
+        self.run_batch_again(batch).await;
+    }
+
+    /// Runs a batch again while some of its items failed, and looks after it.
+    async fn run_batch_again(&mut self, batch: &str) {
+        for _ in 0..LOOKS {
+            if self.field().phase() != Phase::Storm {
+                return;
+            }
+            let seen = self.caller.read_batch(batch).await.and_then(|answer| answer.batch);
+            let Some(seen) = seen else {
+                self.pause(100..500).await;
+                continue;
+            };
+            if seen.failed == 0 {
+                return;
+            }
+            let count = if self.rng.random_ratio(1, TWINS) { 2 } else { 1 };
+            let answers = join_all((0..count).map(|_| self.caller.retry_batch(batch))).await;
+            // What failed for good is refused, and so is a wish for what runs already.
+            if !answers.iter().flatten().any(Answer::is_success) {
+                return;
+            }
+            self.watch_batch(batch).await;
         }
     }
 }

@@ -50,8 +50,10 @@ pub(crate) struct Field {
     /// Where messages to addresses of requests go.
     pub(crate) receiver: SocketAddr,
     pub(crate) finished: Mutex<Vec<Arc<Finished>>>,
-    /// Addresses of requests that were accepted: their receivers' names.
-    pub(crate) hooks: Mutex<Vec<String>>,
+    /// Addresses of requests that were accepted: their receivers' names, and what is told there.
+    pub(crate) hooks: Mutex<Vec<(String, String)>>,
+    /// Batches that were accepted, with their projects.
+    pub(crate) batches: Mutex<Vec<(String, String)>>,
     pub(crate) phase: watch::Receiver<Phase>,
 }
 
@@ -89,9 +91,9 @@ impl Field {
         *self.phase.borrow()
     }
 
-    /// Notes that something was accepted that wants to be told of at this address, if any.
-    pub(crate) fn expects(&self, project: &str, token: Option<&str>) {
-        let hook = token.map(|token| hook(project, token));
+    /// Notes that a job or batch was accepted that wants to be told of at this address, if any.
+    pub(crate) fn expects(&self, project: &str, told: Option<(&str, &str)>) {
+        let hook = told.map(|(token, id)| (hook(project, token), id.to_owned()));
         self.hooks.lock().expect("no holder panics").extend(hook);
     }
 
@@ -113,6 +115,7 @@ impl Caller {
             kind: intent.payload.kind,
             purpose,
             hook,
+            plan: intent.payload.plan.clone(),
         });
         let prefer = match manner {
             Manner::Async => "respond-async".to_owned(),
@@ -164,6 +167,17 @@ impl Caller {
 
     pub(crate) async fn cancel(&self, job: &str) -> Option<Answer> {
         self.call(Action::Cancel { job: job.to_owned() }, Call::cancel(job), PATIENCE).await
+    }
+
+    /// Runs again what failed: of all of a job, of a step, of a part.
+    pub(crate) async fn retry(&self, job: &str, (step, part): (Option<&str>, Option<u32>)) -> Option<Answer> {
+        let action = Action::Retry { job: job.to_owned(), step: step.map(str::to_owned), part };
+        self.call(action, Call::retry(job, (step, part)), PATIENCE).await
+    }
+
+    pub(crate) async fn retry_batch(&self, batch: &str) -> Option<Answer> {
+        let action = Action::RetryBatch { batch: batch.to_owned() };
+        self.call(action, Call::retry_batch(batch), PATIENCE).await
     }
 
     pub(crate) async fn list(&self) -> Option<Answer> {

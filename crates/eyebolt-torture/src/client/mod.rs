@@ -3,6 +3,7 @@
 mod batches;
 mod caller;
 mod fleet;
+mod pipelines;
 mod rounds;
 
 use std::{path::Path, sync::Arc, time::Duration};
@@ -97,9 +98,7 @@ impl Client {
         let Some(answer) = answer.filter(|answer| answer.standing() == Standing::Final) else {
             return Ok(());
         };
-        if answer.job_id().is_some() {
-            self.field().expects(&self.caller.project.name, intent.payload.hook.as_deref());
-        }
+        self.field().expects(&self.caller.project.name, intent.payload.hook.as_deref().zip(answer.job_id()));
         let finished = Finished {
             project: self.caller.project.name.clone(),
             intent: intent.clone(),

@@ -37,12 +37,16 @@ enum Round {
     Neighbour,
     /// Sends many images under one key.
     Batch,
+    /// Sends a pipeline, and runs again what failed of it.
+    Pipeline,
+    /// Wishes that something be run again whose end is known: most of that is refused.
+    Again,
     /// Lists jobs and reads what was used.
     Look,
 }
 
 /// What is drawn how often.
-const MIX: [(Round, u32); 12] = [
+const MIX: [(Round, u32); 14] = [
     (Round::Patient, 22),
     (Round::Short, 8),
     (Round::Polling, 20),
@@ -53,7 +57,9 @@ const MIX: [(Round, u32); 12] = [
     (Round::OtherPayload, 5),
     (Round::Race, 2),
     (Round::Neighbour, 3),
-    (Round::Batch, 6),
+    (Round::Batch, 8),
+    (Round::Pipeline, 12),
+    (Round::Again, 8),
     (Round::Look, 3),
 ];
 
@@ -81,6 +87,8 @@ impl Client {
             Round::Race => self.race().await?,
             Round::Neighbour => self.neighbour().await?,
             Round::Batch => self.batch().await?,
+            Round::Pipeline => self.pipeline().await?,
+            Round::Again => self.again().await,
             Round::Look => {
                 self.caller.list().await;
                 self.caller.usage().await;
@@ -109,7 +117,7 @@ impl Client {
         self.resolve(&intent).await
     }
 
-    async fn watch(&mut self, job: &str) {
+    pub(super) async fn watch(&mut self, job: &str) {
         for _ in 0..POLLS {
             let view = self.caller.read(job, false).await.and_then(|answer| answer.job);
             if view.as_ref().is_some_and(JobView::is_terminal) || self.field().phase() != Phase::Storm {
@@ -132,6 +140,16 @@ impl Client {
     async fn replay(&mut self) {
         if let Some(finished) = self.pick() {
             self.caller.submit(&finished.intent, Purpose::Replay, Manner::Wait(10)).await;
+        }
+    }
+
+    async fn again(&mut self) {
+        if self.rng.random_ratio(2, 3) {
+            return self.any_batch_again().await;
+        }
+        let job = self.pick().and_then(|finished| finished.job.clone());
+        if let Some(job) = job {
+            self.wish(&job, (None, None)).await;
         }
     }
 

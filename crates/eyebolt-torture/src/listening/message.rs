@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use super::EndOf;
 use crate::payload::sha256;
 
 /// An event as it came.
@@ -19,6 +20,9 @@ pub(crate) struct Message {
     pub(crate) status: String,
     /// When, as printed.
     pub(crate) finished_at: Option<String>,
+    /// Which end of it: 1, and one more for each time that it was run again.
+    #[serde(default)]
+    pub(crate) round: u64,
     /// Digest of its bytes.
     pub(crate) sha256: String,
 }
@@ -110,8 +114,14 @@ impl Message {
             job: text(&data["id"]).unwrap_or_default(),
             status: text(&data["status"]).unwrap_or_default(),
             finished_at: text(&data["finished_at"]),
+            round: data["round"].as_u64().unwrap_or_default(),
             sha256: sha256(bytes),
         }
+    }
+
+    /// What ended, and when.
+    pub(crate) fn end(&self) -> EndOf {
+        (self.job.clone(), self.finished_at.clone())
     }
 }
 
@@ -130,13 +140,13 @@ mod tests {
     fn a_message_is_read_from_its_bytes() {
         let bytes =
             br#"{"id":"evt_1","type":"job.failed","timestamp":"2026-01-01T00:00:00Z","data":{"id":"job_1",
-            "status":"failed","finished_at":"2026-01-01T00:00:00Z"}}"#;
+            "status":"failed","round":2,"finished_at":"2026-01-01T00:00:00Z"}}"#;
         let read = Message::read(bytes);
         assert_eq!(
             (&*read.id, &*read.kind, &*read.job, &*read.status),
             ("evt_1", "job.failed", "job_1", "failed")
         );
-        assert_eq!(read.finished_at.as_deref(), Some("2026-01-01T00:00:00Z"));
+        assert_eq!((read.finished_at.as_deref(), read.round), (Some("2026-01-01T00:00:00Z"), 2));
         assert_eq!(read.sha256, sha256(bytes));
         assert_eq!(Message::read(b"no JSON").job, "");
     }

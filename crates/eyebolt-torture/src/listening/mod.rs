@@ -25,8 +25,11 @@ pub(crate) use receiver::{GONE, Receiver};
 use crate::{client::Project, history::Lines, wire::Call};
 use reader::Reader;
 
-/// Ids of jobs and batches whose end a stream told.
-type Seen = Arc<Mutex<BTreeSet<String>>>;
+/// An end of a job or a batch: its id, and when it was. One that is run again has several.
+pub(crate) type EndOf = (String, Option<String>);
+
+/// Ends that a stream told.
+type Seen = Arc<Mutex<BTreeSet<EndOf>>>;
 
 /// All who listen in a run.
 pub(crate) struct Listening {
@@ -79,10 +82,14 @@ impl Listening {
         self.receiver.address()
     }
 
-    /// Whether a stream told of all these jobs and batches, and each of these receivers took a message.
-    pub(crate) fn heard(&self, ends: &[String], receivers: &[String]) -> bool {
+    /// Whether a stream told of all these ends, and each of these receivers took all that was told of what it is for.
+    pub(crate) fn heard(&self, ends: &[EndOf], receivers: &[(String, String)]) -> bool {
         let seen = self.seen.lock().expect("no holder panics");
-        ends.iter().all(|end| seen.contains(end)) && receivers.iter().all(|name| self.receiver.took(name))
+        let took = |(name, id): &(String, String)| {
+            let mut of = seen.range((id.clone(), None)..).take_while(|(of, _)| of == id);
+            of.all(|end| self.receiver.took(name, end))
+        };
+        ends.iter().all(|end| seen.contains(end)) && receivers.iter().all(took)
     }
 
     /// Whether every line was written.

@@ -88,7 +88,7 @@ impl Reader {
         let position: u64 = id.parse().with_context(|| format!("{id} is no place"))?;
         if !frame.data.is_empty() {
             let message = Message::read(frame.data.as_bytes());
-            self.seen.lock().expect("no holder panics").insert(message.job.clone());
+            self.seen.lock().expect("no holder panics").insert(message.end());
             self.write(Heard::Event { position, message });
         }
         self.after = Some(position);

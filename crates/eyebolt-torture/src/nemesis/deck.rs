@@ -31,13 +31,22 @@ pub(crate) struct Failpoint {
 }
 
 /// Places in the server, in the order in which a request passes them.
+<<<<<<< HEAD
 pub(crate) const PLACES: [&str; 17] = [
+=======
+pub(crate) const PLACES: [&str; 22] = [
+>>>>>>> 2e95004abae60ce878dc8c4007195928ed6e746c
     "after_blob",
     "after_accept",
     "after_claim",
     "after_step_commit",
+    "before_fan_out",
+    "after_fan_out",
+    "before_advance",
+    "after_advance",
     "before_close",
     "after_close",
+    "after_retry",
     "before_answer",
     "before_delivery",
     "before_delivery_settled",
@@ -47,11 +56,24 @@ pub(crate) const PLACES: [&str; 17] = [
     "after_join",
     "before_close_batch",
     "after_close_batch",
+    "after_retry_batch",
     "in_sweep",
     "in_removal",
 ];
 /// Where a stop makes a worker that holds an old lease.
-const STOPS: [&str; 4] = ["after_claim", "after_step_commit", "before_close", "before_delivery_settled"];
+const STOPS: [&str; 5] =
+    ["after_claim", "after_step_commit", "before_advance", "before_close", "before_delivery_settled"];
+/// Places that are passed once in some seconds, or once a second.
+const RARE: [&str; 7] = [
+    "in_sweep",
+    "in_removal",
+    "after_retry",
+    "after_accept_batch",
+    "before_close_batch",
+    "after_close_batch",
+    "after_retry_batch",
+];
+const SELDOM: [&str; 4] = ["after_blob", "after_stage", "before_fan_out", "after_fan_out"];
 /// A failpoint is drawn again so often.
 const TRIES: u32 = 3;
 
@@ -68,12 +90,12 @@ impl Failpoint {
 
     /// As the server reads it, for the `n`-th passing.
     pub(crate) fn armed(&self, rng: &mut StdRng) -> String {
-        // Sweeps and batches are rare; a place that was missed is armed for its first passing.
-        let last = match (self.missed, self.place) {
-            (0, "in_sweep" | "in_removal") => 2,
-            (0, place) if place.ends_with("_batch") => 2,
-            (0, _) => 16,
-            _ => 1,
+        // A place that was missed is armed for its first passing.
+        let last = match self.place {
+            _ if self.missed > 0 => 1,
+            place if RARE.contains(&place) => 2,
+            place if SELDOM.contains(&place) => 4,
+            _ => 16,
         };
         format!("{}:{}:{}", self.place, rng.random_range(1..=last), self.action)
     }

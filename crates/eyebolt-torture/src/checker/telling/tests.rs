@@ -6,7 +6,8 @@ const HOOK: &str = "hook/torture/1";
 
 fn found(made: &Made) -> Vec<String> {
     let record = made.record();
-    let violations = check(&Operations::of(&record.events), &record);
+    let operations = Operations::of(&record.events);
+    let violations = check(&operations, &record, &Wishes::of(&operations, &record));
     assert!(violations.iter().all(|violation| violation.invariant == Invariant::I6));
     violations.into_iter().map(|violation| violation.what).collect()
 }
@@ -237,4 +238,53 @@ fn messages_that_are_still_on_their_way_when_the_time_is_over() {
     let mut made = sound();
     made.edit().events.pop();
     only_one(&found(&made), "still on its way");
+}
+
+/// The job ended without a part, was run again, and both ends were told to all.
+fn ended_twice() -> Made {
+    let mut made = sound();
+    made.retry("job_1", None);
+    made.edit().state.projects[0].jobs[0].finished_at = Some("1970-01-02T00:00:09Z".to_owned());
+    for to in [SHAKY, HOOK] {
+        made.receipt(to, "job_1", Said::Taken);
+    }
+    made.told("job_1", 8);
+    let Record { receipts, told, .. } = made.edit();
+    let second = |message: &mut Message| {
+        (message.id, message.sha256, message.round) = ("evt_2".to_owned(), "told again".to_owned(), 2);
+    };
+    for receipt in receipts.iter_mut().rev().take(2) {
+        second(&mut receipt.message);
+        receipt.id = "evt_2".to_owned();
+    }
+    if let Some(Heard::Event { message, .. }) = told.last_mut().map(|told| &mut told.what) {
+        second(message);
+    }
+    made
+}
+
+#[test]
+fn a_job_that_was_run_again_has_two_ends_and_each_is_told() {
+    assert_eq!(found(&ended_twice()), [] as [String; 0]);
+    let mut made = ended_twice();
+    made.edit().receipts.pop();
+    only_one(&found(&made), "hook/torture/1 did not take the message of its end");
+    let mut made = ended_twice();
+    made.edit().told.remove(0);
+    only_one(&found(&made), "of its ends one is missing");
+    let mut made = ended_twice();
+    if let Heard::Event { message, .. } = &mut made.edit().told[1].what {
+        message.round = 3;
+    }
+    assert!(found(&made).iter().any(|what| what.contains("of its ends one is missing")));
+}
+
+#[test]
+fn a_second_end_that_nobody_wished() {
+    let mut made = ended_twice();
+    made.edit().events.retain(|event| {
+        !matches!(&event.what, crate::history::What::Invoke { action: Action::Retry { .. }, .. })
+    });
+    let found = found(&made);
+    assert!(found.iter().any(|what| what.contains("it did not end so")), "{found:?}");
 }
