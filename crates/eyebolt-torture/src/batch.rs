@@ -56,13 +56,8 @@ const TROUBLES: [&str; 2] = ["FAKE sound poison=*:3", "FAKE sound poison=*:4"];
 const LONGEST_PADDING: usize = 2000;
 
 impl BatchIntent {
-<<<<<<< HEAD
-    /// Files that nobody sent before. One in eight is corrupt, as many are no images; one batch in three wants to be told,
-    /// in every second one the items have keys.
-=======
     /// Files that nobody sent before. One in eight is corrupt, as many are no images, twice as many fail at
-    /// first; one batch in three wants to be told.
->>>>>>> 2e95004abae60ce878dc8c4007195928ed6e746c
+    /// first; one batch in three wants to be told, in every second one the items have keys.
     pub(crate) fn draw(key: String, rng: &mut StdRng) -> Self {
         let features = FEATURES[rng.random_range(0..FEATURES.len())].to_owned();
         let hook = (rng.random_range(0..3) == 0).then(|| format!("{:032x}", rng.random::<u128>()));

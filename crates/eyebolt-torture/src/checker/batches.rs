@@ -211,12 +211,6 @@ fn ended(state: &BatchState, record: &Record) -> Vec<Violation> {
     violations
 }
 
-<<<<<<< HEAD
-/// An item is one job, and a job of one item, or of those of one key. And a key has one job.
-fn shared_jobs(batches: &[BatchState]) -> Vec<Violation> {
-    let (mut owners, mut keys, mut violations) = (BTreeMap::new(), BTreeMap::new(), Vec::new());
-    for state in batches {
-=======
 /// Each item's results are its own: they tell of its file.
 fn shared_results(state: &BatchState, record: &Record) -> Option<Violation> {
     let (jobs, mut known) = (jobs::shown(record), BTreeMap::new());
@@ -229,11 +223,10 @@ fn shared_results(state: &BatchState, record: &Record) -> Option<Violation> {
     Some(Violation::new(Invariant::I10, what, vec![format!("{item:?}"), format!("{other:?}")]))
 }
 
-/// An item is one job, and a job of one item.
-fn shared_jobs(shown: &BTreeMap<&str, &BatchState>) -> Vec<Violation> {
-    let (mut owners, mut violations) = (BTreeMap::new(), Vec::new());
-    for state in shown.values() {
->>>>>>> 2e95004abae60ce878dc8c4007195928ed6e746c
+/// An item is one job, and a job of one item, or of those of one key. And a key has one job.
+fn shared_jobs(batches: &[BatchState]) -> Vec<Violation> {
+    let (mut owners, mut keys, mut violations) = (BTreeMap::new(), BTreeMap::new(), Vec::new());
+    for state in batches {
         for item in &state.items {
             let (Some(job), batch) = (&item.job, &state.view.id) else { continue };
             let other = owners.insert(job, (batch, item));
@@ -251,150 +244,3 @@ fn shared_jobs(shown: &BTreeMap<&str, &BatchState>) -> Vec<Violation> {
     }
     violations
 }
-<<<<<<< HEAD
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::checker::made::{Made, batch, canceled, corrupt_job, succeeded};
-
-    fn found(made: &Made) -> Vec<Invariant> {
-        let record = made.record();
-        check(&Operations::of(&record.events), &record).iter().map(|violation| violation.invariant).collect()
-    }
-
-    /// One batch of three items, of which one succeeds, one is corrupt, and one is no image.
-    fn sound() -> Made {
-        let mut made = Made::new();
-        made.submit_batch("k", None);
-        made.submit_batch("k", Some(batch("batch_1", [3, 2, 0, 1, 0])));
-        made.read_batch(batch("batch_1", [3, 1, 1, 1, 0]));
-        made.read_batch(batch("batch_1", [3, 0, 1, 2, 0]));
-        made.final_job(succeeded("job_1"));
-        made.final_job(corrupt_job("job_2"));
-        made.final_batch(
-            batch("batch_1", [3, 0, 1, 2, 0]),
-            &[("succeeded", Some("job_1")), ("failed", Some("job_2")), ("failed", None)],
-        );
-        made
-    }
-
-    #[test]
-    fn a_sound_history_violates_nothing() {
-        assert_eq!(found(&sound()), []);
-    }
-
-    #[test]
-    fn i10_an_item_that_is_lost_between_two_states() {
-        let mut made = sound();
-        made.read_batch(batch("batch_1", [3, 0, 1, 1, 0]));
-        let found = found(&made);
-        assert!(found.contains(&Invariant::I10), "{found:?}");
-    }
-
-    #[test]
-    fn i10_counts_that_are_not_those_of_the_items() {
-        let mut made = sound();
-        made.edit().state.projects[0].batches[0].items[1].status = "canceled".to_owned();
-        made.edit().state.projects[0].jobs[1].status = "canceled".to_owned();
-        assert_eq!(found(&made), [Invariant::I10]);
-    }
-
-    #[test]
-    fn i10_items_that_were_not_sent_or_did_not_end_so() {
-        let mut made = sound();
-        made.edit().state.projects[0].batches[0].items[0].custom_id = "item 7".to_owned();
-        assert_eq!(found(&made), [Invariant::I10]);
-        let mut made = sound();
-        made.edit().state.projects[0].batches[0].items[0].job = Some("job_2".to_owned());
-        assert_eq!(
-            found(&made),
-            [Invariant::I10, Invariant::I10],
-            "two items, one job, which ended otherwise"
-        );
-        let mut made = sound();
-        made.edit().state.projects[0].jobs[0] = canceled("job_1").job.unwrap();
-        assert_eq!(found(&made), [Invariant::I10]);
-    }
-
-    #[test]
-    fn i10_and_i2_items_of_one_key_share_its_job_and_no_others_do() {
-        let twins = |keys: [&str; 2], jobs: [&str; 2]| {
-            let mut made = sound();
-            made.submit_batch("l", Some(batch("batch_2", [3, 0, 1, 2, 0])));
-            let items = [("succeeded", Some(jobs[1])), ("failed", None), ("failed", None)];
-            made.final_batch(batch("batch_2", [3, 0, 1, 2, 0]), &items);
-            made.final_job(succeeded("job_3"));
-            let batches = &mut made.edit().state.projects[0].batches;
-            for (batch, key) in batches.iter_mut().zip(keys) {
-                batch.items[0].key = Some(key.to_owned());
-            }
-            batches[0].items[0].job = Some(jobs[0].to_owned());
-            found(&made)
-        };
-        assert_eq!(twins(["a", "a"], ["job_1", "job_1"]), []);
-        assert_eq!(twins(["a", "b"], ["job_1", "job_1"]), [Invariant::I10]);
-        assert_eq!(twins(["a", "a"], ["job_1", "job_3"]), [Invariant::I2]);
-    }
-
-    #[test]
-    fn i10_a_corrupt_item_that_succeeds() {
-        let mut made = sound();
-        let state = &mut made.edit().state.projects[0];
-        (state.jobs[1].status, state.batches[0].items[1].status) =
-            ("succeeded".to_owned(), "succeeded".to_owned());
-        (state.batches[0].view.succeeded, state.batches[0].view.failed) = (2, 1);
-        let found = found(&made);
-        assert!(found.contains(&Invariant::I10), "{found:?}");
-    }
-
-    #[test]
-    fn i9_what_had_ended_goes_back() {
-        let mut made = sound();
-        made.read_batch(batch("batch_1", [3, 1, 0, 2, 0]));
-        assert_eq!(found(&made), [Invariant::I9]);
-    }
-
-    #[test]
-    fn i7_a_batch_that_does_not_end() {
-        let mut made = sound();
-        made.edit().state.projects[0].batches[0].view.status = "processing".to_owned();
-        let found = found(&made);
-        assert!(found.contains(&Invariant::I7), "{found:?}");
-    }
-
-    #[test]
-    fn i1_and_i14_a_batch_that_is_gone_and_one_of_which_nothing_came() {
-        let mut made = sound();
-        made.edit().state.projects[0].batches.clear();
-        assert_eq!(found(&made), [Invariant::I1]);
-        let mut made = sound();
-        made.submit_batch("l", None);
-        assert_eq!(found(&made), [Invariant::I14]);
-    }
-
-    #[test]
-    fn i2_and_i3_a_key_with_two_batches_or_two_answers() {
-        let mut made = sound();
-        made.submit_batch("k", Some(Answer { replayed: true, ..batch("batch_2", [3, 3, 0, 0, 0]) }));
-        assert_eq!(found(&made), [Invariant::I2]);
-        let mut made = sound();
-        let again = batch("batch_1", [3, 2, 0, 1, 0]);
-        made.submit_batch("k", Some(Answer { replayed: true, ..again.clone() }));
-        assert_eq!(found(&made), []);
-        made.submit_batch("k", Some(again.clone()));
-        assert!(found(&made).contains(&Invariant::I3));
-        let mut made = sound();
-        made.submit_batch("k", Some(Answer { replayed: true, body_sha256: "other".to_owned(), ..again }));
-        assert_eq!(found(&made), [Invariant::I3]);
-    }
-
-    #[test]
-    fn i2_a_batch_that_no_key_leads_to() {
-        let mut made = sound();
-        made.final_batch(batch("batch_9", [0, 0, 0, 0, 0]), &[]);
-        assert_eq!(found(&made), [Invariant::I2]);
-    }
-}
-=======
->>>>>>> 2e95004abae60ce878dc8c4007195928ed6e746c

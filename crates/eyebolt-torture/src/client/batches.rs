@@ -18,7 +18,7 @@ use crate::{
 /// One batch in so many is canceled, one in so many asked for again. Of those whose items have keys every second one has a twin.
 const CANCELED: u32 = 4;
 const REPLAYED: u32 = 3;
-const TWINS: u32 = 2;
+const KEYED_TWINS: u32 = 2;
 
 /// Polls before a client leaves a batch to itself.
 const POLLS: usize = 30;
@@ -38,7 +38,7 @@ impl Client {
         };
         let answer = self.caller.submit_batch(&intent, purpose, limit).await;
         let Some(id) = self.resolve_batch(&intent, answer).await? else { return Ok(()) };
-        let twin = intent.twin(|| self.key()).filter(|_| self.rng.random_ratio(1, TWINS));
+        let twin = intent.twin(|| self.key()).filter(|_| self.rng.random_ratio(1, KEYED_TWINS));
         if let Some(twin) = &twin {
             self.journal.intend_batch(twin)?;
             let answer = self.caller.submit_batch(twin, Purpose::Fresh, PATIENCE).await;

@@ -31,11 +31,7 @@ pub(crate) struct Failpoint {
 }
 
 /// Places in the server, in the order in which a request passes them.
-<<<<<<< HEAD
-pub(crate) const PLACES: [&str; 17] = [
-=======
-pub(crate) const PLACES: [&str; 22] = [
->>>>>>> 2e95004abae60ce878dc8c4007195928ed6e746c
+pub(crate) const PLACES: [&str; 23] = [
     "after_blob",
     "after_accept",
     "after_claim",

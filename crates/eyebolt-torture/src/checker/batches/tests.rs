@@ -166,3 +166,23 @@ fn i10_two_items_with_one_result() {
     }
     assert_eq!(found(&made), [Invariant::I10]);
 }
+
+#[test]
+fn i10_and_i2_items_of_one_key_share_its_job_and_no_others_do() {
+    let twins = |keys: [&str; 2], jobs: [&str; 2]| {
+        let mut made = sound();
+        made.submit_batch("l", Some(batch("batch_2", [3, 0, 1, 2, 0])));
+        let items = [("succeeded", Some(jobs[1])), ("failed", None), ("failed", None)];
+        made.final_batch(batch("batch_2", [3, 0, 1, 2, 0]), &items);
+        made.final_job(succeeded("job_3"));
+        let batches = &mut made.edit().state.projects[0].batches;
+        for (batch, key) in batches.iter_mut().zip(keys) {
+            batch.items[0].key = Some(key.to_owned());
+        }
+        batches[0].items[0].job = Some(jobs[0].to_owned());
+        found(&made)
+    };
+    assert_eq!(twins(["a", "a"], ["job_1", "job_1"]), []);
+    assert_eq!(twins(["a", "b"], ["job_1", "job_1"]), [Invariant::I10]);
+    assert_eq!(twins(["a", "a"], ["job_1", "job_3"]), [Invariant::I2]);
+}
