@@ -9,6 +9,7 @@ mod analyze;
 mod app;
 mod backup;
 mod batches;
+mod batches_bounds;
 mod batches_keys;
 mod clients;
 mod clocks;
