@@ -103,6 +103,11 @@ impl Events {
     pub fn stop(&self) {
         self.0.stopping.cancel();
     }
+    /// What happened before is no longer kept, or about to be removed.
+    pub(crate) fn kept_since(&self) -> Timestamp {
+        self.0.kept_since()
+    }
+
 
     /// The events of the caller's project and mode: after this position, or from now on.
     pub(crate) async fn of_project(
@@ -193,9 +198,13 @@ impl Room {
         Ok(Slot(Arc::clone(self), key))
     }
 
-    async fn sweep(&self) -> Result<(), StoreError> {
+    fn kept_since(&self) -> Timestamp {
         let retention = SignedDuration::try_from(self.settings.retention).unwrap_or(SignedDuration::MAX);
-        let before = self.clock.now() - retention;
+        self.clock.now() - retention
+    }
+
+    async fn sweep(&self) -> Result<(), StoreError> {
+        let before = self.kept_since();
         for project in self.store.projects().await? {
             for mode in [Mode::Live, Mode::Test] {
                 while self.store.sweep_events((project.id, mode), before, SWEEP_ROWS).await?

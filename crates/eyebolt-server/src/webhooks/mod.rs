@@ -8,6 +8,7 @@ mod deliveries;
 mod dispatch;
 mod lane;
 mod pace;
+mod replays;
 mod requests;
 mod schedule;
 mod sealing;
@@ -36,7 +37,7 @@ use thiserror::Error;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 pub(crate) use self::requests::told_at;
-use self::{pace::Paces, sealing::Sealer, signature::Secret};
+use self::{pace::Paces, replays::Replays, sealing::Sealer, signature::Secret};
 pub use self::{
     settings::WebhookSettings,
     signature::Scheme,
@@ -113,6 +114,8 @@ struct Room {
     /// Nothing more is begun.
     halting: CancellationToken,
     /// Everything ends where it stands.
+    /// Who is being sent what he missed.
+    replays: Replays,
     abandoned: CancellationToken,
     tasks: TaskTracker,
 }
@@ -140,6 +143,7 @@ impl Webhooks {
             settings,
             owner: format!("{instance}/{}", EndpointId::new()),
             instance: format!("{instance}/"),
+            replays: Replays::default(),
             hosts: Mutex::default(),
             halting: CancellationToken::new(),
             abandoned: CancellationToken::new(),

@@ -49,4 +49,5 @@ mod stopping;
 mod tls;
 mod usage;
 mod webhooks;
+mod webhooks_bounds;
 mod wire;
