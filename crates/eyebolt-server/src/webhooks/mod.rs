@@ -19,7 +19,7 @@ mod signature;
 mod view;
 
 use std::{
-    collections::HashSet,
+    collections::HashMap,
     fmt,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
@@ -50,6 +50,9 @@ use crate::{Outbound, Place, outbound::AddressError};
 
 /// No event may be forgotten before the last attempt to tell it.
 pub(crate) const LONGEST_SCHEDULE: SignedDuration = schedule::LONGEST;
+
+/// Scheme, host and port of addresses that requests of a project and mode name.
+type Host = (ProjectId, Mode, String);
 
 /// Characters of a description.
 const MAX_DESCRIPTION: usize = 200;
@@ -107,15 +110,15 @@ struct Room {
     owner: String,
     /// What begins every owner's name of this data folder.
     instance: String,
-    /// Hosts that requests may name: they have their row.
-    hosts: Mutex<HashSet<(ProjectId, Mode, String)>>,
+    /// Hosts that requests may name, and when it was written down that one did: they have their row.
+    hosts: Mutex<HashMap<Host, Timestamp>>,
     /// How fast each backlog goes.
     paces: Paces,
+    /// Who is being sent what he missed.
+    replays: Replays,
     /// Nothing more is begun.
     halting: CancellationToken,
     /// Everything ends where it stands.
-    /// Who is being sent what he missed.
-    replays: Replays,
     abandoned: CancellationToken,
     tasks: TaskTracker,
 }
@@ -140,10 +143,10 @@ impl Webhooks {
             sealer: Sealer::new(&place.hasher),
             clock,
             paces: Paces::new(settings.backlog_per_second),
+            replays: Replays::default(),
             settings,
             owner: format!("{instance}/{}", EndpointId::new()),
             instance: format!("{instance}/"),
-            replays: Replays::default(),
             hosts: Mutex::default(),
             halting: CancellationToken::new(),
             abandoned: CancellationToken::new(),
@@ -237,7 +240,7 @@ impl Webhooks {
 }
 
 impl Room {
-    fn hosts(&self) -> MutexGuard<'_, HashSet<(ProjectId, Mode, String)>> {
+    fn hosts(&self) -> MutexGuard<'_, HashMap<Host, Timestamp>> {
         self.hosts.lock().unwrap_or_else(PoisonError::into_inner)
     }
 

@@ -1,12 +1,14 @@
 //! What one project may ask of webhooks, and what makes room again.
 
+use eyebolt_store::{Creation, EndpointKind, NewEndpoint};
+use eyebolt_types::{Mode, id::EndpointId};
 use jiff::SignedDuration;
 use serde_json::{Value, json};
 
 use crate::{
     app::{Setup, TestApp},
     database::on_both,
-    wire::{Answer, JSON},
+    wire::{Answer, FORM, JSON, image},
 };
 
 async fn post(app: &TestApp, address: &str, body: &Value) -> Answer {
@@ -17,6 +19,12 @@ async fn endpoint(app: &TestApp, url: &str) -> String {
     let made = post(app, "/v1/webhook-endpoints", &json!({"url": url})).await;
     assert_eq!(made.status, 201, "{}", String::from_utf8_lossy(&made.body));
     format!("/v1/webhook-endpoints/{}", made.json()["id"].as_str().unwrap())
+}
+
+/// An analysis that names where it is told.
+async fn named(app: &TestApp, url: &str) -> Answer {
+    let line = format!("POST /v1/analyze?features=objects&webhook_url={url}");
+    app.ask(&line, &[FORM], &image(b"cat")).await
 }
 
 on_both! {
@@ -34,5 +42,33 @@ on_both! {
         assert_eq!(switched(true).await, 200);
         let replay = post(&app, &format!("{endpoint}:replay"), &json!({"since": "2000-01-01T00:00:00Z"})).await;
         assert_eq!((replay.status, &replay.json()["replayed"]), (202, &json!(1)));
+    }
+
+    async fn hosts_that_nobody_names_any_more_make_room_for_others(setup: Setup) {
+        let app = TestApp::set_up(setup).await;
+        assert_eq!(post(&app, "/v1/webhook-secret:rotate", &json!({})).await.status, 201);
+        for number in 0..1000 {
+            let new = NewEndpoint {
+                id: EndpointId::new(),
+                project: app.project,
+                mode: Mode::Live,
+                kind: EndpointKind::Requests,
+                url: format!("https://{number}.example"),
+                description: String::new(),
+                events: None,
+                signature: "v1".to_owned(),
+            };
+            let made = app.store.create_endpoint(new, (None, 1000), app.clock.now()).await;
+            assert!(matches!(made, Ok(Creation::Created(_))), "{made:?}");
+        }
+        let full = named(&app, "https://another.example/").await;
+        assert_eq!((full.status, full.code(), &full.json()["params"]["limit_name"]), (409, "webhook_limit", &json!("max_webhook_hosts")));
+        assert_eq!(named(&app, "https://7.example/hook").await.status, 200, "it has its place");
+        app.clock.advance(SignedDuration::from_hours(29 * 24));
+        app.events.sweep().await.unwrap();
+        assert_eq!(named(&app, "https://another.example/").await.status, 409);
+        app.clock.advance(SignedDuration::from_hours(2 * 24));
+        app.events.sweep().await.unwrap();
+        assert_eq!(named(&app, "https://another.example/").await.status, 200);
     }
 }
