@@ -72,3 +72,16 @@ on_both! {
         assert_eq!(named(&app, "https://another.example/").await.status, 200);
     }
 }
+
+#[tokio::test]
+async fn a_secret_that_got_about_is_rotated_away_however_many_there_are() {
+    let app = TestApp::start().await;
+    let rotate = format!("{}:rotate-secret", endpoint(&app, "https://example.com/").await);
+    for _ in 0..4 {
+        assert_eq!(post(&app, &rotate, &json!({"overlap": "30d"})).await.status, 201);
+    }
+    let full = post(&app, &rotate, &json!({"overlap": "1s"})).await;
+    assert_eq!((full.status, full.code()), (409, "webhook_limit"));
+    assert_eq!(post(&app, &rotate, &json!({"overlap": "0s"})).await.status, 201);
+    assert_eq!(post(&app, &rotate, &json!({})).await.status, 201, "the others are gone");
+}

@@ -198,6 +198,10 @@ on_both! {
         assert_eq!(add(90, 30).await.unwrap(), Err(3), "as many as may be");
         assert_eq!(numbers(49).await, [3, 2, 1]);
         assert_eq!(numbers(50).await, [3], "a shorter overlap ends the older ones too");
+        assert_eq!((add(90, 60).await.unwrap().unwrap().number, add(90, 61).await.unwrap().unwrap().number), (4, 5));
+        assert_eq!(add(90, 62).await.unwrap(), Err(3));
+        assert_eq!(add(62, 62).await.unwrap().unwrap().number, 6, "without an overlap there is room");
+        assert_eq!(numbers(62).await, [6]);
     }
 
     async fn a_test_is_for_one_endpoint_and_in_no_stream(place: &Place) {
