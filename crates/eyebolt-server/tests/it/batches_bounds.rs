@@ -1,9 +1,11 @@
 //! What a batch's body may cost others while it comes.
 
+use eyebolt_server::quotas::QuotaSettings;
+use eyebolt_types::{Limits, Policy};
 use serde_json::json;
 
 use crate::{
-    app::{ANALYZE, TestApp},
+    app::{ANALYZE, Setup, TestApp},
     batches::{CREATE, LINES, id, item},
     wire::{Answer, FORM, JSON, form, image, key, request},
 };
@@ -75,4 +77,28 @@ async fn between_two_items_there_may_be_some() {
     let items = items.map(|item| format!("{blank}{item}")).join(",");
     let document = format!("{{\"features\": [\"objects\"], \"items\": [{items}]}}");
     id(&app.ask("POST /v1/batches", &[JSON, key("document")], document.as_bytes()).await);
+}
+
+#[tokio::test]
+async fn bytes_of_a_day_are_taken_before_more_are_written_and_given_back_where_it_comes_to_nothing() {
+    let plans = [("standard".to_owned(), Limits([(Policy::BytesPerDay, 100)].into()))];
+    let quotas = QuotaSettings { plans: plans.into(), ..QuotaSettings::default() };
+    let app = TestApp::set_up(Setup { quotas, ..Setup::default() }).await;
+    let lines = |sizes: &[usize], rest: &str| {
+        let line = |(number, size): (usize, &usize)| {
+            item(&format!("i{number}"), &vec![b'c'; *size]).to_string() + "\n"
+        };
+        sizes.iter().enumerate().map(line).collect::<String>() + rest
+    };
+    // What comes behind the image that is too much is not looked at.
+    let refused = app.ask(CREATE, &[LINES, key("k")], lines(&[101], "broken").as_bytes()).await;
+    assert_eq!((refused.status, &refused.json()["params"]["limit_name"]), (429, &json!("bytes_per_day")));
+    assert_eq!(
+        app.ask(CREATE, &[LINES, key("k")], lines(&[80], "broken").as_bytes()).await.code(),
+        "invalid_json"
+    );
+    id(&app.ask(CREATE, &[LINES, key("k")], lines(&[60, 30], "").as_bytes()).await);
+    let refused = app.ask(CREATE, &[LINES, key("l")], lines(&[20], "broken").as_bytes()).await;
+    assert_eq!(refused.status, 429, "they are spent");
+    id(&app.ask(CREATE, &[LINES, key("l")], lines(&[10], "").as_bytes()).await);
 }
