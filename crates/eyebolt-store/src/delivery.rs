@@ -1,6 +1,7 @@
 //! Events on their way to webhook endpoints. A row is the queue: what was recorded is sent, whoever crashes meanwhile.
 
 mod again;
+mod missed;
 mod sending;
 
 use std::time::Duration;

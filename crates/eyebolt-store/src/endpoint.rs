@@ -1,6 +1,7 @@
 //! Webhook endpoints.
 
 mod changing;
+mod hosts;
 mod making;
 mod secrets;
 

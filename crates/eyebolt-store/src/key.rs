@@ -2,7 +2,7 @@ use eyebolt_types::{
     DedupPolicy, LimitOverrides, Limits, Mode, Scope,
     id::{KeyId, ProjectId},
 };
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 
 use crate::{
     Store, StoreError, cap,
@@ -50,6 +50,8 @@ pub struct KeyInfo {
     pub created_at: Timestamp,
     /// When it ends by itself.
     pub expires_at: Option<Timestamp>,
+    /// How long it was made to last, before a rotation set its end; none: without end.
+    pub made_for: Option<SignedDuration>,
     /// When it was revoked.
     pub revoked_at: Option<Timestamp>,
     /// When it was last shown, to the minute.
@@ -99,13 +101,15 @@ const BY_HASH: &str = "SELECT k.id, k.project_id, k.mode, k.scopes, k.expires_at
 const BY_KEY: &str = "SELECT k.id, k.project_id, k.mode, k.scopes, k.expires_at, k.revoked_at, p.dedup_policy, p.plan, p.limits, k.limits \
      FROM api_keys k JOIN projects p ON p.id = k.project_id WHERE k.id = $1";
 const OF_PROJECT: &str = "SELECT id, project_id, mode, name, hint, scopes, created_at, expires_at, revoked_at, \
-                          last_used_at, limits FROM api_keys WHERE project_id = $1 ORDER BY id";
+                          last_used_at, limits, made_for FROM api_keys WHERE project_id = $1 ORDER BY id";
 const BY_ID: &str = "SELECT id, project_id, mode, name, hint, scopes, created_at, expires_at, revoked_at, \
-                     last_used_at, limits FROM api_keys WHERE id = $1";
+                     last_used_at, limits, made_for FROM api_keys WHERE id = $1";
 const LIMIT: &str = "UPDATE api_keys SET limits = $1 WHERE id = $2 RETURNING project_id";
 const REVOKE: &str = "UPDATE api_keys SET revoked_at = $1 WHERE id = $2 AND revoked_at IS NULL";
-const ROTATE: &str = "UPDATE api_keys SET expires_at = $1 WHERE id = $2 AND revoked_at IS NULL \
-                      AND (expires_at IS NULL OR expires_at > $1)";
+/// An end that is there already is never put off.
+const ROTATE: &str = "UPDATE api_keys SET made_for = COALESCE(made_for, expires_at - created_at, 0), \
+                      expires_at = CASE WHEN expires_at IS NULL OR expires_at > $1 THEN $1 ELSE expires_at END \
+                      WHERE id = $2 AND revoked_at IS NULL AND (expires_at IS NULL OR expires_at > $3)";
 const USED: &str = "UPDATE api_keys SET last_used_at = $1 WHERE id = $2 \
                     AND (last_used_at IS NULL OR last_used_at + 60000000 <= $1)";
 
@@ -124,8 +128,8 @@ impl Store {
             .await
     }
 
-    /// Makes a key that takes another's place; the old one works on until `overlap_until`. `None` where the old one
-    /// is revoked or ends before.
+    /// Makes a key that takes another's place; the old one works on until `overlap_until`, or ends before as it would have.
+    /// `None` where the old one is revoked or over.
     ///
     /// # Errors
     /// Where the database fails.
@@ -138,7 +142,8 @@ impl Store {
         let id = KeyId::new();
         self.database
             .write(move |transaction| {
-                let ends = [times::micros(overlap_until).into(), old.to_string().into()];
+                let until = times::micros(overlap_until).into();
+                let ends = [until, old.to_string().into(), times::micros(now).into()];
                 if transaction.execute(ROTATE, &ends)? == 0 {
                     return Ok(None);
                 }
@@ -278,6 +283,11 @@ fn principal(row: &Row) -> Result<Principal, StoreError> {
 }
 
 fn info(row: &Row) -> Result<KeyInfo, StoreError> {
+    let (created_at, expires_at) = (row.integer(6)?, row.optional_integer(7)?);
+    let made_for = match row.optional_integer(11)? {
+        Some(made_for) => (made_for != 0).then_some(made_for),
+        None => expires_at.map(|expires_at| expires_at - created_at),
+    };
     Ok(KeyInfo {
         id: row.parsed(0)?,
         project: row.parsed(1)?,
@@ -285,8 +295,9 @@ fn info(row: &Row) -> Result<KeyInfo, StoreError> {
         name: row.text(3)?,
         hint: row.text(4)?,
         scopes: scopes(row, 5)?,
-        created_at: times::timestamp(row.integer(6)?)?,
-        expires_at: times::optional(row.optional_integer(7)?)?,
+        created_at: times::timestamp(created_at)?,
+        expires_at: times::optional(expires_at)?,
+        made_for: made_for.map(SignedDuration::from_micros),
         revoked_at: times::optional(row.optional_integer(8)?)?,
         last_used_at: times::optional(row.optional_integer(9)?)?,
         limits: limits(row, 10)?,

@@ -155,8 +155,8 @@ impl Keys {
         self.issued(id, secret).await
     }
 
-    /// Makes a key in another's place; the old one works for `overlap` longer. The new one may do the same, and lasts
-    /// as long as the old one was made for.
+    /// Makes a key in another's place; the old one works for `overlap` longer, or until its own end where that is before.
+    /// The new one may do the same, and lasts as long as the old one was made for. Whoever lost the answer rotates again.
     ///
     /// # Errors
     /// Where there is no such key or it is over, or the store fails.
@@ -167,13 +167,11 @@ impl Keys {
         if key.revoked_at.is_some() || key.expires_at.is_some_and(|expires_at| expires_at <= now) {
             return Err(KeyError::Over);
         }
-        let lasts = key.expires_at.map(|expires_at| expires_at.duration_since(key.created_at));
+        let lasts = key.made_for;
         let expires_at = lasts.map(|lasts| ends(now, lasts, "expires_in")).transpose()?;
         let order =
             KeyOrder { mode: key.mode, name: key.name, scopes: key.scopes, lasts, limits: key.limits };
         let (new, secret) = self.new_key(key.project, order, expires_at)?;
-        // A key that ends before the overlap does keeps its end.
-        let until = key.expires_at.map_or(until, |expires_at| until.min(expires_at));
         let id = self.store.rotate_key((old, until), new, now).await?.ok_or(KeyError::Over)?;
         self.issued(id, secret).await
     }

@@ -133,7 +133,7 @@ impl Room {
         let key_hash = ask.key.as_ref().map(IdempotencyKey::hash);
         let (fingerprint, body) = (fingerprint.finish(), ask.body);
         let idempotency = key_hash.map(|key_hash| Idempotency { key_hash, fingerprint, body });
-        let submitted = staging.accept((caller, &ask.told), idempotency).await;
+        let submitted = staging.accept(caller, idempotency).await;
         drop(arrival);
         submitted
     }
@@ -199,7 +199,7 @@ impl Room {
             settings: document::write(&asked),
             expires_at: now,
         };
-        let staging = Staging::new(self, new.clone(), asked);
+        let staging = Staging::new(self, (new.clone(), asked), ask.told.clone());
         self.tools.store.begin_batch(new, now).await?;
         Ok(staging)
     }

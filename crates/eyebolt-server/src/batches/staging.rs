@@ -22,7 +22,7 @@ use crate::{
     idempotency::{self, IdempotencyKey},
     ingest::{self, BatchItem, ItemImage},
     jobs::{self, document},
-    quotas::Told,
+    quotas::{Taken, Told},
 };
 
 /// Items, or bytes of small images, in one transaction.
@@ -42,14 +42,17 @@ pub(super) struct Staging {
     items: u32,
     /// Items that were written down as refused.
     refused: u32,
-    /// Bytes of all images that came.
-    bytes: u64,
+    /// Bytes of images that came and were not yet taken from the caller's limits.
+    unpaid: u64,
+    /// What was taken: given back where it comes to nothing.
+    taken: Vec<Taken>,
+    told: Told,
     accepted: bool,
 }
 
 impl Staging {
     /// Nothing of it is written yet.
-    pub(super) fn new(room: &Arc<Room>, new: NewBatch, asked: Asked) -> Self {
+    pub(super) fn new(room: &Arc<Room>, (new, asked): (NewBatch, Asked), told: Told) -> Self {
         Self {
             room: Arc::clone(room),
             jobs: room.tools.jobs.clone(),
@@ -60,7 +63,9 @@ impl Staging {
             files: Vec::new(),
             items: 0,
             refused: 0,
-            bytes: 0,
+            unpaid: 0,
+            taken: Vec::new(),
+            told,
             accepted: false,
         }
     }
@@ -83,7 +88,11 @@ impl Staging {
         let asked = key.is_some().then(|| request.clone());
         let staged = match (image, known) {
             (ItemImage::File(bytes, declared), Image::Bytes(sha256)) => {
-                self.bytes += bytes.len() as u64;
+                self.unpaid += bytes.len() as u64;
+                // The first image tells whether there is anything left.
+                if self.taken.is_empty() || self.unpaid >= CHUNK_BYTES as u64 {
+                    self.pay(caller).await?;
+                }
                 let looked = self.look(caller, (bytes.clone(), sha256), (&request, declared, memory)).await?;
                 match looked {
                     Err(refused) => (request, Err(refused)),
@@ -108,6 +117,13 @@ impl Staging {
         if self.chunk.len() >= CHUNK_ITEMS || self.chunk_bytes >= CHUNK_BYTES {
             self.flush().await?;
         }
+        Ok(())
+    }
+
+    /// Takes the bytes that came from the caller's limits, before more of them are written.
+    async fn pay(&mut self, caller: &Principal) -> Result<(), ApiError> {
+        let costs = [(Policy::BytesPerDay, std::mem::take(&mut self.unpaid))];
+        self.taken.push(self.room.tools.jobs.quotas().take(caller, &costs, &self.told).await?);
         Ok(())
     }
 
@@ -198,12 +214,11 @@ impl Staging {
 
     pub(super) async fn accept(
         mut self,
-        (caller, told): (&Principal, &Told),
+        caller: &Principal,
         idempotency: Option<Idempotency>,
     ) -> Result<Submitted, ApiError> {
         let room = Arc::clone(&self.room);
-        let costs = [(Policy::BytesPerDay, self.bytes)];
-        let taken = room.tools.jobs.quotas().take(caller, &costs, told).await?;
+        self.pay(caller).await?;
         let now = room.now();
         self.new.expires_at = now + signed(Duration::from_secs(self.asked.expires_in_seconds));
         let answer = self.answer(now)?;
@@ -213,7 +228,7 @@ impl Staging {
         match accepted {
             BatchAcceptance::Accepted => {
                 self.accepted = true;
-                taken.spend();
+                self.taken.drain(..).for_each(Taken::spend);
                 room.wake.notify_one();
                 Ok(Submitted::New(self.new.id, answer))
             }

@@ -29,6 +29,10 @@ pub(crate) use self::stream::Frames;
 /// Between two sweeps of events and deliveries that are no longer kept.
 const SWEEP: Duration = Duration::from_mins(10);
 
+/// A host that no request named for so long makes room for another, unless events are kept for longer. No job that names it can
+/// be run again by then.
+const HOSTS_KEPT: SignedDuration = SignedDuration::from_hours(30 * 24);
+
 /// Rows swept at once.
 const SWEEP_ROWS: u32 = 500;
 
@@ -97,6 +101,11 @@ impl Events {
     /// Where the database fails.
     pub async fn sweep(&self) -> Result<(), StoreError> {
         self.0.sweep().await
+    }
+
+    /// What happened before is no longer kept, or about to be removed.
+    pub(crate) fn kept_since(&self) -> Timestamp {
+        self.0.kept_since()
     }
 
     /// Ends every stream: clients go on at another server, or at the next start.
@@ -193,9 +202,13 @@ impl Room {
         Ok(Slot(Arc::clone(self), key))
     }
 
-    async fn sweep(&self) -> Result<(), StoreError> {
+    fn kept_since(&self) -> Timestamp {
         let retention = SignedDuration::try_from(self.settings.retention).unwrap_or(SignedDuration::MAX);
-        let before = self.clock.now() - retention;
+        self.clock.now() - retention
+    }
+
+    async fn sweep(&self) -> Result<(), StoreError> {
+        let before = self.kept_since();
         for project in self.store.projects().await? {
             for mode in [Mode::Live, Mode::Test] {
                 while self.store.sweep_events((project.id, mode), before, SWEEP_ROWS).await?
@@ -205,6 +218,8 @@ impl Room {
         }
         self.store.give_up_deliveries(self.clock.now()).await?;
         while self.store.sweep_deliveries(before, SWEEP_ROWS).await? >= u64::from(SWEEP_ROWS) {}
+        let (now, unnamed) = (self.clock.now(), before.min(self.clock.now() - HOSTS_KEPT));
+        while self.store.sweep_hosts(unnamed, SWEEP_ROWS, now).await? >= u64::from(SWEEP_ROWS) {}
         Ok(())
     }
 }

@@ -286,7 +286,8 @@ pub(super) async fn replay(
     body: Body,
 ) -> Result<Response, ApiError> {
     let wanted: ReplayRequest = json::read(body).await?;
-    let (replayed, has_more) = app.0.webhooks.replay_since(&caller, id, wanted.since).await?;
+    let since = wanted.since.max(app.0.events.kept_since());
+    let (replayed, has_more) = app.0.webhooks.replay_since(&caller, id, since).await?;
     let view = ReplayView { object: "webhook_replay".to_owned(), replayed, has_more };
     Ok((StatusCode::ACCEPTED, Json(view)).into_response())
 }

@@ -1,6 +1,7 @@
 //! A body of `multipart/form-data` (RFC 7578): the image as it is, settings as one JSON part or as simple fields.
 
-use futures_util::StreamExt;
+use bytes::Bytes;
+use futures_util::{Stream, StreamExt};
 use multer::{Field, Multipart};
 
 use super::{
@@ -14,6 +15,9 @@ use crate::problem::shown;
 
 /// The part `request`, or any simple field, bytes.
 const MAX_SETTING_BYTES: u64 = 64 << 10;
+
+/// What stands behind the last boundary, bytes. RFC 2046 lets something stand there; nobody sends much.
+const MAX_EPILOGUE_BYTES: u64 = 64 << 10;
 
 /// Set aside at once for an announced image; beyond it memory grows as bytes arrive, so that announcing is cheap
 /// for the server too.
@@ -50,12 +54,26 @@ pub(super) async fn read(
             draft.take(part, &intake, limits).await?;
         }
     }
-    // What stands behind the last boundary is nobody's, but a body that breaks off there was not sent.
-    while let Some(piece) = stream.next().await {
-        piece?;
-        intake.parsed();
-    }
+    epilogue(&mut stream, &intake).await?;
     draft.finish()
+}
+
+/// What stands behind the last boundary is nobody's, but a body that breaks off there was not sent. It is passed over, and
+/// counts in the body's share of the budget: so it has a bound.
+pub(super) async fn epilogue(
+    pieces: &mut (impl Stream<Item = Result<Bytes, IngestError>> + Unpin),
+    intake: &Intake,
+) -> Result<(), IngestError> {
+    let mut found = 0;
+    while let Some(piece) = pieces.next().await {
+        found += piece?.len() as u64;
+        intake.parsed();
+        if found > MAX_EPILOGUE_BYTES {
+            let limit = MAX_EPILOGUE_BYTES;
+            return Err(IngestError::TooLarge { what: "max_epilogue_bytes", limit, found });
+        }
+    }
+    Ok(())
 }
 
 impl Draft {

@@ -49,9 +49,14 @@ const SPECIAL: [&str; 31] = [
     "ff00::/8",
 ];
 
+/// Of IPv6, nothing else was ever given to anybody on the internet: what is outside is no host, or another address in a coat such
+/// as `::ffff:0:a.b.c.d` (RFC 2765).
+const GLOBAL: &str = "2000::/3";
+
 /// What may be called.
 #[derive(Debug, Clone)]
 pub(super) struct Ranges {
+    global: Ipv6Net,
     special: Vec<IpNet>,
     allowed: Vec<IpNet>,
 }
@@ -60,7 +65,8 @@ impl Ranges {
     /// Everything on the internet, and these.
     pub(super) fn allowing(allowed: Vec<IpNet>) -> Self {
         let special = SPECIAL.iter().map(|range| range.parse().expect("each of them is a range"));
-        Self { special: special.collect(), allowed }
+        let global = GLOBAL.parse().expect("it is a range");
+        Self { global, special: special.collect(), allowed }
     }
 
     /// Whether the operator has allowed this address by name.
@@ -79,7 +85,11 @@ impl Ranges {
     }
 
     fn is_special(&self, address: IpAddr) -> bool {
-        self.special.iter().any(|range| range.contains(&address))
+        let global = match address {
+            IpAddr::V4(_) => true,
+            IpAddr::V6(address) => self.global.contains(&address),
+        };
+        !global || self.special.iter().any(|range| range.contains(&address))
     }
 }
 
@@ -93,7 +103,8 @@ fn carried(address: IpAddr) -> Option<Ipv4Addr> {
         return Some(Ipv4Addr::new(octets[2], octets[3], octets[4], octets[5]));
     }
     let compatible = in_range("::/96") && address != Ipv6Addr::UNSPECIFIED && address != Ipv6Addr::LOCALHOST;
-    (compatible || in_range("::ffff:0:0/96") || in_range("64:ff9b::/96")).then_some(last)
+    let carries = ["::ffff:0:0/96", "::ffff:0:0:0/96", "64:ff9b::/96"].into_iter().any(in_range);
+    (compatible || carries).then_some(last)
 }
 
 #[cfg(test)]
@@ -138,6 +149,11 @@ mod tests {
             "::ffff:127.0.0.1",
             "::ffff:8.8.8.8",
             "::127.0.0.1",
+            "::ffff:0:127.0.0.1",
+            "::ffff:0:8.8.8.8",
+            "100:0:0:1::1",
+            "1fff::1",
+            "4000::1",
             "64:ff9b::7f00:1",
             "64:ff9b::a9fe:a9fe",
             "64:ff9b:1::a00:1",
@@ -164,6 +180,10 @@ mod tests {
         assert!(allows(&["10.0.0.0/8"], "::ffff:10.0.0.1"));
         assert!(allows(&["64:ff9b::/96"], "64:ff9b::808:808"));
         assert!(!allows(&["64:ff9b::/96"], "64:ff9b::a9fe:a9fe"), "NAT64 leads to the metadata");
+        assert!(
+            !allows(&["::ffff:0:0:0/96"], "::ffff:0:169.254.169.254"),
+            "translation leads to the metadata"
+        );
         assert!(!allows(&["2002::/16"], "2002:7f00:1::"), "6to4 leads to the machine");
     }
 }

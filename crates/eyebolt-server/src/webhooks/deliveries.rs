@@ -84,6 +84,10 @@ impl Webhooks {
         since: Timestamp,
     ) -> Result<(u64, bool), WebhookError> {
         self.enabled(caller, id).await?;
+        let Some(_running) = self.0.replays.begin(id) else {
+            let (name, what) = ("max_replays", "replay of this endpoint under way: wait until it ends");
+            return Err(WebhookError::TooMany { name, what, limit: 1, found: 1 });
+        };
         let whose = (caller.project, caller.mode, id);
         let replayed = self.0.store.replay_since(whose, (since, MOST_REPLAYED), self.0.now()).await?;
         self.0.store.tell_event(caller.project);

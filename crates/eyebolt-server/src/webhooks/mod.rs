@@ -8,6 +8,7 @@ mod deliveries;
 mod dispatch;
 mod lane;
 mod pace;
+mod replays;
 mod requests;
 mod schedule;
 mod sealing;
@@ -18,7 +19,7 @@ mod signature;
 mod view;
 
 use std::{
-    collections::HashSet,
+    collections::HashMap,
     fmt,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
@@ -36,7 +37,7 @@ use thiserror::Error;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 pub(crate) use self::requests::told_at;
-use self::{pace::Paces, sealing::Sealer, signature::Secret};
+use self::{pace::Paces, replays::Replays, sealing::Sealer, signature::Secret};
 pub use self::{
     settings::WebhookSettings,
     signature::Scheme,
@@ -49,6 +50,9 @@ use crate::{Outbound, Place, outbound::AddressError};
 
 /// No event may be forgotten before the last attempt to tell it.
 pub(crate) const LONGEST_SCHEDULE: SignedDuration = schedule::LONGEST;
+
+/// Scheme, host and port of addresses that requests of a project and mode name.
+type Host = (ProjectId, Mode, String);
 
 /// Characters of a description.
 const MAX_DESCRIPTION: usize = 200;
@@ -106,10 +110,12 @@ struct Room {
     owner: String,
     /// What begins every owner's name of this data folder.
     instance: String,
-    /// Hosts that requests may name: they have their row.
-    hosts: Mutex<HashSet<(ProjectId, Mode, String)>>,
+    /// Hosts that requests may name, and when it was written down that one did: they have their row.
+    hosts: Mutex<HashMap<Host, Timestamp>>,
     /// How fast each backlog goes.
     paces: Paces,
+    /// Who is being sent what he missed.
+    replays: Replays,
     /// Nothing more is begun.
     halting: CancellationToken,
     /// Everything ends where it stands.
@@ -137,6 +143,7 @@ impl Webhooks {
             sealer: Sealer::new(&place.hasher),
             clock,
             paces: Paces::new(settings.backlog_per_second),
+            replays: Replays::default(),
             settings,
             owner: format!("{instance}/{}", EndpointId::new()),
             instance: format!("{instance}/"),
@@ -233,7 +240,7 @@ impl Webhooks {
 }
 
 impl Room {
-    fn hosts(&self) -> MutexGuard<'_, HashSet<(ProjectId, Mode, String)>> {
+    fn hosts(&self) -> MutexGuard<'_, HashMap<Host, Timestamp>> {
         self.hosts.lock().unwrap_or_else(PoisonError::into_inner)
     }
 

@@ -60,7 +60,7 @@ impl Room {
             Ok(_) => Ok(secret.shown()),
             Err(found) => Err(WebhookError::TooMany {
                 name: "max_secrets",
-                what: "secrets that sign at once: wait until one ends",
+                what: "secrets that sign at once: wait until one ends, or end them all by an overlap of 0s",
                 limit: MOST_SECRETS,
                 found,
             }),

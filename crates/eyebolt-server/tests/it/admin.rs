@@ -190,3 +190,32 @@ async fn a_key_gets_limits_of_its_own_and_hands_them_on() {
     let unknown = ask(&app, "PATCH /admin/v1/keys/nonsense", &json!({"limits": {}})).await;
     assert_eq!((unknown.status, unknown.code()), (404, "key_not_found"));
 }
+
+#[tokio::test]
+async fn whoever_lost_the_new_key_or_whose_key_ends_soon_rotates_all_the_same() {
+    let app = start().await;
+    let keys = format!("POST /admin/v1/projects/{}/keys", app.project);
+    for (order, ends) in [
+        (
+            json!({"name": "soon", "expires_in": "12h"}),
+            ("2026-01-02T15:04:05Z", json!("2026-01-02T16:04:05Z")),
+        ),
+        (json!({"name": "endless"}), ("2026-01-03T05:04:05Z", Value::Null)),
+    ] {
+        let made = ask(&app, &keys, &order).await.json();
+        let rotate = format!("POST /admin/v1/keys/{}:rotate", made["id"].as_str().expect("an id"));
+        app.clock.advance(SignedDuration::from_hours(1));
+        // The first answer was lost.
+        assert_eq!(ask(&app, &rotate, &json!({})).await.status, 201, "{order}");
+        let again = ask(&app, &rotate, &json!({})).await;
+        assert_eq!(again.status, 201, "{order}");
+        assert_eq!(again.json()["expires_at"], ends.1, "it lasts as long as the old one was made for");
+        for secret in [&made, &again.json()] {
+            assert_eq!(analyze(&app, secret["secret"].as_str().expect("a secret")).await, 200);
+        }
+        let listed = ask(&app, &keys.replace("POST", "GET"), &Value::Null).await.json();
+        let mut listed = listed["data"].as_array().expect("a list").iter();
+        let old = listed.find(|key| key["id"] == made["id"]).expect("the old one");
+        assert_eq!(old["expires_at"], ends.0);
+    }
+}

@@ -6,8 +6,12 @@ use eyebolt_types::{
 };
 use jiff::Timestamp;
 
-use super::{BY_URL, Endpoint, EndpointKind, PROJECT, columns, endpoint, listed, secrets::ADD};
-use crate::{Store, StoreError, database::Value, times};
+use super::{BY_URL, Endpoint, EndpointKind, PROJECT, columns, endpoint, hosts::NAMED, listed, secrets::ADD};
+use crate::{
+    Store, StoreError,
+    database::{Transaction, Value},
+    times,
+};
 
 /// An endpoint to be made.
 #[derive(Debug, Clone)]
@@ -51,7 +55,7 @@ const COUNT: &str =
 
 impl Store {
     /// Makes an endpoint with its first secret, unless the project has one of this address or `most` of its kind. One that
-    /// stands for requests has the project's secret.
+    /// stands for requests has the project's secret, and is named by this.
     ///
     /// # Errors
     /// Where the database fails.
@@ -70,7 +74,9 @@ impl Store {
                 transaction.query_one(PROJECT, &[new.project.to_string().into()])?;
                 let url = [of().as_slice(), &[new.url.as_str().into()]].concat();
                 if let Some(there) = transaction.query_one(BY_URL, &url)? {
-                    return Ok(Creation::Exists(endpoint(&there)?.id));
+                    let there = endpoint(&there)?.id;
+                    name(transaction, (new.kind, there), now)?;
+                    return Ok(Creation::Exists(there));
                 }
                 let count = transaction.query_one(COUNT, &of())?.map_or(Ok(0), |row| row.integer(0))?;
                 if count.unsigned_abs() >= most {
@@ -79,6 +85,7 @@ impl Store {
                 let Some(made) = transaction.query_one(INSERT, &row(&new, now))? else {
                     return Err(StoreError::Conflict);
                 };
+                name(transaction, (new.kind, new.id), now)?;
                 if let Some(sealed) = &sealed {
                     let secret = [
                         new.id.to_string().into(),
@@ -92,6 +99,18 @@ impl Store {
             })
             .await
     }
+}
+
+/// Notes that a request names what stands for requests.
+fn name(
+    transaction: &mut dyn Transaction,
+    (kind, id): (EndpointKind, EndpointId),
+    now: Timestamp,
+) -> Result<(), StoreError> {
+    if kind == EndpointKind::Requests {
+        transaction.execute(NAMED, &[times::micros(now).into(), id.to_string().into()])?;
+    }
+    Ok(())
 }
 
 fn row(new: &NewEndpoint, now: Timestamp) -> [Value; 9] {

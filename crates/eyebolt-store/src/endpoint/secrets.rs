@@ -56,7 +56,7 @@ impl Store {
         rows.iter().map(secret).collect()
     }
 
-    /// Adds a secret; those before it end at `overlap_until`, or before. Where there are `most` already: how many, and
+    /// Adds a secret; those before it end at `overlap_until`, or before. Where `most` would be left of them: how many, and
     /// nothing was done.
     ///
     /// # Errors
@@ -77,13 +77,15 @@ impl Store {
                         transaction.query_one(PROJECT, &[id.to_string().into()])?
                     }
                 };
+                let overlap_until = times::micros(overlap_until);
                 let there = transaction.query(SECRETS, &[owned(), now.into()])?.len() as u64;
-                if there >= most {
+                // Without an overlap none of them is left.
+                if overlap_until > now && there >= most {
                     return Ok(Err(there));
                 }
                 let number = transaction.query_one(NUMBER, &[owned()])?;
                 let number = number.map_or(Ok(0), |row| row.integer(0))? + 1;
-                transaction.execute(EXPIRE, &[owned(), times::micros(overlap_until).into()])?;
+                transaction.execute(EXPIRE, &[owned(), overlap_until.into()])?;
                 transaction.execute(FORGET, &[owned(), now.into()])?;
                 transaction.execute(ADD, &[owned(), number.into(), sealed.as_slice().into(), now.into()])?;
                 let (number, sealed) = (number.unsigned_abs(), sealed.clone());

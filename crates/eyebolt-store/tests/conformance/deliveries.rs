@@ -17,7 +17,7 @@ use crate::{
     sample::{closing, ended, event, lease},
 };
 
-fn wanted(project: ProjectId, url: &str, events: Option<Vec<EventType>>) -> NewEndpoint {
+pub(crate) fn wanted(project: ProjectId, url: &str, events: Option<Vec<EventType>>) -> NewEndpoint {
     NewEndpoint {
         id: EndpointId::new(),
         project,
@@ -30,11 +30,11 @@ fn wanted(project: ProjectId, url: &str, events: Option<Vec<EventType>>) -> NewE
     }
 }
 
-async fn endpoint(place: &Place, project: ProjectId, url: &str) -> Endpoint {
+pub(crate) async fn endpoint(place: &Place, project: ProjectId, url: &str) -> Endpoint {
     made(place, wanted(project, url, None)).await
 }
 
-async fn made(place: &Place, new: NewEndpoint) -> Endpoint {
+pub(crate) async fn made(place: &Place, new: NewEndpoint) -> Endpoint {
     match place.store.create_endpoint(new, (Some(b"sealed".to_vec()), 3), at(0)).await.unwrap() {
         Creation::Created(endpoint) => *endpoint,
         other => panic!("{other:?}"),
@@ -42,7 +42,7 @@ async fn made(place: &Place, new: NewEndpoint) -> Endpoint {
 }
 
 /// Ends a job, with an event of its own.
-async fn told(place: &Place, project: ProjectId, number: u8) -> EventId {
+pub(crate) async fn told(place: &Place, project: ProjectId, number: u8) -> EventId {
     let id = EventId::of([number; 16]);
     let closing =
         Closing { event: NewEvent { id, ..event(JobStatus::Succeeded) }, ..closing(JobStatus::Succeeded) };
@@ -198,6 +198,10 @@ on_both! {
         assert_eq!(add(90, 30).await.unwrap(), Err(3), "as many as may be");
         assert_eq!(numbers(49).await, [3, 2, 1]);
         assert_eq!(numbers(50).await, [3], "a shorter overlap ends the older ones too");
+        assert_eq!((add(90, 60).await.unwrap().unwrap().number, add(90, 61).await.unwrap().unwrap().number), (4, 5));
+        assert_eq!(add(90, 62).await.unwrap(), Err(3));
+        assert_eq!(add(62, 62).await.unwrap().unwrap().number, 6, "without an overlap there is room");
+        assert_eq!(numbers(62).await, [6]);
     }
 
     async fn a_test_is_for_one_endpoint_and_in_no_stream(place: &Place) {

@@ -20,6 +20,7 @@ mod events;
 mod joining;
 mod ledger;
 mod listing;
+mod missed;
 mod place;
 mod projects;
 mod records;

@@ -3,6 +3,7 @@ use eyebolt_types::{
     Change, DedupPolicy, LimitOverrides, Limits, Mode, Policy, Scope,
     id::{KeyId, ProjectId},
 };
+use jiff::SignedDuration;
 
 use crate::place::{Place, at, on_both, project};
 
@@ -105,8 +106,27 @@ on_both! {
         assert_eq!(principal(store, &old, 59).await.key, first);
         assert_eq!(principal(store, &new, 60).await.key, second);
         assert_eq!(store.authenticate(hasher().hash(&old), at(60)).await, Ok(Shown::Expired));
-        let again = store.rotate_key((first, at(90)), new_key(project, &new), at(61)).await;
-        assert_eq!(again, Ok(None), "a key that ends sooner is not given more time");
+        let again = store.rotate_key((first, at(90)), new_key(project, &new), at(60)).await;
+        assert_eq!(again, Ok(None), "it is over");
+    }
+
+    async fn a_key_is_rotated_as_often_as_its_end_allows_and_its_end_is_never_put_off(place: &Place) {
+        let store = &place.store;
+        let project = project(store).await.id;
+        let endless = NewKey { expires_at: None, ..new_key(project, &ApiSecret::generate(Mode::Live)) };
+        let ending = NewKey { expires_at: Some(at(100)), ..new_key(project, &ApiSecret::generate(Mode::Live)) };
+        let (endless, ending) = (store.create_key(endless, at(1)).await, store.create_key(ending, at(1)).await);
+        for (key, made_for) in [(endless.unwrap(), None), (ending.unwrap(), Some(99))] {
+            for (until, now, ends) in [(50, 2, 50), (50, 3, 50), (70, 4, 50), (40, 5, 40), (5, 5, 5)] {
+                let new = new_key(project, &ApiSecret::generate(Mode::Live));
+                assert!(store.rotate_key((key, at(until)), new, at(now)).await.unwrap().is_some(), "{until} at {now}");
+                let info = store.key(key).await.unwrap().unwrap();
+                assert_eq!(info.expires_at, Some(at(ends)), "{until} at {now}");
+                assert_eq!(info.made_for, made_for.map(SignedDuration::from_secs));
+            }
+            let new = new_key(project, &ApiSecret::generate(Mode::Live));
+            assert_eq!(store.rotate_key((key, at(90)), new, at(5)).await, Ok(None));
+        }
     }
 
     async fn the_last_use_is_written_once_a_minute(place: &Place) {

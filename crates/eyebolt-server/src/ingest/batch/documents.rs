@@ -13,6 +13,10 @@ use crate::{
 /// Bytes of what stands before `items`.
 const MAX_HEAD: usize = 64 << 10;
 
+/// Bytes of spaces and empty lines between two items. They are passed over and held by nobody, but the body's share of the
+/// budget is given back only with an item: without a bound, a body of nothing else would keep all of it from everybody.
+const MAX_BLANK: u64 = 64 << 10;
+
 /// An error, and the item that it is in.
 pub(super) type Misplaced = (IngestError, Option<ItemPlace>);
 
@@ -38,11 +42,13 @@ struct Text {
     lines: u64,
     /// Bytes of one value or line at most.
     most: u64,
+    /// Bytes that were passed over since the last item.
+    blank: u64,
 }
 
 impl Text {
     fn new(body: BodyReader, most: u64) -> Self {
-        Self { body, unread: BytesMut::new(), lines: 0, most }
+        Self { body, unread: BytesMut::new(), lines: 0, most, blank: 0 }
     }
 
     /// Reads on; `false` at the end.
@@ -64,6 +70,16 @@ impl Text {
         let taken = self.unread.split_to(length);
         self.lines += taken.as_ref().split(|&byte| byte == b'\n').skip(1).count() as u64;
         taken
+    }
+
+    /// Passes these over.
+    fn pass_over(&mut self, bytes: usize) -> Result<(), IngestError> {
+        self.blank += bytes as u64;
+        if self.blank > MAX_BLANK {
+            let found = self.blank;
+            return Err(IngestError::TooLarge { what: "max_blank_bytes", limit: MAX_BLANK, found });
+        }
+        Ok(())
     }
 
     /// The next line without its end; `None` behind the last one.
@@ -90,6 +106,7 @@ impl Text {
         loop {
             let spaces = self.unread.iter().take_while(|byte| byte.is_ascii_whitespace()).count();
             _ = self.take(spaces);
+            self.pass_over(spaces)?;
             if let Some(byte) = self.unread.first() {
                 return Ok(Some(*byte));
             }
@@ -194,11 +211,13 @@ impl Lines {
 
     /// The next item; empty lines are passed over.
     pub(super) async fn next(&mut self) -> Result<Option<Draft>, Misplaced> {
+        self.text.blank = 0;
         loop {
             let begins = ItemPlace::Line(self.text.lines + 1);
             let line = self.text.line().await.map_err(|error| (error, Some(begins)))?;
             let Some(line) = line else { return Ok(None) };
             if line.iter().all(u8::is_ascii_whitespace) {
+                self.text.pass_over(line.len() + 1).map_err(|error| (error, Some(begins)))?;
                 continue;
             }
             let place = ItemPlace::Line(self.text.lines);
@@ -242,6 +261,7 @@ impl Array {
         if self.over {
             return Ok(None);
         }
+        self.text.blank = 0;
         let place = ItemPlace::Element(self.next);
         let value = self.element().await.map_err(|error| (error, Some(place)))?;
         let Some(value) = value else {

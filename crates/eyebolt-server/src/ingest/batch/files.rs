@@ -1,14 +1,15 @@
 //! Items as files of a form. A part `image` is named by its file's name, any other by its own; a JSON part `item` right before
 //! a file says more of it. What is said of the whole batch stands before the first of them.
 
-use futures_util::StreamExt;
-use multer::{Field, Multipart};
-use serde_json::{Map, Value};
-use std::{pin::Pin, sync::Arc};
+use std::{
+    pin::Pin,
+    sync::{Arc, Mutex, PoisonError},
+};
 
 use bytes::Bytes;
-use futures_util::Stream;
-use tokio::sync::Mutex;
+use futures_util::{Stream, stream};
+use multer::{Field, Multipart};
+use serde_json::{Map, Value};
 
 use super::{Draft, ItemImage, ItemPlace, documents::Misplaced};
 use crate::{
@@ -40,12 +41,7 @@ impl Files {
     pub(super) fn new(body: BodyReader, boundary: String, file: u64) -> Self {
         let intake = body.intake().clone();
         let pieces: Arc<Mutex<Pieces>> = Arc::new(Mutex::new(Box::pin(body.into_stream())));
-        let shared = Arc::clone(&pieces);
-        let stream = futures_util::stream::unfold(shared, |shared| async move {
-            let piece = shared.lock().await.next().await?;
-            Some((piece, shared))
-        });
-        let parts = Multipart::new(stream, boundary);
+        let parts = Multipart::new(shared(&pieces), boundary);
         Self { parts, pieces, intake, file, part: 0, waiting: None, over: false }
     }
 
@@ -164,15 +160,22 @@ impl Files {
         self.intake.parsed();
         if part.is_none() && !self.over {
             self.over = true;
-            let mut pieces = self.pieces.lock().await;
-            while let Some(piece) = pieces.next().await {
-                piece?;
-                self.intake.parsed();
-            }
+            multipart::epilogue(&mut shared(&self.pieces), &self.intake).await?;
         }
         self.part += 1;
         Ok(part)
     }
+}
+
+/// The pieces, for one of several readers. None holds the lock while it waits: the parser still waits for more when it has found
+/// the last boundary.
+fn shared(
+    pieces: &Arc<Mutex<Pieces>>,
+) -> impl Stream<Item = Result<Bytes, IngestError>> + Send + Unpin + use<> {
+    let pieces = Arc::clone(pieces);
+    stream::poll_fn(move |context| {
+        pieces.lock().unwrap_or_else(PoisonError::into_inner).as_mut().poll_next(context)
+    })
 }
 
 fn text(bytes: Vec<u8>) -> Result<String, IngestError> {
