@@ -14,6 +14,7 @@ use indicatif::ProgressBar;
 use super::{
     batch,
     call::{self, Connection},
+    output,
     pictures::{self, Picture},
     table,
     wish::Wish,
@@ -77,11 +78,11 @@ pub(super) async fn run(arguments: Arguments, mut settings: Settings) -> anyhow:
         let answer = asker.ask(file, (bytes.clone(), intent)).await?;
         bar.inc(1);
         bar.suspend(|| match (&answer, as_table) {
-            (Ok(job), true) => print!("{}", table::of_job(file, job)),
-            (Ok(job), false) => println!("{}", document::write(job)),
-            (Err(problem), true) => print!("{}", table::of_problem(file, problem)),
-            (Err(problem), false) => println!("{}", document::write(problem)),
-        });
+            (Ok(job), true) => output::lines(&table::of_job(file, job)),
+            (Ok(job), false) => output::line(document::write(job)),
+            (Err(problem), true) => output::lines(&table::of_problem(file, problem)),
+            (Err(problem), false) => output::line(document::write(problem)),
+        })?;
         refused |= answer.as_ref().map_or(true, |job| job.error.is_some());
         if let (Some(out), Ok(job)) = (&arguments.annotate, &answer) {
             draw(&bytes, job, out, &settings)?;

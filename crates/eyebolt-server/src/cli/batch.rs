@@ -2,7 +2,7 @@
 
 use std::{
     fs::File,
-    io::{self, BufRead, BufReader, IsTerminal, Read, Write},
+    io::{self, BufRead, BufReader, IsTerminal, Read},
     path::{Path, PathBuf},
     process::ExitCode,
     time::Duration,
@@ -19,6 +19,7 @@ use tokio::time::sleep;
 
 use super::{
     call::{Body, Call, Connection, Pieces},
+    output,
     pictures::{self, Picture},
     wish::Wish,
 };
@@ -112,7 +113,7 @@ fn id(text: &str) -> Result<BatchId, String> {
 }
 
 fn print(batch: &BatchView) -> anyhow::Result<ExitCode> {
-    println!("{}", serde_json::to_string(batch)?);
+    output::line(serde_json::to_string(batch)?)?;
     Ok(ExitCode::SUCCESS)
 }
 
@@ -150,10 +151,8 @@ impl Results {
         let path = format!("/v1/batches/{}/{what}{cursor}", self.id);
         let mut call = Call { path, ..Call::default() };
         self.server.authorize(&mut call);
-        let mut out = io::stdout().lock();
-        let status =
-            Connection::open(&self.server.url).await?.stream(call, |piece| out.write_all(piece)).await?;
-        out.flush()?;
+        let status = Connection::open(&self.server.url).await?.stream(call, output::bytes).await?;
+        output::finish()?;
         Ok(if status < 300 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
     }
 }

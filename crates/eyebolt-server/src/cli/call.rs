@@ -122,7 +122,7 @@ impl Connection {
     pub(super) async fn stream(
         &mut self,
         call: Call,
-        mut take: impl FnMut(&[u8]) -> io::Result<()>,
+        mut take: impl FnMut(&[u8]) -> anyhow::Result<()>,
     ) -> anyhow::Result<u16> {
         let answer = self.send(call).await?;
         let status = answer.status().as_u16();

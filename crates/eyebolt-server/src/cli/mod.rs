@@ -1,5 +1,7 @@
 //! The command line: one module a subcommand.
 
+#![deny(clippy::print_stdout, reason = "it panics where nobody reads: cli::output")]
+
 mod analyze;
 mod audit;
 mod batch;
@@ -9,6 +11,7 @@ mod check_config;
 mod doctor;
 mod key;
 mod limit;
+mod output;
 mod pictures;
 mod project;
 mod quickstart;
@@ -93,6 +96,7 @@ pub fn main() -> ExitCode {
     }
     match run(arguments) {
         Ok(code) => code,
+        Err(error) if error.is::<output::NobodyReads>() => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("eyebolt: {error:#}");
             ExitCode::FAILURE
@@ -118,7 +122,7 @@ fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
         Command::Doctor => in_runtime(doctor::run(settings)),
         Command::CheckConfig => check_config::run(&settings),
         Command::Openapi => {
-            println!("{}", crate::http::document().to_pretty_json()?);
+            output::line(crate::http::document().to_pretty_json()?)?;
             Ok(ExitCode::SUCCESS)
         }
         Command::Bench(arguments) => in_runtime(bench::run(arguments, settings)),

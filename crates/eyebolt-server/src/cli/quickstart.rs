@@ -45,6 +45,7 @@ async fn new_key(place: &Place) -> anyhow::Result<ApiSecret> {
     Ok(keys.create(project.id, order).await?.secret)
 }
 
+#[expect(clippy::print_stdout, reason = "the server that it is must not end with whoever reads")]
 pub(super) async fn run(arguments: Arguments, mut settings: Settings) -> anyhow::Result<ExitCode> {
     super::log_to_stderr(&crate::settings::LogSettings {
         filter: "warn".to_owned(),

@@ -10,6 +10,7 @@ mod app;
 mod backup;
 mod batches;
 mod batches_keys;
+mod cli;
 mod clients;
 mod clocks;
 mod connections;

@@ -18,11 +18,17 @@ use crate::{
     wire::{FORM, bearer, form},
 };
 
-/// Runs the program on a data folder.
-pub(crate) async fn eyebolt(folder: &Path, arguments: &[&str]) -> Output {
+/// The program in a data folder.
+pub(crate) fn program(folder: &Path, arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_eyebolt"));
     let variables = std::env::vars().filter(|(name, _)| !name.starts_with("EYEBOLT_"));
     command.env_clear().envs(variables).env("EYEBOLT_DATA_DIR", folder).current_dir(folder).args(arguments);
+    command
+}
+
+/// Runs the program in a data folder.
+pub(crate) async fn eyebolt(folder: &Path, arguments: &[&str]) -> Output {
+    let mut command = program(folder, arguments);
     tokio::task::spawn_blocking(move || command.output().expect("the program runs")).await.expect("no panic")
 }
 
