@@ -1,7 +1,6 @@
 use std::{process::ExitCode, time::Instant};
 
 use bytes::Bytes;
-use eyebolt_store::StoreError;
 use eyebolt_types::{AnalyzeRequest, Clock, Feature, StepStatus, request::QualityGate};
 
 use super::{output, quickstart::SAMPLE};
@@ -44,7 +43,10 @@ async fn check_data(settings: &Settings, report: &mut Report) -> anyhow::Result<
     let (folder, database) = (settings.storage.data_dir.display(), settings.storage.database());
     match Place::open_existing(&settings.storage, &settings.access, &Clock::system()).await {
         Ok(_) => report.line(true, "data", &format!("{folder}; {database}, complete")),
-        Err(PlaceError::Store(StoreError::Incomplete { there, known })) => {
+        Err(PlaceError::Missing { .. }) => {
+            report.line(true, "data", &format!("{folder}; {database}: the first start makes it"))
+        }
+        Err(PlaceError::Behind { there, known }) => {
             let said =
                 format!("{folder}; {database}, {there} of {known} migrations: the next start makes the rest");
             report.line(true, "data", &said)

@@ -126,11 +126,21 @@ pub(super) async fn run(command: Command, settings: Settings) -> anyhow::Result<
     Ok(ExitCode::SUCCESS)
 }
 
-/// The keys of the configured data folder, whether a server runs on it or not.
+/// The keys of the configured data folder, whether a server runs on it or not. It must be there: in another working folder the
+/// same settings may name another one.
 pub(super) async fn keys(settings: &Settings) -> anyhow::Result<Keys> {
     super::log_to_stderr(&LogSettings { filter: "warn".to_owned(), ..settings.log.clone() })?;
     let clock = Clock::system();
+    let place = Place::open_existing(&settings.storage, &settings.access, &clock).await?;
+    Ok(Keys::new(&place, clock))
+}
+
+/// The same where the folder may be made.
+pub(super) async fn keys_of_new(settings: &Settings) -> anyhow::Result<Keys> {
+    super::log_to_stderr(&LogSettings { filter: "warn".to_owned(), ..settings.log.clone() })?;
+    let clock = Clock::system();
     let place = Place::open_beside(&settings.storage, &settings.access, &clock).await?;
+    super::tell_new(&place);
     Ok(Keys::new(&place, clock))
 }
 

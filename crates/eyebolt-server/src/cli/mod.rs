@@ -30,7 +30,7 @@ use eyebolt_types::Clock;
 use tracing_subscriber::EnvFilter;
 
 use crate::{
-    Runner, Settings,
+    Place, Runner, Settings,
     settings::{LogFormat, LogSettings},
 };
 
@@ -151,6 +151,13 @@ fn log_to_stderr(settings: &LogSettings) -> anyhow::Result<()> {
         LogFormat::Json => log.json().init(),
     }
     Ok(())
+}
+
+/// Whoever stands in another folder than they believe sees it, before they miss their projects.
+fn tell_new(place: &Place) {
+    if place.is_new {
+        eprintln!("new data folder {}", place.whole_path());
+    }
 }
 
 /// Starts the engine of these settings, with decoders in processes of this program.

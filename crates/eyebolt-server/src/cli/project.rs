@@ -5,7 +5,7 @@ use eyebolt_store::ProjectChange;
 use eyebolt_types::{Change, DedupPolicy, Mode, Policy};
 
 use super::{
-    key::{Printed, keys, mode},
+    key::{Printed, keys, keys_of_new, mode},
     limit::{LimitChoice, changed, limit},
     output,
 };
@@ -55,7 +55,10 @@ pub(super) enum Command {
 }
 
 pub(super) async fn run(command: Command, settings: Settings) -> anyhow::Result<ExitCode> {
-    let keys = keys(&settings).await?;
+    let keys = match command {
+        Command::Create { .. } => keys_of_new(&settings).await?,
+        Command::Set { .. } | Command::List { .. } => keys(&settings).await?,
+    };
     match command {
         Command::Create { name, mode, json } => {
             let (project, issued) = keys.create_project(&name, mode).await?;

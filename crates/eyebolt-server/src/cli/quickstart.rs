@@ -60,6 +60,7 @@ pub(super) async fn run(arguments: Arguments, mut settings: Settings) -> anyhow:
         settings.http.listen.set_port(0);
     }
     let (place, _lock) = Place::open(&settings.storage, &settings.access, &Clock::system()).await?;
+    super::tell_new(&place);
     let key = new_key(&place).await?;
     let (server, _) = serve::bind(&settings, &place).await?;
     let url = format!("http://{}", server.local_addr()?);
