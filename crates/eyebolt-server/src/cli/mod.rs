@@ -16,6 +16,7 @@ mod pictures;
 mod project;
 mod quickstart;
 mod serve;
+mod server;
 mod setup;
 mod table;
 mod usage;
@@ -34,9 +35,18 @@ use crate::{
     settings::{LogFormat, LogSettings},
 };
 
+/// What ends `eyebolt analyze` and `batch create` where they did their work, and some of the images failed.
+const SOME_FAILED: u8 = 3;
+
 /// A self-hosted computer-vision API that a client can safely retry.
 #[derive(Debug, Parser)]
-#[command(name = "eyebolt", version, max_term_width = 110)]
+#[command(
+    name = "eyebolt",
+    version,
+    max_term_width = 110,
+    after_help = "Exit status: 0 all went well, 1 it could not be done, 2 the command line has a mistake, 3 it was done and some of \
+                  the images failed."
+)]
 struct Arguments {
     /// Settings file; default: eyebolt.toml where there is one.
     #[arg(long, short, global = true, value_name = "FILE")]

@@ -28,11 +28,6 @@ pub(super) fn bytes(bytes: &[u8]) -> anyhow::Result<()> {
     written(io::stdout().write_all(bytes))
 }
 
-/// What came without the end of a line is written too.
-pub(super) fn finish() -> anyhow::Result<()> {
-    written(io::stdout().flush())
-}
-
 fn written(done: io::Result<()>) -> anyhow::Result<()> {
     match done {
         Err(error) if error.kind() == ErrorKind::BrokenPipe => Err(NobodyReads.into()),
