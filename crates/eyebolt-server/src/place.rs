@@ -94,6 +94,15 @@ pub enum PlaceError {
          eyebolt that belongs to it"
     )]
     NotReady(StoreError),
+    #[error(
+        "{path} is no data folder: storage.data_dir (EYEBOLT_DATA_DIR) names the one that the server works in, and eyebolt \
+         project create makes a new one"
+    )]
+    Missing { path: String },
+    #[error(
+        "the database has {there} of {known} migrations: eyebolt serve brings it up to date when it starts"
+    )]
+    Behind { there: usize, known: usize },
     #[error(transparent)]
     Store(StoreError),
     #[error("{path} can't be used: {reason}")]
@@ -124,6 +133,8 @@ pub struct Place {
     pub hasher: KeyHasher,
     /// The folder.
     pub folder: PathBuf,
+    /// Whether it was missing or empty before it was opened.
+    pub is_new: bool,
 }
 
 /// What opening needs to know.
@@ -148,18 +159,18 @@ impl Place {
     ) -> Result<(Self, DataLock), PlaceError> {
         let wanted = wanted(storage, access, clock)?;
         let (place, made, lock) = away(move || {
-            make_folder(&wanted.folder)?;
+            let is_new = make_folder(&wanted.folder)?;
             let lock = Store::lock(&wanted.folder, &wanted.location)?;
             let (place, made) = make(&wanted)?;
-            Ok((place, made, lock))
+            Ok((Self { is_new, ..place }, made, lock))
         })
         .await?;
         place.check(made).await?;
         Ok((place, lock))
     }
 
-    /// Opens the folder beside a server that may run on it: for the command line. Makes what is missing only where no
-    /// server does.
+    /// Opens the folder beside a server that may run on it: for the command line, where it may make a new one. What is missing is
+    /// made only where no server holds it.
     ///
     /// # Errors
     /// As [`Place::open`]; [`PlaceError::NotReady`] where a process that holds the folder has another schema.
@@ -170,8 +181,8 @@ impl Place {
     ) -> Result<Self, PlaceError> {
         let wanted = wanted(storage, access, clock)?;
         let (place, made) = away(move || {
-            make_folder(&wanted.folder)?;
-            match join(&wanted) {
+            let is_new = make_folder(&wanted.folder)?;
+            let (place, made) = match join(&wanted) {
                 Err(PlaceError::Store(behind @ StoreError::Incomplete { .. })) => {
                     // Nobody may work on a schema while it changes.
                     let lock = Store::lock(&wanted.folder, &wanted.location);
@@ -181,10 +192,11 @@ impl Place {
                         }
                         error => error.into(),
                     })?;
-                    make(&wanted)
+                    make(&wanted)?
                 }
-                joined => Ok((joined?, false)),
-            }
+                joined => (joined?, false),
+            };
+            Ok((Self { is_new, ..place }, made))
         })
         .await?;
         place.check(made).await?;
@@ -220,16 +232,28 @@ impl Place {
     /// Opens what is there and complete, and changes nothing.
     ///
     /// # Errors
-    /// As [`Place::open`]; [`StoreError::Incomplete`] where something is missing.
+    /// As [`Place::open`]; [`PlaceError::Missing`] and [`PlaceError::Behind`] where something is missing.
     pub async fn open_existing(
         storage: &StorageSettings,
         access: &AccessSettings,
         clock: &Clock,
     ) -> Result<Self, PlaceError> {
         let wanted = wanted(storage, access, clock)?;
-        let place = away(move || join(&wanted)).await?;
+        let folder = wanted.folder.clone();
+        let place = away(move || join(&wanted)).await.map_err(|error| match error {
+            PlaceError::Store(StoreError::Incomplete { there: 0, .. }) => {
+                PlaceError::Missing { path: whole(&folder) }
+            }
+            PlaceError::Store(StoreError::Incomplete { there, known }) => PlaceError::Behind { there, known },
+            error => error,
+        })?;
         place.check(false).await?;
         Ok(place)
+    }
+
+    /// Where the folder is, whatever folder the process works in.
+    pub fn whole_path(&self) -> String {
+        whole(&self.folder)
     }
 
     /// Refuses a secret that is not the one of the database.
@@ -266,9 +290,15 @@ async fn away<T: Send + 'static>(
     answered.await.map_err(|_| PlaceError::Store(StoreError::Stopped))?
 }
 
-fn make_folder(path: &Path) -> Result<(), PlaceError> {
+fn whole(folder: &Path) -> String {
+    std::path::absolute(folder).unwrap_or_else(|_| folder.to_owned()).display().to_string()
+}
+
+/// Makes the folder where it is missing. Whether nothing is in it.
+fn make_folder(path: &Path) -> Result<bool, PlaceError> {
     let made = DirBuilder::new().recursive(true).mode(0o700).create(path);
-    made.map_err(|source| PlaceError::Folder { path: path.to_owned(), source })
+    let entries = made.and_then(|()| fs::read_dir(path));
+    Ok(entries.map_err(|source| PlaceError::Folder { path: path.to_owned(), source })?.next().is_none())
 }
 
 /// Opens with the right to make and change. Whether the secret is new.
@@ -278,7 +308,7 @@ fn make(wanted: &Wanted) -> Result<(Place, bool), PlaceError> {
         None => (make_secret(&wanted.folder)?, true),
     };
     let store = Store::open(&wanted.location, wanted.clock.now())?;
-    Ok((Place { store, hasher: KeyHasher::new(&secret), folder: wanted.folder.clone() }, made))
+    Ok((Place { store, hasher: KeyHasher::new(&secret), folder: wanted.folder.clone(), is_new: false }, made))
 }
 
 /// Opens what is complete.
@@ -289,7 +319,7 @@ fn join(wanted: &Wanted) -> Result<Place, PlaceError> {
         reason: "it is missing, and access.key_secret is not set; the database has keys that need it"
             .to_owned(),
     })?;
-    Ok(Place { store, hasher: KeyHasher::new(&secret), folder: wanted.folder.clone() })
+    Ok(Place { store, hasher: KeyHasher::new(&secret), folder: wanted.folder.clone(), is_new: false })
 }
 
 /// Bytes of a secret that is made.

@@ -208,8 +208,8 @@ const SHORT: [(&str, &str); 7] = [
     ("EYEBOLT_KEY_SECRET", "access.key_secret"),
 ];
 
-/// Variables of other purposes: `EYEBOLT_KEY` is what `eyebolt analyze --server` shows.
-const NO_SETTINGS: [&str; 1] = ["EYEBOLT_KEY"];
+/// Variables of other purposes: which server `eyebolt analyze` and `batch` ask, and the key that they show.
+const NO_SETTINGS: [&str; 2] = ["EYEBOLT_KEY", "EYEBOLT_SERVER"];
 
 impl Settings {
     /// Reads the file (where one is named or `eyebolt.toml` is there), then the variables.
@@ -384,6 +384,7 @@ mod tests {
             ("EYEBOLT_KEY_SECRET", "open-sesame-open-sesame"),
             ("EYEBOLT_DATABASE_URL", "postgres://root:open-sesame@db/eyebolt"),
             ("EYEBOLT_KEY", "eb_live_no_setting"),
+            ("EYEBOLT_SERVER", "https://no.setting"),
             ("EYEBOLT_LISTEN", "0.0.0.0:80"),
         ];
         let settings = Settings::load(None, variables(&pairs)).unwrap();

@@ -3,6 +3,7 @@ use std::process::ExitCode;
 use eyebolt_types::Clock;
 use serde_json::json;
 
+use super::output;
 use crate::{Place, Settings};
 
 /// Of `eyebolt audit`.
@@ -26,24 +27,21 @@ pub(super) async fn run(arguments: Arguments, settings: Settings) -> anyhow::Res
     ];
     if arguments.json {
         let [unsettled, unreserved, overdrawn, overcharged, lost] = lists.map(|(.., jobs)| jobs);
-        println!(
-            "{}",
-            json!({
-                "sound": audit.is_sound(),
-                "unsettled": unsettled,
-                "unreserved": unreserved,
-                "overdrawn": overdrawn,
-                "overcharged": overcharged,
-                "lost": lost,
-            })
-        );
+        output::line(json!({
+            "sound": audit.is_sound(),
+            "unsettled": unsettled,
+            "unreserved": unreserved,
+            "overdrawn": overdrawn,
+            "overcharged": overcharged,
+            "lost": lost,
+        }))?;
     } else if audit.is_sound() {
-        println!("The ledger is sound.");
+        output::line("The ledger is sound.")?;
     } else {
         for (_, what, jobs) in lists.into_iter().filter(|(.., jobs)| !jobs.is_empty()) {
-            println!("{} jobs {what}:", jobs.len());
+            output::line(format_args!("{} jobs {what}:", jobs.len()))?;
             for job in jobs {
-                println!("  {job}");
+                output::line(format_args!("  {job}"))?;
             }
         }
     }

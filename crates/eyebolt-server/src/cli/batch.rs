@@ -1,8 +1,9 @@
 //! `eyebolt batch`: many images through a server.
 
 use std::{
+    cell::Cell,
     fs::File,
-    io::{self, BufRead, BufReader, IsTerminal, Read, Write},
+    io::{self, BufRead, BufReader, IsTerminal, Read},
     path::{Path, PathBuf},
     process::ExitCode,
     time::Duration,
@@ -12,14 +13,17 @@ use anyhow::Context;
 use aws_lc_rs::digest::{Context as Digest, SHA256};
 use base64::{Engine, engine::general_purpose::STANDARD};
 use bytes::Bytes;
-use eyebolt_types::{Problem, id::BatchId};
+use eyebolt_types::id::BatchId;
 use indicatif::{ProgressBar, ProgressStyle};
+use serde::Deserialize;
 use serde_json::{Value, json};
 use tokio::time::sleep;
 
 use super::{
-    call::{Body, Call, Connection, Pieces},
+    call::{Body, Call, Pieces},
+    output,
     pictures::{self, Picture},
+    server::{self, Address, Server},
     wish::Wish,
 };
 use crate::batches::BatchView;
@@ -57,7 +61,7 @@ pub(super) struct Create {
     #[arg(long)]
     detach: bool,
     #[command(flatten)]
-    server: Server,
+    address: Address,
 }
 
 /// A batch of a server.
@@ -67,7 +71,7 @@ pub(super) struct One {
     #[arg(value_parser = id)]
     id: BatchId,
     #[command(flatten)]
-    server: Server,
+    address: Address,
 }
 
 /// Of `eyebolt batch results`.
@@ -83,18 +87,7 @@ pub(super) struct Results {
     #[arg(long, value_name = "POSITION")]
     cursor: Option<u32>,
     #[command(flatten)]
-    server: Server,
-}
-
-/// Which server is asked.
-#[derive(Debug, clap::Args)]
-struct Server {
-    /// The server.
-    #[arg(long = "server", value_name = "URL", default_value = "http://127.0.0.1:8080")]
-    url: String,
-    /// An API key of the server; default: the variable `EYEBOLT_KEY`, which other users of this machine can't see.
-    #[arg(long, value_name = "KEY")]
-    key: Option<String>,
+    address: Address,
 }
 
 pub(super) async fn run(command: Command) -> anyhow::Result<ExitCode> {
@@ -112,92 +105,106 @@ fn id(text: &str) -> Result<BatchId, String> {
 }
 
 fn print(batch: &BatchView) -> anyhow::Result<ExitCode> {
-    println!("{}", serde_json::to_string(batch)?);
+    output::line(serde_json::to_string(batch)?)?;
     Ok(ExitCode::SUCCESS)
 }
 
-impl Server {
-    async fn batch(&self, (method, path): (&'static str, String)) -> anyhow::Result<BatchView> {
-        self.send(Call { method, path, ..Call::default() }).await
+/// What the server says of the batch.
+async fn said(server: &Server, call: impl Fn() -> Call) -> anyhow::Result<BatchView> {
+    let reply = server.ask(call).await?;
+    if reply.status >= 300 {
+        return Err(server::refusal(&reply));
     }
-
-    async fn send(&self, mut call: Call) -> anyhow::Result<BatchView> {
-        self.authorize(&mut call);
-        let reply = Connection::open(&self.url).await?.call(call).await?;
-        if reply.status < 300 {
-            return serde_json::from_slice(&reply.body).context("the server's answer is no batch");
-        }
-        let problem: Problem =
-            serde_json::from_slice(&reply.body).context("the server's answer is no problem")?;
-        anyhow::bail!("{}: {}", problem.code, problem.detail)
-    }
-
-    fn authorize(&self, call: &mut Call) {
-        call.key = self.key.clone().or_else(|| std::env::var("EYEBOLT_KEY").ok());
-    }
+    serde_json::from_slice(&reply.body).context("the server's answer is no batch")
 }
 
 impl One {
     async fn ask(&self, method: &'static str, action: &str) -> anyhow::Result<BatchView> {
-        self.server.batch((method, format!("/v1/batches/{}{action}", self.id))).await
+        let path = || format!("/v1/batches/{}{action}", self.id);
+        said(&self.address.server(), || Call { method, path: path(), ..Call::default() }).await
     }
 }
 
 impl Results {
     async fn run(&self) -> anyhow::Result<ExitCode> {
-        let what = if self.errors { "errors" } else { "results" };
-        let cursor = self.cursor.map_or_else(String::new, |cursor| format!("?cursor={cursor}"));
-        let path = format!("/v1/batches/{}/{what}{cursor}", self.id);
-        let mut call = Call { path, ..Call::default() };
-        self.server.authorize(&mut call);
-        let mut out = io::stdout().lock();
-        let status =
-            Connection::open(&self.server.url).await?.stream(call, |piece| out.write_all(piece)).await?;
-        out.flush()?;
-        Ok(if status < 300 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+        // Where the connection breaks, it goes on behind the last line.
+        let cursor = Cell::new(self.cursor);
+        let call = || Call { path: self.path(cursor.get()), ..Call::default() };
+        let take = |lines: &[u8]| {
+            output::bytes(lines)?;
+            cursor.set(last_position(lines).or(cursor.get()));
+            Ok(())
+        };
+        let reply = self.address.server().read(call, take).await?;
+        if reply.status >= 300 {
+            return Err(server::refusal(&reply));
+        }
+        output::bytes(&reply.body)?;
+        Ok(ExitCode::SUCCESS)
     }
+
+    fn path(&self, cursor: Option<u32>) -> String {
+        let what = if self.errors { "errors" } else { "results" };
+        let cursor = cursor.map_or_else(String::new, |cursor| format!("?cursor={cursor}"));
+        format!("/v1/batches/{}/{what}{cursor}", self.id)
+    }
+}
+
+/// The `position` of the last of some lines.
+fn last_position(lines: &[u8]) -> Option<u32> {
+    #[derive(Deserialize)]
+    struct Item {
+        position: u32,
+    }
+    let last = lines.trim_ascii_end().rsplit(|byte| *byte == b'\n').next()?;
+    serde_json::from_slice(last).ok().map(|item: Item| item.position)
 }
 
 impl Create {
     async fn run(&self) -> anyhow::Result<ExitCode> {
         let (source, query) = (Source::of(&self.source, self.wish.inline())?, self.wish.query()?);
-        let bar = bar(source.length()?, "sending");
+        let (server, bar) = (self.address.server(), bar(source.length()?, "sending"));
         let intent = source.intent(&query)?;
-        let call = Call {
-            method: "POST",
-            path: format!("/v1/batches?{query}"),
-            intent: Some(intent),
-            content_type: "application/x-ndjson",
-            body: Body::Pieces(source.pieces(bar.clone())),
-            ..Call::default()
-        };
-        let sent = self.server.send(call).await;
+        let sent = said(&server, || {
+            bar.set_position(0);
+            Call {
+                method: "POST",
+                path: format!("/v1/batches?{query}"),
+                intent: Some(intent.clone()),
+                content_type: "application/x-ndjson",
+                body: Body::Pieces(source.clone().pieces(bar.clone())),
+                ..Call::default()
+            }
+        });
+        let sent = sent.await;
         bar.finish_and_clear();
-        let mut batch = sent?;
+        let batch = sent?;
         eprintln!("{}", batch.id);
-        if !self.detach {
-            batch = self.wait(batch).await?;
+        if self.detach {
+            return print(&batch);
         }
-        let all_well = batch.counts.failed + batch.counts.canceled + batch.counts.expired == 0;
-        print(&batch)?;
-        Ok(if all_well { ExitCode::SUCCESS } else { ExitCode::FAILURE })
-    }
-
-    async fn wait(&self, mut batch: BatchView) -> anyhow::Result<BatchView> {
-        let bar = bar(u64::from(batch.counts.total), "done");
-        while !batch.status.is_terminal() {
-            sleep(LOOK).await;
-            batch = self.server.batch(("GET", batch.links.batch.clone())).await?;
-            let counts = batch.counts;
-            bar.set_position(u64::from(counts.total - counts.pending - counts.processing));
-            bar.set_message(format!("{} failed", counts.failed));
-        }
-        bar.finish_and_clear();
-        Ok(batch)
+        let ended = wait(&server, batch).await?;
+        print(&ended)?;
+        let all_well = ended.counts.failed + ended.counts.canceled + ended.counts.expired == 0;
+        Ok(if all_well { ExitCode::SUCCESS } else { super::SOME_FAILED.into() })
     }
 }
 
+async fn wait(server: &Server, mut batch: BatchView) -> anyhow::Result<BatchView> {
+    let bar = bar(u64::from(batch.counts.total), "done");
+    while !batch.status.is_terminal() {
+        sleep(LOOK).await;
+        batch = said(server, || Call { path: batch.links.batch.clone(), ..Call::default() }).await?;
+        let counts = batch.counts;
+        bar.set_position(u64::from(counts.total - counts.pending - counts.processing));
+        bar.set_message(format!("{} failed", counts.failed));
+    }
+    bar.finish_and_clear();
+    Ok(batch)
+}
+
 /// Where the items come from.
+#[derive(Clone)]
 enum Source {
     Lines(PathBuf),
     /// Pictures; each with this pipeline, where it comes from a file: a query has no place for it.
@@ -283,7 +290,7 @@ fn piece_of(path: &Path, file: &mut Option<BufReader<File>>) -> io::Result<Optio
 }
 
 /// SHA-256 of a file.
-pub(super) fn digest_of(path: &Path) -> anyhow::Result<Vec<u8>> {
+fn digest_of(path: &Path) -> anyhow::Result<Vec<u8>> {
     let unreadable = || format!("{} can't be read", path.display());
     let mut file = File::open(path).with_context(unreadable)?;
     let (mut digest, mut piece) = (Digest::new(&SHA256), vec![0; PIECE]);
@@ -325,6 +332,12 @@ mod tests {
         assert_ne!(of(Some(&one), ""), of(Some(&other), ""));
         std::fs::rename(folder.path().join("a.png"), folder.path().join("b.png")).unwrap();
         assert_ne!(intent("features=text"), first, "another name is another item");
+    }
+
+    #[test]
+    fn reading_goes_on_behind_the_last_line() {
+        assert_eq!(last_position(b"{\"position\":6}\n{\"position\":7,\"job\":{\"position\":1}}\n"), Some(7));
+        assert_eq!(last_position(b"{}\n"), None);
     }
 
     #[test]

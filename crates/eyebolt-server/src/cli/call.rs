@@ -1,21 +1,60 @@
 //! Requests to a running server.
 
-use std::{borrow::Cow, io};
+use std::{borrow::Cow, io, time::Duration};
 
-use anyhow::Context;
 use bytes::Bytes;
-use eyebolt_types::id::RequestId;
+use eyebolt_types::{Problem, id::RequestId};
 use futures_util::stream;
-use http::{Request, Uri};
+use http::{Request, Response, Uri, header};
 use http_body_util::{BodyExt, Full, StreamBody, combinators::UnsyncBoxBody};
 use hyper::body::{Frame, Incoming};
 use hyper_util::rt::TokioIo;
+use thiserror::Error;
 use tokio::net::TcpStream;
 
-/// Status and body of an answer.
+use crate::outbound::{self, OutboundError};
+
+/// Why a request was not answered.
+#[derive(Debug, Error)]
+pub(super) enum CallError {
+    #[error("{server} is no address of a server: it begins with http:// or https:// and names a host")]
+    Address { server: String },
+    #[error("no server answers at {server}: {reason}")]
+    Unreachable { server: String, reason: io::Error },
+    #[error("{server}: {reason}")]
+    NotTrusted { server: String, reason: OutboundError },
+    #[error("the connection to {server} broke: {reason}")]
+    Broken { server: String, reason: hyper::Error },
+    #[error("the request can't be sent: {reason}")]
+    Unsendable { reason: String },
+}
+
+impl CallError {
+    /// Whether the same request may be answered later.
+    pub(super) fn passes(&self) -> bool {
+        matches!(self, Self::Unreachable { .. } | Self::Broken { .. })
+    }
+}
+
+/// An answer.
 pub(super) struct Reply {
     pub(super) status: u16,
+    /// What its header says.
+    pub(super) retry_after: Option<Duration>,
     pub(super) body: Bytes,
+}
+
+impl Reply {
+    fn new(answer: &Response<Incoming>, body: Bytes) -> Self {
+        let header =
+            answer.headers().get(header::RETRY_AFTER).and_then(|value| value.to_str().ok()?.parse().ok());
+        Self { status: answer.status().as_u16(), retry_after: header.map(Duration::from_secs), body }
+    }
+
+    /// Why it is no success, where the server says so in its own words.
+    pub(super) fn problem(&self) -> Option<Problem> {
+        serde_json::from_slice(&self.body).ok().filter(|_| self.status >= 300)
+    }
 }
 
 /// A body, piece by piece: each is asked for when the last one was sent.
@@ -60,22 +99,36 @@ impl Default for Call {
 pub(super) struct Connection {
     sender: hyper::client::conn::http1::SendRequest<UnsyncBoxBody<Bytes, io::Error>>,
     authority: String,
+    server: String,
 }
 
 impl Connection {
-    /// Connects to `http://HOST:PORT`.
-    pub(super) async fn open(server: &str) -> anyhow::Result<Self> {
-        let uri: Uri = server.parse().with_context(|| format!("{server} is not an address"))?;
-        anyhow::ensure!(uri.scheme_str() == Some("http"), "{server} does not begin with http://");
-        let authority = uri.authority().context("the address names no host")?.to_string();
-        let host = uri.host().unwrap_or_default().trim_matches(['[', ']']).to_owned();
-        let stream = TcpStream::connect((host, uri.port_u16().unwrap_or(80)))
+    /// Connects to `http://HOST:PORT` or `https://HOST:PORT`.
+    pub(super) async fn open(server: &str) -> Result<Self, CallError> {
+        let address = || CallError::Address { server: server.to_owned() };
+        let uri: Uri = server.parse().map_err(|_| address())?;
+        let standard = match uri.scheme_str() {
+            Some("http") => 80,
+            Some("https") => 443,
+            _ => return Err(address()),
+        };
+        let authority = uri.authority().ok_or_else(address)?.to_string();
+        let host = uri.host().unwrap_or_default().trim_matches(['[', ']']);
+        let unreachable = |reason| CallError::Unreachable { server: server.to_owned(), reason };
+        let stream =
+            TcpStream::connect((host, uri.port_u16().unwrap_or(standard))).await.map_err(unreachable)?;
+        stream.set_nodelay(true).map_err(unreachable)?;
+        let stream: Box<dyn outbound::Stream> = if standard == 80 {
+            Box::new(stream)
+        } else {
+            let encrypted = outbound::encrypted(stream, host).await;
+            encrypted.map_err(|reason| CallError::NotTrusted { server: server.to_owned(), reason })?
+        };
+        let (sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream))
             .await
-            .with_context(|| format!("no server answers at {server}"))?;
-        stream.set_nodelay(true)?;
-        let (sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
+            .map_err(|reason| CallError::Broken { server: server.to_owned(), reason })?;
         tokio::spawn(connection);
-        Ok(Self { sender, authority })
+        Ok(Self { sender, authority, server: server.to_owned() })
     }
 
     /// Sends an image with settings as query fields or as a JSON document. `intent`: the idempotency key; none: the call is an
@@ -85,7 +138,65 @@ impl Connection {
         image: &[u8],
         settings: &Settings,
         (key, intent): (Option<&str>, Option<String>),
+    ) -> Result<Reply, CallError> {
+        self.call(Call::analyze(image, settings, (key, intent))).await
+    }
+
+    /// Sends a request, and reads its answer.
+    pub(super) async fn call(&mut self, call: Call) -> Result<Reply, CallError> {
+        let mut answer = self.send(call).await?;
+        let whole = answer.body_mut().collect().await;
+        let body = whole.map_err(|reason| self.broken(reason))?.to_bytes();
+        Ok(Reply::new(&answer, body))
+    }
+
+    /// Sends a request, and hands the lines of its answer on as they come, always whole ones. An answer that is no success is
+    /// returned with its body.
+    pub(super) async fn lines(
+        &mut self,
+        call: Call,
+        mut take: impl FnMut(&[u8]) -> anyhow::Result<()>,
     ) -> anyhow::Result<Reply> {
+        let mut answer = self.send(call).await?;
+        let (good, mut read) = (answer.status().is_success(), Vec::new());
+        while let Some(frame) = answer.body_mut().frame().await {
+            read.extend_from_slice(
+                &frame.map_err(|reason| self.broken(reason))?.into_data().unwrap_or_default(),
+            );
+            let ends = read.iter().rposition(|byte| *byte == b'\n').filter(|_| good);
+            if let Some(end) = ends {
+                take(&read[..=end])?;
+                read.drain(..=end);
+            }
+        }
+        Ok(Reply::new(&answer, read.into()))
+    }
+
+    fn broken(&self, reason: hyper::Error) -> CallError {
+        CallError::Broken { server: self.server.clone(), reason }
+    }
+
+    async fn send(&mut self, call: Call) -> Result<Response<Incoming>, CallError> {
+        let request = call.request(&self.authority).map_err(|reason| CallError::Unsendable { reason })?;
+        self.sender.ready().await.map_err(|reason| self.broken(reason))?;
+        let answer = self.sender.send_request(request).await;
+        // Such as a file that went away while it was sent.
+        answer.map_err(|error| if error.is_user() { unsendable(&error) } else { self.broken(error) })
+    }
+}
+
+fn unsendable(error: &hyper::Error) -> CallError {
+    let cause = std::error::Error::source(error).map_or_else(|| error.to_string(), ToString::to_string);
+    CallError::Unsendable { reason: cause }
+}
+
+impl Call {
+    /// An image, with settings as query fields or as a JSON document.
+    pub(super) fn analyze(
+        image: &[u8],
+        settings: &Settings,
+        (key, intent): (Option<&str>, Option<String>),
+    ) -> Self {
         const EDGE: &str = "eyebolt-7c1f0a52d4";
         let mut body = Vec::with_capacity(image.len() + 4096);
         let head = "Content-Disposition: form-data; name=\"image\"; filename=\"image\"";
@@ -100,47 +211,22 @@ impl Connection {
             Settings::Query(query) => format!("?{query}"),
             Settings::Document(_) => String::new(),
         };
-        self.call(Call {
+        Self {
             method: "POST",
             path: format!("/v1/analyze{query}"),
             key: key.map(str::to_owned),
             intent: Some(intent.unwrap_or_else(|| RequestId::new().to_string())),
             content_type: "multipart/form-data; boundary=eyebolt-7c1f0a52d4",
             body: Body::Whole(body.into()),
-        })
-        .await
-    }
-
-    /// Sends a request, and reads its answer.
-    pub(super) async fn call(&mut self, call: Call) -> anyhow::Result<Reply> {
-        let answer = self.send(call).await?;
-        let status = answer.status().as_u16();
-        Ok(Reply { status, body: answer.into_body().collect().await?.to_bytes() })
-    }
-
-    /// Sends a request, and hands its answer on as it comes. The status.
-    pub(super) async fn stream(
-        &mut self,
-        call: Call,
-        mut take: impl FnMut(&[u8]) -> io::Result<()>,
-    ) -> anyhow::Result<u16> {
-        let answer = self.send(call).await?;
-        let status = answer.status().as_u16();
-        let mut body = answer.into_body();
-        while let Some(frame) = body.frame().await {
-            if let Ok(piece) = frame?.into_data() {
-                take(&piece)?;
-            }
         }
-        Ok(status)
     }
 
-    async fn send(&mut self, call: Call) -> anyhow::Result<http::Response<Incoming>> {
-        let Call { method, path, key, intent, content_type, body } = call;
+    fn request(self, authority: &str) -> Result<Request<UnsyncBoxBody<Bytes, io::Error>>, String> {
+        let Self { method, path, key, intent, content_type, body } = self;
         let mut request = Request::builder()
             .method(method)
             .uri(path)
-            .header("host", &self.authority)
+            .header("host", authority)
             .header("prefer", "wait=600");
         let authorization = key.map(|key| format!("Bearer {key}"));
         let content_type = (!content_type.is_empty()).then(|| content_type.to_owned());
@@ -158,7 +244,6 @@ impl Connection {
                 StreamBody::new(stream::iter(pieces.map(|piece| piece.map(Frame::data)))).boxed_unsync()
             }
         };
-        self.sender.ready().await?;
-        Ok(self.sender.send_request(request.body(body)?).await?)
+        request.body(body).map_err(|error| error.to_string())
     }
 }

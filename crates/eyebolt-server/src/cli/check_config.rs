@@ -1,17 +1,18 @@
 use std::process::ExitCode;
 
+use super::output;
 use crate::Settings;
 
 pub(super) fn run(settings: &Settings) -> anyhow::Result<ExitCode> {
-    println!("# The settings in force. config.default.toml gives the reason for each.\n");
-    println!("{}", toml::to_string(settings)?);
-    println!("# Variables that set them:");
+    output::line("# The settings in force. config.default.toml gives the reason for each.\n")?;
+    output::line(toml::to_string(settings)?)?;
+    output::line("# Variables that set them:")?;
     for (name, key) in Settings::variables() {
-        println!("# {name} = {key}");
+        output::line(format_args!("# {name} = {key}"))?;
     }
-    println!("#\n# Models: {}", settings.models_dir().display());
+    output::line(format_args!("#\n# Models: {}", settings.models_dir().display()))?;
     let library = settings.library().map_or_else(|| "none".to_owned(), |path| path.display().to_string());
-    println!("# ONNX Runtime library: {library}");
-    println!("# Database: {}", settings.storage.database());
+    output::line(format_args!("# ONNX Runtime library: {library}"))?;
+    output::line(format_args!("# Database: {}", settings.storage.database()))?;
     Ok(ExitCode::SUCCESS)
 }

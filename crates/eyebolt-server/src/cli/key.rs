@@ -8,7 +8,10 @@ use eyebolt_types::{
 use jiff::{SignedDuration, Timestamp};
 use serde::Serialize;
 
-use super::limit::{LimitChoice, changed_of_key, limit_of_key};
+use super::{
+    limit::{LimitChoice, changed_of_key, limit_of_key},
+    output,
+};
 use crate::{
     Place, Settings,
     access::{Issued, KeyList, KeyOrder, KeyView, Keys, period},
@@ -99,16 +102,16 @@ pub(super) async fn run(command: Command, settings: Settings) -> anyhow::Result<
         Command::Set { key, limits, json } => {
             let limits = changed_of_key(keys.key(key).await?.limits, limits);
             let key = KeyView::from(keys.limit(key, limits).await?);
-            println!("{}", if json { serde_json::to_string(&key)? } else { line(&key) });
+            output::line(if json { serde_json::to_string(&key)? } else { line(&key) })?;
         }
         Command::List { project, json } => {
             let project = keys.project(&project).await?;
             let data: Vec<_> = keys.list(project.id).await?.into_iter().map(KeyView::from).collect();
             if json {
-                println!("{}", serde_json::to_string(&KeyList { object: "list".to_owned(), data })?);
+                output::line(serde_json::to_string(&KeyList { object: "list".to_owned(), data })?)?;
             } else {
                 for key in &data {
-                    println!("{}", line(key));
+                    output::line(line(key))?;
                 }
             }
         }
@@ -117,17 +120,27 @@ pub(super) async fn run(command: Command, settings: Settings) -> anyhow::Result<
         }
         Command::Revoke { key, json } => {
             let key = KeyView::from(keys.revoke(key).await?);
-            println!("{}", if json { serde_json::to_string(&key)? } else { line(&key) });
+            output::line(if json { serde_json::to_string(&key)? } else { line(&key) })?;
         }
     }
     Ok(ExitCode::SUCCESS)
 }
 
-/// The keys of the configured data folder, whether a server runs on it or not.
+/// The keys of the configured data folder, whether a server runs on it or not. It must be there: in another working folder the
+/// same settings may name another one.
 pub(super) async fn keys(settings: &Settings) -> anyhow::Result<Keys> {
     super::log_to_stderr(&LogSettings { filter: "warn".to_owned(), ..settings.log.clone() })?;
     let clock = Clock::system();
+    let place = Place::open_existing(&settings.storage, &settings.access, &clock).await?;
+    Ok(Keys::new(&place, clock))
+}
+
+/// The same where the folder may be made.
+pub(super) async fn keys_of_new(settings: &Settings) -> anyhow::Result<Keys> {
+    super::log_to_stderr(&LogSettings { filter: "warn".to_owned(), ..settings.log.clone() })?;
+    let clock = Clock::system();
     let place = Place::open_beside(&settings.storage, &settings.access, &clock).await?;
+    super::tell_new(&place);
     Ok(Keys::new(&place, clock))
 }
 
@@ -160,10 +173,13 @@ impl<'a> Printed<'a> {
 
     pub(super) fn print(&self, json: bool) -> anyhow::Result<()> {
         if json {
-            println!("{}", serde_json::to_string(self)?);
+            output::line(serde_json::to_string(self)?)?;
         } else {
-            println!("Key {} ({}), {}", self.key_id, self.name, Scope::list(self.scopes));
-            println!("  {}\nThis is shown once: keep it where your program finds it.", self.key);
+            output::line(format_args!("Key {} ({}), {}", self.key_id, self.name, Scope::list(self.scopes)))?;
+            output::line(format_args!(
+                "  {}\nThis is shown once: keep it where your program finds it.",
+                self.key
+            ))?;
         }
         Ok(())
     }

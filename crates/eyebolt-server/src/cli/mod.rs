@@ -1,5 +1,7 @@
 //! The command line: one module a subcommand.
 
+#![deny(clippy::print_stdout, reason = "it panics where nobody reads: cli::output")]
+
 mod analyze;
 mod audit;
 mod batch;
@@ -9,10 +11,12 @@ mod check_config;
 mod doctor;
 mod key;
 mod limit;
+mod output;
 mod pictures;
 mod project;
 mod quickstart;
 mod serve;
+mod server;
 mod setup;
 mod table;
 mod usage;
@@ -27,13 +31,22 @@ use eyebolt_types::Clock;
 use tracing_subscriber::EnvFilter;
 
 use crate::{
-    Runner, Settings,
+    Place, Runner, Settings,
     settings::{LogFormat, LogSettings},
 };
 
+/// What ends `eyebolt analyze` and `batch create` where they did their work, and some of the images failed.
+const SOME_FAILED: u8 = 3;
+
 /// A self-hosted computer-vision API that a client can safely retry.
 #[derive(Debug, Parser)]
-#[command(name = "eyebolt", version, max_term_width = 110)]
+#[command(
+    name = "eyebolt",
+    version,
+    max_term_width = 110,
+    after_help = "Exit status: 0 all went well, 1 it could not be done, 2 the command line has a mistake, 3 it was done and some of \
+                  the images failed."
+)]
 struct Arguments {
     /// Settings file; default: eyebolt.toml where there is one.
     #[arg(long, short, global = true, value_name = "FILE")]
@@ -93,6 +106,7 @@ pub fn main() -> ExitCode {
     }
     match run(arguments) {
         Ok(code) => code,
+        Err(error) if error.is::<output::NobodyReads>() => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("eyebolt: {error:#}");
             ExitCode::FAILURE
@@ -118,7 +132,7 @@ fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
         Command::Doctor => in_runtime(doctor::run(settings)),
         Command::CheckConfig => check_config::run(&settings),
         Command::Openapi => {
-            println!("{}", crate::http::document().to_pretty_json()?);
+            output::line(crate::http::document().to_pretty_json()?)?;
             Ok(ExitCode::SUCCESS)
         }
         Command::Bench(arguments) => in_runtime(bench::run(arguments, settings)),
@@ -147,6 +161,13 @@ fn log_to_stderr(settings: &LogSettings) -> anyhow::Result<()> {
         LogFormat::Json => log.json().init(),
     }
     Ok(())
+}
+
+/// Whoever stands in another folder than they believe sees it, before they miss their projects.
+fn tell_new(place: &Place) {
+    if place.is_new {
+        eprintln!("new data folder {}", place.whole_path());
+    }
 }
 
 /// Starts the engine of these settings, with decoders in processes of this program.

@@ -5,8 +5,9 @@ use eyebolt_store::ProjectChange;
 use eyebolt_types::{Change, DedupPolicy, Mode, Policy};
 
 use super::{
-    key::{Printed, keys, mode},
+    key::{Printed, keys, keys_of_new, mode},
     limit::{LimitChoice, changed, limit},
+    output,
 };
 use crate::{
     Settings,
@@ -54,12 +55,15 @@ pub(super) enum Command {
 }
 
 pub(super) async fn run(command: Command, settings: Settings) -> anyhow::Result<ExitCode> {
-    let keys = keys(&settings).await?;
+    let keys = match command {
+        Command::Create { .. } => keys_of_new(&settings).await?,
+        Command::Set { .. } | Command::List { .. } => keys(&settings).await?,
+    };
     match command {
         Command::Create { name, mode, json } => {
             let (project, issued) = keys.create_project(&name, mode).await?;
             if !json {
-                println!("Project {} ({})", project.id, project.name);
+                output::line(format_args!("Project {} ({})", project.id, project.name))?;
             }
             Printed::new(&issued).print(json)?;
         }
@@ -74,15 +78,15 @@ pub(super) async fn run(command: Command, settings: Settings) -> anyhow::Result<
                 if limits.is_empty() { Change::Keep } else { Change::To(changed(project.limits, limits)) };
             let change = ProjectChange { dedup_policy, plan, limits };
             let project = ProjectView::from(keys.change_project(project.id, change).await?);
-            println!("{}", if json { serde_json::to_string(&project)? } else { line(&project) });
+            output::line(if json { serde_json::to_string(&project)? } else { line(&project) })?;
         }
         Command::List { json } => {
             let data: Vec<_> = keys.projects().await?.into_iter().map(ProjectView::from).collect();
             if json {
-                println!("{}", serde_json::to_string(&ProjectList { object: "list".to_owned(), data })?);
+                output::line(serde_json::to_string(&ProjectList { object: "list".to_owned(), data })?)?;
             } else {
                 for project in &data {
-                    println!("{}", line(project));
+                    output::line(line(project))?;
                 }
             }
         }

@@ -45,6 +45,7 @@ async fn new_key(place: &Place) -> anyhow::Result<ApiSecret> {
     Ok(keys.create(project.id, order).await?.secret)
 }
 
+#[expect(clippy::print_stdout, reason = "the server that it is must not end with whoever reads")]
 pub(super) async fn run(arguments: Arguments, mut settings: Settings) -> anyhow::Result<ExitCode> {
     super::log_to_stderr(&crate::settings::LogSettings {
         filter: "warn".to_owned(),
@@ -59,6 +60,7 @@ pub(super) async fn run(arguments: Arguments, mut settings: Settings) -> anyhow:
         settings.http.listen.set_port(0);
     }
     let (place, _lock) = Place::open(&settings.storage, &settings.access, &Clock::system()).await?;
+    super::tell_new(&place);
     let key = new_key(&place).await?;
     let (server, _) = serve::bind(&settings, &place).await?;
     let url = format!("http://{}", server.local_addr()?);

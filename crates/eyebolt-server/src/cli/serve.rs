@@ -35,6 +35,7 @@ pub(super) async fn run(
         settings.http.listen = listen;
     }
     let (place, _lock) = Place::open(&settings.storage, &settings.access, &Clock::system()).await?;
+    super::tell_new(&place);
     let (server, quotas) = bind(&settings, &place).await?;
     let reloading = tokio::spawn(reload_on_signal(signal(SignalKind::hangup())?, file, quotas));
     // Machines that start the server read the address here; people read it in the log.

@@ -2,6 +2,7 @@ use std::{path::PathBuf, process::ExitCode};
 
 use eyebolt_setup::{Options, ProgressDisplay, Summary};
 
+use super::output;
 use crate::Settings;
 
 /// Of `eyebolt setup`.
@@ -18,10 +19,13 @@ pub(super) struct Arguments {
 pub(super) fn run(arguments: &Arguments, settings: &Settings) -> anyhow::Result<ExitCode> {
     let summary = bring(settings, arguments.from.clone(), arguments.only.clone())?;
     if summary.installed.is_empty() {
-        println!("Everything is there: {}", summary.models_dir.display());
+        output::line(format_args!("Everything is there: {}", summary.models_dir.display()))?;
     } else {
         let (count, mib) = (summary.installed.len(), summary.bytes / (1 << 20));
-        println!("Brought {count} packages ({mib} MiB) to {}", summary.models_dir.display());
+        output::line(format_args!(
+            "Brought {count} packages ({mib} MiB) to {}",
+            summary.models_dir.display()
+        ))?;
     }
     Ok(ExitCode::SUCCESS)
 }

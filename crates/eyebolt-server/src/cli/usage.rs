@@ -1,7 +1,4 @@
-use std::{
-    io::{self, Write},
-    process::ExitCode,
-};
+use std::process::ExitCode;
 
 use anyhow::Context;
 use clap::Subcommand;
@@ -10,6 +7,7 @@ use eyebolt_types::Clock;
 use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
 
+use super::output;
 use crate::{Place, Settings};
 
 /// Of `eyebolt usage`.
@@ -36,16 +34,12 @@ pub(super) async fn run(command: Command, settings: Settings) -> anyhow::Result<
     let place = Place::open_existing(&settings.storage, &settings.access, &clock).await?;
     let mut place_in_order = after.as_deref().map_or(Ok((Timestamp::UNIX_EPOCH, String::new())), cursor)?;
     let until = clock.now() - SETTLING;
-    let mut out = io::stdout().lock();
     loop {
         let charges = place.store.charges(place_in_order.clone(), until, BATCH).await?;
         let Some(last) = charges.last() else { return Ok(ExitCode::SUCCESS) };
         place_in_order = (last.created_at, name(last));
         for charge in &charges {
-            if writeln!(out, "{}", event(charge)).is_err() {
-                // Whoever reads has enough.
-                return Ok(ExitCode::SUCCESS);
-            }
+            output::line(event(charge))?;
         }
     }
 }

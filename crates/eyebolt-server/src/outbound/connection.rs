@@ -63,7 +63,7 @@ pub(super) async fn connect(addresses: &[SocketAddr]) -> Result<TcpStream, Outbo
 }
 
 /// A connection, in plain or over TLS.
-pub(super) trait Stream: AsyncRead + AsyncWrite + Unpin + Send {}
+pub(crate) trait Stream: AsyncRead + AsyncWrite + Unpin + Send {}
 
 impl<T: AsyncRead + AsyncWrite + Unpin + Send> Stream for T {}
 

@@ -18,10 +18,14 @@ use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use http::HeaderMap;
 use rustls::pki_types::ServerName;
-use tokio::time::{Instant, timeout};
+use tokio::{
+    net::TcpStream,
+    time::{Instant, timeout},
+};
 use url::{Host, Url};
 
-use self::connection::{CONNECTOR, Stream, connect, exchange, tls_failed};
+pub(crate) use self::connection::Stream;
+use self::connection::{CONNECTOR, connect, exchange, tls_failed};
 pub use self::error::{AddressError, OutboundError};
 use self::ranges::Ranges;
 pub use self::settings::OutboundSettings;
@@ -155,10 +159,7 @@ impl Outbound {
         if url.scheme() == "http" {
             return Ok(Box::new(stream));
         }
-        let name = host.trim_start_matches('[').trim_end_matches(']').to_owned();
-        let name = ServerName::try_from(name).map_err(|error| tls_failed(&error))?;
-        let stream = CONNECTOR.connect(name, stream).await.map_err(|error| tls_failed(&error))?;
-        Ok(Box::new(stream))
+        encrypted(stream, host.trim_start_matches('[').trim_end_matches(']')).await
     }
 
     /// The addresses of a URL that may be called.
@@ -186,6 +187,13 @@ impl Outbound {
             (None, None) => Err(unresolved("the answer is empty".to_owned())),
         }
     }
+}
+
+/// The same connection over TLS, to a host that shows a certificate which the system trusts.
+pub(crate) async fn encrypted(stream: TcpStream, host: &str) -> Result<Box<dyn Stream>, OutboundError> {
+    let name = ServerName::try_from(host.to_owned()).map_err(|error| tls_failed(&error))?;
+    let stream = CONNECTOR.connect(name, stream).await.map_err(|error| tls_failed(&error))?;
+    Ok(Box::new(stream))
 }
 
 #[cfg(test)]

@@ -11,6 +11,7 @@ mod backup;
 mod batches;
 mod batches_bounds;
 mod batches_keys;
+mod cli;
 mod clients;
 mod clocks;
 mod connections;

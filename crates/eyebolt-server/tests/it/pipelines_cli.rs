@@ -31,7 +31,7 @@ async fn asked(app: &TestApp, desk: &Path, arguments: &[&str]) -> Output {
 }
 
 /// The documents that it prints, line by line.
-fn printed(output: &Output) -> Vec<Value> {
+pub(crate) fn printed(output: &Output) -> Vec<Value> {
     let lines = output.stdout.split(|byte| *byte == b'\n').filter(|line| !line.is_empty());
     lines.map(|line| serde_json::from_slice(line).expect("JSON")).collect()
 }
@@ -80,7 +80,7 @@ async fn a_folder_is_sent_with_a_pipeline_one_by_one_or_as_a_batch() {
     let (app, desk) = (TestApp::start().await, desk());
     let folder = ["analyze", "photos", "--pipeline", "signs.json"];
     let first = asked(&app, desk.path(), &folder).await;
-    let counts: Vec<_> = printed(&first).iter().map(|job| parts(job, "read").len()).collect();
+    let counts: Vec<_> = printed(&first).iter().map(|line| parts(&line["job"], "read").len()).collect();
     assert_eq!(counts, [3, 2]);
     app.sitter.ordered();
     assert_eq!(asked(&app, desk.path(), &folder).await.stdout, first.stdout);

@@ -18,11 +18,17 @@ use crate::{
     wire::{FORM, bearer, form},
 };
 
-/// Runs the program on a data folder.
-pub(crate) async fn eyebolt(folder: &Path, arguments: &[&str]) -> Output {
+/// The program in a data folder.
+pub(crate) fn program(folder: &Path, arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_eyebolt"));
     let variables = std::env::vars().filter(|(name, _)| !name.starts_with("EYEBOLT_"));
     command.env_clear().envs(variables).env("EYEBOLT_DATA_DIR", folder).current_dir(folder).args(arguments);
+    command
+}
+
+/// Runs the program in a data folder.
+pub(crate) async fn eyebolt(folder: &Path, arguments: &[&str]) -> Output {
+    let mut command = program(folder, arguments);
     tokio::task::spawn_blocking(move || command.output().expect("the program runs")).await.expect("no panic")
 }
 
@@ -77,16 +83,31 @@ async fn the_command_line_makes_and_ends_keys_beside_a_running_server() {
 }
 
 #[tokio::test]
-async fn the_command_line_makes_the_place_where_there_is_none() {
+async fn of_the_commands_on_projects_and_keys_only_create_makes_a_place_and_says_so() {
     let folder = tempfile::tempdir().expect("a folder");
     let data = folder.path().join("made/here");
-    let made = {
-        let output = eyebolt(folder.path(), &["project", "list", "--json"]).await;
-        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-        assert!(!data.exists());
-        open(&data, &AccessSettings::default()).await.expect("a new place");
-        json(&data, &["project", "create", "shop", "--json"]).await
+    let asked = async |line: &str| {
+        let mut command = program(folder.path(), &line.split(' ').collect::<Vec<_>>());
+        command.env("EYEBOLT_DATA_DIR", "made/here");
+        let output = tokio::task::spawn_blocking(move || command.output()).await.expect("no panic");
+        let output = output.expect("the program runs");
+        (output.status.success(), String::from_utf8_lossy(&output.stderr).into_owned(), output.stdout)
     };
+    for line in
+        ["project list", "project set shop --plan default", "key create shop", "key list shop", "audit"]
+    {
+        let (success, told, _) = asked(line).await;
+        let named = format!("{} is no data folder", data.display());
+        assert!(!success && told.contains(&named) && told.contains("EYEBOLT_DATA_DIR"), "{line}: {told}");
+        assert!(!folder.path().join("made").exists(), "{line}");
+    }
+    let (_, told, printed) = asked("project create shop --json").await;
+    assert_eq!(told, format!("new data folder {}\n", data.display()));
+    let made: Value = serde_json::from_slice(&printed).expect("one line of JSON");
+    let (success, told, printed) = asked("project list").await;
+    assert!(success && told.is_empty() && String::from_utf8_lossy(&printed).ends_with("shop\n"), "{told}");
+    let (_, told, _) = asked("project create other").await;
+    assert_eq!(told, "", "it is new once");
     assert!(made["key"].as_str().is_some_and(|key| key.starts_with("eb_live_")), "{made}");
     let mode = |path: &Path| {
         use std::os::unix::fs::PermissionsExt;

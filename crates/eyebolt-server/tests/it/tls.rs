@@ -25,7 +25,7 @@ fn ran(command: &mut Command) -> String {
 }
 
 /// An authority in a folder, and a certificate of it for `localhost`.
-fn certify(folder: &Path) {
+pub(crate) fn certify(folder: &Path) {
     let config = folder.join("openssl.cnf");
     fs::write(&config, "[req]\ndistinguished_name = dn\n[dn]\n").unwrap();
     let openssl = |arguments: &str| {

@@ -17,6 +17,7 @@ use eyebolt_types::{AnalyzeRequest, Detail, Feature, Mode, id::RequestId, reques
 
 use super::{
     call::{self, Connection},
+    output,
     quickstart::SAMPLE,
     serve,
 };
@@ -110,19 +111,24 @@ async fn throughput(
         DecoderPlace::Process => "processes",
         DecoderPlace::InServer => "the server",
     };
-    println!("## Throughput, {} clients, {}, decoding in {place}\n", arguments.clients, question.name);
-    println!("| | answers/s | of the engine | processor, ms an answer | of it the clients |");
-    println!("| --- | ---: | ---: | ---: | ---: |");
+    output::line(format_args!(
+        "## Throughput, {} clients, {}, decoding in {place}\n",
+        arguments.clients, question.name
+    ))?;
+    output::line("| | answers/s | of the engine | processor, ms an answer | of it the clients |")?;
+    output::line("| --- | ---: | ---: | ---: | ---: |")?;
     let row = |name: &str, counted: &Counted, clients: String| {
         let rate = counted.answers as f64 / arguments.seconds as f64;
         let of_engine = counted.answers as f64 / direct.answers as f64;
-        println!("| {name} | {rate:.1} | {of_engine:.2} | {} | {clients} |", counted.each(counted.spent));
+        output::line(format_args!(
+            "| {name} | {rate:.1} | {of_engine:.2} | {} | {clients} |",
+            counted.each(counted.spent)
+        ))
     };
     // Called directly, the caller's thread is where the engine's own futures run.
-    row("engine called directly", &direct, String::new());
-    row("HTTP, durable", &by_http, by_http.each(by_http.by_callers));
-    println!();
-    Ok(())
+    row("engine called directly", &direct, String::new())?;
+    row("HTTP, durable", &by_http, by_http.each(by_http.by_callers))?;
+    output::line("")
 }
 
 /// Answers, and what they cost: in all, and of that on the thread of the callers.
@@ -239,25 +245,29 @@ async fn call_server(url: String, (key, query): (ApiSecret, &'static str)) -> an
 
 fn decoding(arguments: &Arguments) -> anyhow::Result<()> {
     let photo = bench::twelve_megapixels(SAMPLE)?;
-    println!("## A JPEG of 12 megapixels ({:.1} MB) to a model's input\n", photo.len() as f64 / 1e6);
-    println!("| longer side | full decode + resize, ms | scaled decode + resize, ms | ratio |");
-    println!("| ---: | ---: | ---: | ---: |");
+    output::line(format_args!(
+        "## A JPEG of 12 megapixels ({:.1} MB) to a model's input\n",
+        photo.len() as f64 / 1e6
+    ))?;
+    output::line("| longer side | full decode + resize, ms | scaled decode + resize, ms | ratio |")?;
+    output::line("| ---: | ---: | ---: | ---: |")?;
     for side in [320, 640, 1280] {
         let times = bench::decode_times(&photo, side, arguments.rounds)?;
         let ratio = times.full.as_secs_f64() / times.scaled.as_secs_f64();
-        println!("| {side} | {} | {} | {ratio:.2} |", ms(times.full), ms(times.scaled));
+        output::line(format_args!("| {side} | {} | {} | {ratio:.2} |", ms(times.full), ms(times.scaled)))?;
     }
-    println!();
-    Ok(())
+    output::line("")
 }
 
 async fn phases(arguments: &Arguments, runner: &Runner) -> anyhow::Result<()> {
-    println!(
+    output::line(format_args!(
         "## Where the time goes (sample picture, 1000 × 640; median of {} rounds, ms)\n",
         arguments.rounds
-    );
-    println!("| feature | detail | decode | quality gate | preprocess | inference | postprocess | all |");
-    println!("| --- | --- | ---: | ---: | ---: | ---: | ---: | ---: |");
+    ))?;
+    output::line(
+        "| feature | detail | decode | quality gate | preprocess | inference | postprocess | all |",
+    )?;
+    output::line("| --- | --- | ---: | ---: | ---: | ---: | ---: | ---: |")?;
     for feature in Feature::ALL {
         let details: &[Detail] = match feature {
             Feature::Objects | Feature::Faces | Feature::Text => {
@@ -271,7 +281,7 @@ async fn phases(arguments: &Arguments, runner: &Runner) -> anyhow::Result<()> {
                 found.push(analyze(runner, feature, detail).await?);
             }
             let of = |part: fn(&Findings) -> Duration| median(found.iter().map(part).collect());
-            println!(
+            output::line(format_args!(
                 "| {feature} | {} | {} | {} | {} | {} | {} | {} |",
                 format!("{detail:?}").to_lowercase(),
                 of(|found| found.decode),
@@ -280,7 +290,7 @@ async fn phases(arguments: &Arguments, runner: &Runner) -> anyhow::Result<()> {
                 of(|found| found.steps[0].phases.inference),
                 of(|found| found.steps[0].phases.postprocess),
                 of(|found| found.elapsed),
-            );
+            ))?;
         }
     }
     Ok(())
