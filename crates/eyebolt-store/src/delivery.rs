@@ -1,6 +1,7 @@
 //! Events on their way to webhook endpoints. A row is the queue: what was recorded is sent, whoever crashes meanwhile.
 
 mod again;
+mod leasing;
 mod sending;
 
 use std::time::Duration;
@@ -11,7 +12,10 @@ use eyebolt_types::{
 };
 use jiff::Timestamp;
 
-pub use self::sending::{DueDelivery, LeasedEndpoint, Settlement};
+pub use self::{
+    leasing::{DueEndpoint, LeasedEndpoint},
+    sending::{DueDelivery, Settlement},
+};
 use crate::{
     Store, StoreError,
     database::{Row, Transaction},

@@ -1,19 +1,22 @@
 //! The room "webhooks": who wants to be told, with what it is signed, and what was told.
 //!
-//! What is to be told is a row, written with the fact itself. `dispatch` leases endpoints and sends what is due to them;
-//! `lane` says what is sent next, `pace` when, `schedule` what follows from an answer: all are pure. A receiver may get a message
-//! twice, always with the same id: after a crash between the answer and its row, or an answer that came too late.
+//! What is to be told is a row, written with the fact itself. `dispatch` leases endpoints, and a `pump` sends what is due to one
+//! of them. `share` says whose endpoint is next, `lane` what is sent next, `pace` when, `schedule` what follows from an answer:
+//! all are pure. A receiver may get a message twice, always with the same id: after a crash between the answer and its row, or
+//! an answer that came too late.
 
 mod deliveries;
 mod dispatch;
 mod lane;
 mod pace;
+mod pump;
 mod requests;
 mod schedule;
 mod sealing;
 mod secrets;
 mod sending;
 mod settings;
+mod share;
 mod signature;
 mod view;
 
@@ -36,7 +39,7 @@ use thiserror::Error;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 pub(crate) use self::requests::told_at;
-use self::{pace::Paces, sealing::Sealer, signature::Secret};
+use self::{pace::Paces, sealing::Sealer, share::Crowd, signature::Secret};
 pub use self::{
     settings::WebhookSettings,
     signature::Scheme,
@@ -110,6 +113,8 @@ struct Room {
     hosts: Mutex<HashSet<(ProjectId, Mode, String)>>,
     /// How fast each backlog goes.
     paces: Paces,
+    /// Who waited for a pump when somebody looked last.
+    crowd: Mutex<Crowd>,
     /// Nothing more is begun.
     halting: CancellationToken,
     /// Everything ends where it stands.
@@ -141,6 +146,7 @@ impl Webhooks {
             owner: format!("{instance}/{}", EndpointId::new()),
             instance: format!("{instance}/"),
             hosts: Mutex::default(),
+            crowd: Mutex::default(),
             halting: CancellationToken::new(),
             abandoned: CancellationToken::new(),
             tasks: TaskTracker::new(),
@@ -235,6 +241,10 @@ impl Webhooks {
 impl Room {
     fn hosts(&self) -> MutexGuard<'_, HashSet<(ProjectId, Mode, String)>> {
         self.hosts.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn crowd(&self) -> MutexGuard<'_, Crowd> {
+        self.crowd.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn now(&self) -> Timestamp {

@@ -48,4 +48,5 @@ mod stopping;
 mod tls;
 mod usage;
 mod webhooks;
+mod webhooks_shared;
 mod wire;

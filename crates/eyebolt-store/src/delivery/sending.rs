@@ -1,25 +1,14 @@
-//! Sending: a process leases endpoints, takes what is due to them and writes down what came of it. The lease is of the
-//! endpoint; its token only grows, and who writes with an older one changes nothing (fencing).
+//! Sending: whoever has an endpoint's lease takes what is due to it and writes down what came of it.
 
 use eyebolt_types::id::{EndpointId, EventId};
 use jiff::Timestamp;
 
 use super::{DeliveryAttempt, DeliveryState};
 use crate::{
-    Endpoint, Lease, Store, StoreError,
-    database::{Row, Statement, Value},
-    endpoint::{self, columns},
-    times,
+    Endpoint, Store, StoreError,
+    database::{Row, Statement},
+    endpoint, times,
 };
-
-/// An endpoint that this process sends to.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct LeasedEndpoint {
-    /// The endpoint.
-    pub endpoint: Endpoint,
-    /// The fencing token: greater than every earlier one of this endpoint.
-    pub token: i64,
-}
 
 /// A delivery that is due.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -53,31 +42,6 @@ pub struct Settlement {
     pub endpoint: Endpoint,
 }
 
-const CLAIMABLE: &str = "SELECT e.id FROM webhook_endpoints e WHERE e.state = 'enabled' \
-     AND (e.lease_until IS NULL OR e.lease_until < $1) \
-     AND (e.throttled_until IS NULL OR e.throttled_until <= $1) \
-     AND EXISTS (SELECT 1 FROM webhook_deliveries d WHERE d.endpoint_id = e.id AND d.next_at <= $1) LIMIT $2";
-const CLAIM: &str = concat!(
-    "UPDATE webhook_endpoints SET lease_owner = $3, lease_until = $4, lease_token = lease_token + 1 \
-     WHERE id IN (SELECT e.id FROM webhook_endpoints e WHERE e.state = 'enabled' \
-     AND (e.lease_until IS NULL OR e.lease_until < $1) \
-     AND (e.throttled_until IS NULL OR e.throttled_until <= $1) \
-     AND EXISTS (SELECT 1 FROM webhook_deliveries d WHERE d.endpoint_id = e.id AND d.next_at <= $1) \
-     LIMIT $2 FOR UPDATE SKIP LOCKED) RETURNING ",
-    columns!(),
-    ", lease_token"
-);
-/// Of an earlier run of the same process: their names begin alike. No `LIKE`: names are no patterns.
-const TAKE_BACK: &str = "UPDATE webhook_endpoints SET lease_until = NULL, lease_owner = NULL \
-                         WHERE lease_until IS NOT NULL AND substr(lease_owner, 1, length($1)) = $1";
-const KEEP: &str = concat!(
-    "UPDATE webhook_endpoints SET lease_until = $1 WHERE id = $2 AND lease_token = $3 \
-     AND lease_until IS NOT NULL AND state = 'enabled' RETURNING ",
-    columns!(),
-    ", lease_token"
-);
-const RELEASE: &str = "UPDATE webhook_endpoints SET lease_until = NULL, lease_owner = NULL \
-                       WHERE id = $1 AND lease_token = $2";
 /// What was due before `$3`, or later, oldest first.
 const DUE: &str = "SELECT d.event_id, d.url, d.attempts, d.next_at, d.created_at, v.data FROM webhook_deliveries d \
      LEFT JOIN events v ON v.subject = d.subject AND v.version = d.version \
@@ -94,73 +58,6 @@ const HEALTH: &str = "UPDATE webhook_endpoints SET state = $2, disabled_at = $3,
                       throttled_until = $5 WHERE id = $1";
 
 impl Store {
-    /// Leases endpoints that something is due to and nobody sends to.
-    ///
-    /// # Errors
-    /// Where the database fails.
-    pub async fn claim_endpoints(
-        &self,
-        lease: Lease,
-        limit: u32,
-        now: Timestamp,
-    ) -> Result<Vec<LeasedEndpoint>, StoreError> {
-        let sought = [times::micros(now).into(), i64::from(limit).into()];
-        let looked = sought.clone();
-        // Mostly there is nothing to do, which needs no transaction.
-        let found = self.database.read(move |transaction| transaction.query(CLAIMABLE, &looked)).await?;
-        if found.is_empty() {
-            return Ok(Vec::new());
-        }
-        self.database
-            .write(move |transaction| {
-                let who = [lease.owner.as_str().into(), times::micros(lease.until).into()];
-                let rows = transaction.query(CLAIM, &[sought.clone(), who].concat())?;
-                rows.iter().map(leased).collect()
-            })
-            .await
-    }
-
-    /// Gives up the leases of owners whose names begin so: an earlier run of the same process.
-    ///
-    /// # Errors
-    /// Where the database fails.
-    pub async fn take_back_endpoints(&self, owner: &str) -> Result<(), StoreError> {
-        let owner: Value = owner.into();
-        self.database
-            .write(move |transaction| transaction.execute(TAKE_BACK, std::slice::from_ref(&owner)).map(drop))
-            .await
-    }
-
-    /// Keeps a lease alive: the endpoint as it is now, or `None` where the lease is lost, or the endpoint gone or off.
-    ///
-    /// # Errors
-    /// Where the database fails.
-    pub async fn keep_endpoint(
-        &self,
-        (id, token): (EndpointId, i64),
-        until: Timestamp,
-    ) -> Result<Option<Endpoint>, StoreError> {
-        self.database
-            .write(move |transaction| {
-                let parameters = [times::micros(until).into(), id.to_string().into(), token.into()];
-                let row = transaction.query_one(KEEP, &parameters)?;
-                row.as_ref().map(endpoint::endpoint).transpose()
-            })
-            .await
-    }
-
-    /// Gives a lease back.
-    ///
-    /// # Errors
-    /// Where the database fails.
-    pub async fn release_endpoint(&self, (id, token): (EndpointId, i64)) -> Result<(), StoreError> {
-        self.database
-            .write(move |transaction| {
-                transaction.execute(RELEASE, &[id.to_string().into(), token.into()]).map(drop)
-            })
-            .await
-    }
-
     /// Deliveries of an endpoint that are due now and were so at `since` or later, oldest first.
     ///
     /// # Errors
@@ -254,10 +151,6 @@ fn health(settled: &Settlement) -> Statement {
         endpoint.throttled_until.map(times::micros).into(),
     ];
     (HEALTH, row.into())
-}
-
-fn leased(row: &Row) -> Result<LeasedEndpoint, StoreError> {
-    Ok(LeasedEndpoint { endpoint: endpoint::endpoint(row)?, token: row.integer(endpoint::COLUMNS)? })
 }
 
 fn due(row: &Row) -> Result<DueDelivery, StoreError> {

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use eyebolt_store::{
-    Closing, Creation, DeliveryAttempt, DeliveryFilter, DeliveryState, Endpoint, EndpointChange,
+    Closing, Creation, DeliveryAttempt, DeliveryFilter, DeliveryState, DueEndpoint, Endpoint, EndpointChange,
     EndpointKind, EndpointState, LeasedEndpoint, NewEndpoint, NewEvent, SecretOwner, Settlement,
     StoredDelivery, ToldAt,
 };
@@ -56,7 +56,9 @@ async fn deliveries(place: &Place, endpoint: EndpointId) -> Vec<StoredDelivery> 
 }
 
 async fn claim(place: &Place, owner: &str, now: i64) -> Vec<LeasedEndpoint> {
-    place.store.claim_endpoints(lease(owner, now + 60), 10, at(now)).await.unwrap()
+    let due = place.store.due_endpoints(10, at(now)).await.unwrap();
+    let ids = due.into_iter().map(|due| due.id).collect();
+    place.store.claim_endpoints(ids, lease(owner, now + 60), at(now)).await.unwrap()
 }
 
 fn settlement(endpoint: &Endpoint, event: EventId, state: DeliveryState, next: Option<i64>) -> Settlement {
@@ -119,6 +121,43 @@ on_both! {
         assert_eq!(claim(place, "here/1", 600).await.len(), 1);
         place.store.take_back_endpoints("here/").await.unwrap();
         assert_eq!(claim(place, "here/2", 601).await.len(), 1);
+    }
+
+    async fn endpoints_of_projects_take_turns_and_the_one_that_waits_longest_is_first(place: &Place) {
+        let [one, two] = [project(&place.store).await.id, place.store.create_project("two", at(0)).await.unwrap().unwrap().id];
+        let mut made = Vec::new();
+        for (owner, url) in [(one, "https://a/"), (one, "https://b/"), (one, "https://c/"), (two, "https://d/")] {
+            let endpoint = endpoint(place, owner, url).await.id;
+            let make = move |version: u32| NewEvent {
+                id: EventId::of([version as u8; 16]),
+                told_at: None,
+                ..event(JobStatus::Succeeded)
+            };
+            // What is newer does not count.
+            for later in [0, 40] {
+                let now = at(20 - made.len() as i64 + later);
+                place.store.test_endpoint((owner, Mode::Live, endpoint), make, now).await.unwrap();
+            }
+            made.push(endpoint);
+        }
+        let due = |limit, now| {
+            let due = place.store.due_endpoints(limit, at(now));
+            async move { due.await.unwrap() }
+        };
+        let ids = |due: Vec<DueEndpoint>| due.into_iter().map(|one| one.id).collect::<Vec<_>>();
+        let first = due(10, 30).await;
+        assert_eq!((first[0].project, first[0].due_at, first[1].due_at), (two, at(17), at(18)));
+        assert_eq!(ids(first), [made[3], made[2], made[1], made[0]]);
+        assert_eq!(ids(due(2, 30).await), [made[3], made[2]]);
+        assert_eq!(ids(due(10, 18).await), [made[3], made[2]], "the others are due later");
+        // What is leased is not offered, and is not leased twice.
+        let claim = |owner: &'static str, ids: Vec<EndpointId>| {
+            let claimed = place.store.claim_endpoints(ids, lease(owner, 90), at(30));
+            async move { claimed.await.unwrap().into_iter().map(|one| one.endpoint.id).collect::<Vec<_>>() }
+        };
+        assert_eq!(claim("w1", vec![made[2], made[3]]).await, [made[2], made[3]]);
+        assert_eq!(ids(due(10, 30).await), [made[1], made[0]]);
+        assert_eq!(claim("w2", vec![made[3], made[1]]).await, [made[1]]);
     }
 
     async fn a_failure_waits_and_an_endpoint_that_is_given_up_gets_nothing(place: &Place) {
