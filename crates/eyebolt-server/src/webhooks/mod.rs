@@ -1,9 +1,9 @@
 //! The room "webhooks": who wants to be told, with what it is signed, and what was told.
 //!
 //! What is to be told is a row, written with the fact itself. `dispatch` leases endpoints, and a `pump` sends what is due to one
-//! of them. `share` says whose endpoint is next, `lane` what is sent next, `pace` when, `schedule` what follows from an answer:
-//! all are pure. A receiver may get a message twice, always with the same id: after a crash between the answer and its row, or
-//! an answer that came too late.
+//! of them. `share` says whose endpoint is next, `lane` what is sent next, `pace` when, `schedule` and `tried` what follows from
+//! an answer: all are pure. A receiver may get a message twice, always with the same id: after a crash between the answer and
+//! its row, or an answer that came too late.
 
 mod deliveries;
 mod dispatch;
@@ -18,6 +18,7 @@ mod sending;
 mod settings;
 mod share;
 mod signature;
+mod tried;
 mod view;
 
 use std::{

@@ -2,9 +2,7 @@
 
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
-use eyebolt_store::{
-    DeliveryAttempt, DueDelivery, Endpoint, EndpointKind, EndpointState, LeasedEndpoint, Settlement,
-};
+use eyebolt_store::{DeliveryAttempt, DueDelivery, Endpoint, EndpointKind, EndpointState, LeasedEndpoint};
 use eyebolt_types::id::{EventId, ProjectId};
 use futures_util::{FutureExt, StreamExt, future::BoxFuture, stream::FuturesUnordered};
 use jiff::SignedDuration;
@@ -18,7 +16,8 @@ use super::{
     dispatch::{FAREWELL, LEASE, POLL, TOGETHER},
     lane::{Begun, FRESH, Lane, Offer},
     pace::Turns,
-    schedule::{self, Health, Outcome, Rules},
+    schedule::{Health, Outcome, Rules},
+    tried::Tried,
 };
 
 /// How often a pump gives a sign of life.
@@ -50,7 +49,9 @@ pub(super) struct Pump {
     began: Instant,
     lane: Lane,
     turns: Turns,
+    /// As the row says, with what is being written down.
     health: Health,
+    settling: usize,
     kept_at: Instant,
     /// Somebody else has the lease: what is read here is being sent there.
     lost: bool,
@@ -63,7 +64,8 @@ impl Pump {
         Self {
             lane: Lane::new(settings.concurrency, settings.backlog_per_second),
             turns: room.paces.of(endpoint.id, Instant::now()),
-            health: health(&endpoint),
+            health: Health::of(&endpoint),
+            settling: 0,
             began: Instant::now(),
             kept_at: Instant::now(),
             lost: false,
@@ -134,20 +136,25 @@ impl Pump {
         self.health.throttled_until.is_some_and(|until| until > self.room.now())
     }
 
-    /// What is due; `None` where the lease is lost, or the endpoint gone or off.
+    /// What is due; `None` where the lease is lost or the endpoint gone.
     async fn due(&mut self) -> Result<Option<Vec<DueDelivery>>, WebhookError> {
         let (store, now, id) = (&self.room.store, self.room.now(), self.endpoint.id);
+        // It may have been changed, switched off or removed meanwhile.
+        let whose = (self.endpoint.project, self.endpoint.mode);
+        let Some(endpoint) = store.endpoint(whose, id).await? else { return Ok(None) };
+        self.endpoint = endpoint;
+        if self.settling == 0 {
+            self.health = Health::of(&self.endpoint);
+        }
+        if self.endpoint.state != EndpointState::Enabled {
+            // What is on its way to it is waited for, and the lease outlasts that.
+            return Ok(Some(Vec::new()));
+        }
         if self.kept_at.elapsed() >= KEPT_EVERY {
             self.kept_at = Instant::now();
             if store.keep_endpoint((id, self.token), now + LEASE).await?.is_none() {
                 return Ok(None);
             }
-        }
-        // It may have been changed, switched off or removed meanwhile.
-        let whose = (self.endpoint.project, self.endpoint.mode);
-        match store.endpoint(whose, id).await? {
-            Some(endpoint) if endpoint.state == EndpointState::Enabled => self.endpoint = endpoint,
-            _ => return Ok(None),
         }
         let mut due = store.due_deliveries(id, (None, now), BACKLOG).await?;
         if due.len() as u32 == BACKLOG {
@@ -195,6 +202,7 @@ impl Pump {
             Done::Sent(sent) => *sent,
             Done::Settled(event, held) => {
                 self.lost |= !held;
+                self.settling -= 1;
                 self.lane.end(event);
                 return true;
             }
@@ -203,38 +211,37 @@ impl Pump {
             // Whoever took it is told again.
             crate::failpoint::hit("before_delivery_settled");
         }
-        let settings = &self.room.settings;
-        let disable_after = SignedDuration::try_from(settings.disable_after).unwrap_or(SignedDuration::MAX);
-        let own = self.endpoint.kind == EndpointKind::Own;
-        let rules = Rules { disable_after: own.then_some(disable_after), longest_pause: LONGEST_PAUSE };
-        let (now, was) = (self.room.now(), self.health.state);
-        let chance = crate::chance::roll();
-        let verdict = schedule::judge(outcome, (delivery.attempts, self.health), rules, (now, chance));
-        self.health = verdict.health;
-        if self.health.state != was {
-            // The alert: what the operator's log watch looks for.
-            tracing::error!(
-                endpoint = %self.endpoint.id, project = %self.endpoint.project, state = self.health.state.name(),
-                "webhook endpoint disabled"
-            );
-        }
-        let endpoint = Endpoint {
-            state: self.health.state,
-            disabled_at: self.health.disabled_at,
-            failing_since: self.health.failing_since,
-            throttled_until: self.health.throttled_until,
-            ..self.endpoint.clone()
-        };
         let event = delivery.event;
+        let tried = self.tried(&delivery, (outcome, attempt.url.clone()));
+        let settled = tried.settle(self.as_known());
+        self.health = Health::of(&settled.endpoint);
+        self.settling += 1;
         tracing::debug!(
-            endpoint = %endpoint.id, %event, status = attempt.status, error = attempt.error,
-            "a webhook was {}", verdict.state.name()
+            endpoint = %self.endpoint.id, %event, status = attempt.status, error = attempt.error,
+            "a webhook was {}", settled.state.name()
         );
-        let (state, next_at) = (verdict.state, verdict.next_at);
-        let settled = Settlement { event, attempt, state, next_at, endpoint };
         let (room, lease) = (Arc::clone(&self.room), (self.endpoint.id, self.token));
-        self.under_way.push(async move { Done::Settled(event, room.settle(lease, settled).await) }.boxed());
+        self.under_way.push(
+            async move { Done::Settled(event, room.settle(lease, (event, attempt), tried).await) }.boxed(),
+        );
         false
+    }
+
+    fn tried(&self, delivery: &DueDelivery, (outcome, url): (Outcome, String)) -> Tried {
+        let disable_after = SignedDuration::try_from(self.room.settings.disable_after);
+        let own = self.endpoint.kind == EndpointKind::Own;
+        let rules = Rules {
+            disable_after: own.then_some(disable_after.unwrap_or(SignedDuration::MAX)),
+            longest_pause: LONGEST_PAUSE,
+        };
+        let (at, chance) = (self.room.now(), crate::chance::roll());
+        Tried { url, outcome, attempts: delivery.attempts, rules, at, chance }
+    }
+
+    /// The endpoint, with what was not written down yet.
+    fn as_known(&self) -> Endpoint {
+        let Health { state, disabled_at, failing_since, throttled_until } = self.health;
+        Endpoint { state, disabled_at, failing_since, throttled_until, ..self.endpoint.clone() }
     }
 
     fn pause(&self, left: bool) -> Duration {
@@ -271,14 +278,5 @@ async fn told_of(news: &mut Receiver<ProjectId>, project: ProjectId) {
             Err(RecvError::Lagged(_)) => return,
             Err(RecvError::Closed) => std::future::pending().await,
         }
-    }
-}
-
-fn health(endpoint: &Endpoint) -> Health {
-    Health {
-        state: endpoint.state,
-        disabled_at: endpoint.disabled_at,
-        failing_since: endpoint.failing_since,
-        throttled_until: endpoint.throttled_until,
     }
 }

@@ -48,5 +48,6 @@ mod stopping;
 mod tls;
 mod usage;
 mod webhooks;
+mod webhooks_changed;
 mod webhooks_shared;
 mod wire;

@@ -7,7 +7,8 @@ use super::{DeliveryAttempt, DeliveryState};
 use crate::{
     Endpoint, Store, StoreError,
     database::{Row, Statement},
-    endpoint, times,
+    endpoint::{self, columns},
+    times,
 };
 
 /// A delivery that is due.
@@ -30,10 +31,6 @@ pub struct DueDelivery {
 /// What follows from an attempt.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Settlement {
-    /// What was delivered.
-    pub event: EventId,
-    /// What came of it.
-    pub attempt: DeliveryAttempt,
     /// Where the delivery stands now.
     pub state: DeliveryState,
     /// When it is tried again.
@@ -46,8 +43,11 @@ pub struct Settlement {
 const DUE: &str = "SELECT d.event_id, d.url, d.attempts, d.next_at, d.created_at, v.data FROM webhook_deliveries d \
      LEFT JOIN events v ON v.subject = d.subject AND v.version = d.version \
      WHERE d.endpoint_id = $1 AND d.next_at <= $2 AND d.next_at >= $3 ORDER BY d.next_at LIMIT $4";
-const HELD: &str = "SELECT id FROM webhook_endpoints WHERE id = $1 AND lease_token = $2 \
-                    AND lease_until IS NOT NULL FOR UPDATE";
+const HELD: &str = concat!(
+    "SELECT ",
+    columns!(),
+    " FROM webhook_endpoints WHERE id = $1 AND lease_token = $2 AND lease_until IS NOT NULL FOR UPDATE"
+);
 const SETTLE: &str = "UPDATE webhook_deliveries SET state = $1, attempts = attempts + 1, next_at = $2, \
                       finished_at = $3 WHERE endpoint_id = $4 AND event_id = $5 AND next_at IS NOT NULL";
 const LOGGED: &str =
@@ -78,30 +78,35 @@ impl Store {
         rows.iter().map(due).collect()
     }
 
-    /// Writes down what came of an attempt, and what follows; a delivery that is over stays so. `false` where the lease
-    /// is lost: nothing was written.
+    /// Writes down what came of an attempt, and what follows by `judge`, who is told how the endpoint stands now: it may have been
+    /// changed or switched off meanwhile. A delivery that is over stays so. `false` where the lease is lost: nothing was
+    /// written.
     ///
     /// # Errors
     /// Where the database fails.
     pub async fn settle_delivery(
         &self,
         (id, token): (EndpointId, i64),
-        settled: Settlement,
+        (event, attempt): (EventId, DeliveryAttempt),
+        judge: impl Fn(Endpoint) -> Settlement + Send + 'static,
         now: Timestamp,
     ) -> Result<bool, StoreError> {
         self.database
             .write(move |transaction| {
                 let held = (HELD, vec![id.to_string().into(), token.into()]);
-                let logged = (LOGGED, vec![id.to_string().into(), settled.event.to_string().into()]);
+                let logged = (LOGGED, vec![id.to_string().into(), event.to_string().into()]);
                 let [held, logged] = &transaction.query_all(&[held, logged])?[..] else {
                     return Ok(false);
                 };
-                if held.is_empty() {
-                    return Ok(false);
-                }
+                let Some(held) = held.first() else { return Ok(false) };
+                let endpoint = endpoint::endpoint(held)?;
                 let number = logged.first().map_or(Ok(0), |row| row.integer(0))? + 1;
-                let mut statements = vec![settle(id, &settled, now), log((id, number), &settled)];
-                statements.push(health(&settled));
+                let settled = judge(endpoint.clone());
+                let mut statements =
+                    vec![settle((id, event), &settled, now), log((id, event), number, &attempt)];
+                if settled.endpoint != endpoint {
+                    statements.push(health(&settled.endpoint));
+                }
                 if settled.endpoint.state != endpoint::EndpointState::Enabled {
                     statements
                         .push((endpoint::GIVE_UP, vec![id.to_string().into(), times::micros(now).into()]));
@@ -113,23 +118,22 @@ impl Store {
     }
 }
 
-fn settle(id: EndpointId, settled: &Settlement, now: Timestamp) -> Statement {
+fn settle((id, event): (EndpointId, EventId), settled: &Settlement, now: Timestamp) -> Statement {
     let over = settled.next_at.is_none();
     let row = [
         settled.state.name().into(),
         settled.next_at.map(times::micros).into(),
         over.then(|| times::micros(now)).into(),
         id.to_string().into(),
-        settled.event.to_string().into(),
+        event.to_string().into(),
     ];
     (SETTLE, row.into())
 }
 
-fn log((id, number): (EndpointId, i64), settled: &Settlement) -> Statement {
-    let attempt = &settled.attempt;
+fn log((id, event): (EndpointId, EventId), number: i64, attempt: &DeliveryAttempt) -> Statement {
     let row = [
         id.to_string().into(),
-        settled.event.to_string().into(),
+        event.to_string().into(),
         number.into(),
         attempt.url.as_str().into(),
         times::micros(attempt.started_at).into(),
@@ -141,8 +145,7 @@ fn log((id, number): (EndpointId, i64), settled: &Settlement) -> Statement {
     (LOG, row.into())
 }
 
-fn health(settled: &Settlement) -> Statement {
-    let endpoint = &settled.endpoint;
+fn health(endpoint: &Endpoint) -> Statement {
     let row = [
         endpoint.id.to_string().into(),
         endpoint.state.name().into(),

@@ -61,16 +61,26 @@ async fn claim(place: &Place, owner: &str, now: i64) -> Vec<LeasedEndpoint> {
     place.store.claim_endpoints(ids, lease(owner, now + 60), at(now)).await.unwrap()
 }
 
-fn settlement(endpoint: &Endpoint, event: EventId, state: DeliveryState, next: Option<i64>) -> Settlement {
-    let attempt = DeliveryAttempt {
-        url: endpoint.url.clone(),
+fn attempt() -> DeliveryAttempt {
+    DeliveryAttempt {
+        url: "https://a/".to_owned(),
         started_at: at(4),
         took: Duration::from_millis(70),
         status: Some(200),
         error: None,
         answer: b"\xff thanks".to_vec(),
-    };
-    Settlement { event, attempt, state, next_at: next.map(at), endpoint: endpoint.clone() }
+    }
+}
+
+/// Settles a delivery with an attempt, and leaves its endpoint as it is. Whether the lease held.
+async fn settle(
+    place: &Place,
+    lease: (EndpointId, i64),
+    (event, state, next): (EventId, DeliveryState, Option<i64>),
+    now: i64,
+) -> bool {
+    let judge = move |endpoint| Settlement { state, next_at: next.map(at), endpoint };
+    place.store.settle_delivery(lease, (event, attempt()), judge, at(now)).await.unwrap()
 }
 
 on_both! {
@@ -106,14 +116,14 @@ on_both! {
         // The first process gives no sign of life.
         let second = claim(place, "w2", 100).await;
         assert_eq!(second[0].token, 2);
-        let done = settlement(&endpoint, event, DeliveryState::Delivered, None);
-        assert_eq!(place.store.settle_delivery((endpoint.id, 1), done.clone(), at(101)).await, Ok(false));
+        let done = (event, DeliveryState::Delivered, None);
+        assert!(!settle(place, (endpoint.id, 1), done, 101).await);
         assert!(deliveries(place, endpoint.id).await[0].log.is_empty());
         assert_eq!(place.store.keep_endpoint((endpoint.id, 1), at(300)).await, Ok(None));
-        assert_eq!(place.store.settle_delivery((endpoint.id, 2), done.clone(), at(101)).await, Ok(true));
+        assert!(settle(place, (endpoint.id, 2), done, 101).await);
         let written = deliveries(place, endpoint.id).await.remove(0);
         assert_eq!((written.state, written.attempts, written.finished_at), (DeliveryState::Delivered, 1, Some(at(101))));
-        assert_eq!(written.log, [done.attempt]);
+        assert_eq!(written.log, [attempt()]);
         assert!(claim(place, "w3", 500).await.is_empty(), "nothing is due any more");
         // A run of the same process takes back what the one before it held.
         let again = told_again(place, &endpoint, event).await;
@@ -165,13 +175,15 @@ on_both! {
         let endpoint = endpoint(place, project, "https://a/").await;
         let (one, two) = (told(place, project, 1).await, told(place, project, 2).await);
         let lease = (endpoint.id, claim(place, "w1", 4).await[0].token);
-        let later = settlement(&endpoint, one, DeliveryState::Pending, Some(50));
-        assert_eq!(place.store.settle_delivery(lease, later, at(5)).await, Ok(true));
+        assert!(settle(place, lease, (one, DeliveryState::Pending, Some(50)), 5).await);
         let due = place.store.due_deliveries(endpoint.id, (None, at(6)), 10).await.unwrap();
         assert_eq!(due.iter().map(|due| due.event).collect::<Vec<_>>(), [two]);
-        let gone = Endpoint { state: EndpointState::Gone, disabled_at: Some(at(7)), ..endpoint.clone() };
-        let last = settlement(&gone, two, DeliveryState::Failed, None);
-        assert_eq!(place.store.settle_delivery(lease, last, at(7)).await, Ok(true));
+        let gone = |endpoint| Settlement {
+            state: DeliveryState::Failed,
+            next_at: None,
+            endpoint: Endpoint { state: EndpointState::Gone, disabled_at: Some(at(7)), ..endpoint },
+        };
+        assert_eq!(place.store.settle_delivery(lease, (two, attempt()), gone, at(7)).await, Ok(true));
         let states: Vec<_> = deliveries(place, endpoint.id).await.iter().map(|one| one.state).collect();
         assert_eq!(states, [DeliveryState::Failed; 2]);
         told(place, project, 3).await;
@@ -185,6 +197,32 @@ on_both! {
         let due = place.store.due_deliveries(endpoint.id, (None, at(9)), 10).await.unwrap();
         assert_eq!(due.len(), 3);
         assert_eq!(place.store.replay_since(whose, (at(0), 100), at(10)).await, Ok(0), "they are on their way");
+    }
+
+    async fn an_attempt_is_judged_by_how_its_endpoint_stands_when_it_is_written_down(place: &Place) {
+        let project = project(&place.store).await.id;
+        let made = endpoint(place, project, "https://a/").await;
+        let (one, two) = (told(place, project, 1).await, told(place, project, 2).await);
+        let lease = (made.id, claim(place, "w1", 4).await[0].token);
+        let throttled = |endpoint| Settlement {
+            state: DeliveryState::Delivered,
+            next_at: None,
+            endpoint: Endpoint { failing_since: Some(at(2)), throttled_until: Some(at(90)), ..endpoint },
+        };
+        assert_eq!(place.store.settle_delivery(lease, (one, attempt()), throttled, at(5)).await, Ok(true));
+        let off = EndpointChange { enabled: Change::To(false), ..EndpointChange::default() };
+        let off = place.store.change_endpoint((project, Mode::Live, made.id), off, at(6)).await;
+        let off = off.unwrap().unwrap().unwrap();
+        assert_eq!((off.failing_since, off.throttled_until), (Some(at(2)), Some(at(90))));
+        let shown = off.clone();
+        let judge = move |endpoint| {
+            assert_eq!(endpoint, shown);
+            Settlement { state: DeliveryState::Pending, next_at: Some(at(9)), endpoint }
+        };
+        assert_eq!(place.store.settle_delivery(lease, (two, attempt()), judge, at(7)).await, Ok(true));
+        assert_eq!(place.store.endpoint((project, Mode::Live), made.id).await, Ok(Some(off)));
+        let given_up = place.store.delivery(made.id, two).await.unwrap().unwrap();
+        assert_eq!((given_up.state, given_up.next_at, given_up.log.len()), (DeliveryState::Failed, None, 1));
     }
 
     async fn a_request_is_told_where_it_says(place: &Place) {
@@ -283,8 +321,7 @@ on_both! {
         let endpoint = endpoint(place, project, "https://a/").await;
         let event = told(place, project, 1).await;
         let lease = (endpoint.id, claim(place, "w1", 4).await[0].token);
-        let done = settlement(&endpoint, event, DeliveryState::Delivered, None);
-        assert_eq!(place.store.settle_delivery(lease, done, at(5)).await, Ok(true));
+        assert!(settle(place, lease, (event, DeliveryState::Delivered, None), 5).await);
         assert_eq!(place.store.sweep_deliveries(at(3), 10).await, Ok(0));
         assert_eq!(place.store.sweep_deliveries(at(4), 10).await, Ok(1));
         assert_eq!(place.store.delivery(endpoint.id, event).await, Ok(None));
