@@ -1,5 +1,6 @@
 //! Webhook endpoints that are changed while messages are on their way.
 
+use jiff::SignedDuration;
 use serde_json::{Value, json};
 
 use crate::{
@@ -68,5 +69,26 @@ on_both! {
         let third = receiver.next().await;
         assert!(!ids.contains(&third.id().to_owned()));
         assert_eq!(app.read(&endpoint).await["throttled_until"], Value::Null);
+    }
+    async fn another_address_is_not_left_alone_for_what_the_old_one_said(setup: Setup) {
+        let app = TestApp::set_up(setup).await;
+        let (mut old, mut new) = (Receiver::start().await, Receiver::start().await);
+        let (endpoint, _) = endpoint_at(&app, &old).await;
+        let [first, second] = two(&app, &mut old).await;
+        let ids = [&first, &second].map(|message| message.id().to_owned());
+        first.answer_with(503, "retry-after: 600\r\n");
+        logged(&app, &endpoint, &ids[0], 1).await;
+        let moved = patch(&app, &endpoint, &json!({"url": new.url()})).await;
+        assert_eq!((&moved["throttled_until"], &moved["failing_since"]), (&Value::Null, &Value::Null));
+        // What the old one says later is not about the new one.
+        second.answer_with(410, "retry-after: 600\r\n");
+        logged(&app, &endpoint, &ids[1], 1).await;
+        assert_eq!(app.read(&endpoint).await, moved);
+        app.analyze(b"three", &[]).await;
+        new.next().await.answer(200);
+        app.clock.advance(SignedDuration::from_secs(7));
+        let message = new.next().await;
+        assert_eq!(message.id(), ids[1]);
+        message.answer(200);
     }
 }

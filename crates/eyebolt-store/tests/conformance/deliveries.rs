@@ -225,6 +225,26 @@ on_both! {
         assert_eq!((given_up.state, given_up.next_at, given_up.log.len()), (DeliveryState::Failed, None, 1));
     }
 
+    async fn another_address_begins_without_what_the_old_one_said(place: &Place) {
+        let project = project(&place.store).await.id;
+        let made = endpoint(place, project, "https://a/").await;
+        let event = told(place, project, 1).await;
+        let lease = (made.id, claim(place, "w1", 4).await[0].token);
+        let throttled = |endpoint| Settlement {
+            state: DeliveryState::Delivered,
+            next_at: None,
+            endpoint: Endpoint { failing_since: Some(at(2)), throttled_until: Some(at(90)), ..endpoint },
+        };
+        assert_eq!(place.store.settle_delivery(lease, (event, attempt()), throttled, at(5)).await, Ok(true));
+        for (url, kept) in [("https://a/", true), ("https://b/", false)] {
+            let moved = EndpointChange { url: Change::To(url.to_owned()), ..EndpointChange::default() };
+            let moved = place.store.change_endpoint((project, Mode::Live, made.id), moved, at(6)).await;
+            let moved = moved.unwrap().unwrap().unwrap();
+            let said = (moved.failing_since, moved.throttled_until);
+            assert_eq!(said, if kept { (Some(at(2)), Some(at(90))) } else { (None, None) }, "{url}");
+        }
+    }
+
     async fn a_request_is_told_where_it_says(place: &Place) {
         let project = project(&place.store).await.id;
         let host = NewEndpoint { kind: EndpointKind::Requests, ..wanted(project, "https://a", None) };
