@@ -49,5 +49,6 @@ mod tls;
 mod usage;
 mod webhooks;
 mod webhooks_changed;
+mod webhooks_logged;
 mod webhooks_shared;
 mod wire;

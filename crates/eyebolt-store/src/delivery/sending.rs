@@ -3,7 +3,7 @@
 use eyebolt_types::id::{EndpointId, EventId};
 use jiff::Timestamp;
 
-use super::{DeliveryAttempt, DeliveryState};
+use super::{DeliveryAttempt, DeliveryState, KEPT};
 use crate::{
     Endpoint, Store, StoreError,
     database::{Row, Statement},
@@ -54,6 +54,9 @@ const LOGGED: &str =
     "SELECT COALESCE(MAX(number), 0) FROM webhook_attempts WHERE endpoint_id = $1 AND event_id = $2";
 const LOG: &str = "INSERT INTO webhook_attempts (endpoint_id, event_id, number, url, started_at, milliseconds, \
                    status, error, answer) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)";
+/// Those before the newest.
+const FORGET: &str =
+    "DELETE FROM webhook_attempts WHERE endpoint_id = $1 AND event_id = $2 AND number <= $3";
 const HEALTH: &str = "UPDATE webhook_endpoints SET state = $2, disabled_at = $3, failing_since = $4, \
                       throttled_until = $5 WHERE id = $1";
 
@@ -104,6 +107,10 @@ impl Store {
                 let settled = judge(endpoint.clone());
                 let mut statements =
                     vec![settle((id, event), &settled, now), log((id, event), number, &attempt)];
+                if number > KEPT {
+                    let older = vec![id.to_string().into(), event.to_string().into(), (number - KEPT).into()];
+                    statements.push((FORGET, older));
+                }
                 if settled.endpoint != endpoint {
                     statements.push(health(&settled.endpoint));
                 }

@@ -297,6 +297,25 @@ on_both! {
         assert_eq!(numbers(50).await, [3], "a shorter overlap ends the older ones too");
     }
 
+    async fn of_the_attempts_of_a_delivery_the_newest_twenty_are_kept(place: &Place) {
+        let project = project(&place.store).await.id;
+        let made = endpoint(place, project, "https://a/").await;
+        let (often, once) = (told(place, project, 1).await, told(place, project, 2).await);
+        let lease = (made.id, claim(place, "w1", 4).await[0].token);
+        assert!(settle(place, lease, (once, DeliveryState::Delivered, None), 5).await);
+        for number in 1..=23 {
+            let tried = DeliveryAttempt { started_at: at(number), ..attempt() };
+            let again = |endpoint| Settlement { state: DeliveryState::Pending, next_at: Some(at(5)), endpoint };
+            assert_eq!(place.store.settle_delivery(lease, (often, tried), again, at(5)).await, Ok(true));
+        }
+        let began = |found: StoredDelivery| found.log.iter().map(|one| one.started_at).collect::<Vec<_>>();
+        let kept: Vec<_> = (4..=23).map(at).collect();
+        let read = place.store.delivery(made.id, often).await.unwrap().unwrap();
+        assert_eq!((read.attempts, began(read)), (23, kept));
+        assert_eq!(began(place.store.delivery(made.id, once).await.unwrap().unwrap()), [at(4)]);
+        assert_eq!(place.count("webhook_attempts"), 21, "the others are gone");
+    }
+
     async fn a_test_is_for_one_endpoint_and_in_no_stream(place: &Place) {
         let project = project(&place.store).await.id;
         let tested = endpoint(place, project, "https://a/").await.id;
