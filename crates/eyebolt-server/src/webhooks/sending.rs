@@ -59,7 +59,11 @@ impl Room {
                     Outcome::Answer { status: reply.status, retry_after: retry_after(&reply, self.now()) };
                 (DeliveryAttempt { status: Some(reply.status), answer: reply.body, ..blank }, outcome)
             }
-            Err(error) => (DeliveryAttempt { error: Some(error.to_string()), ..blank }, Outcome::NoAnswer),
+            Err(error) => {
+                // What the project is not told.
+                tracing::debug!(event = %delivery.event, %error, "a webhook was not answered");
+                (DeliveryAttempt { error: Some(error.told()), ..blank }, Outcome::NoAnswer)
+            }
         }
     }
 

@@ -292,8 +292,7 @@ async fn a_name_that_changes_its_address_leads_nowhere_else() {
     let refused =
         delivery(&app, &endpoint, |delivery| delivery["attempts"] == 1 && delivery["status"] == "pending")
             .await;
-    let error = refused["log"][0]["error"].as_str().unwrap();
-    assert!(error.contains("10.0.0.1") && error.contains("not on the internet"), "{error}");
+    assert_eq!(refused["log"][0]["error"], "the name leads to no address that may be called");
 }
 
 #[tokio::test]

@@ -55,8 +55,7 @@ const LOGGED: &str =
 const LOG: &str = "INSERT INTO webhook_attempts (endpoint_id, event_id, number, url, started_at, milliseconds, \
                    status, error, answer) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)";
 /// Those before the newest.
-const FORGET: &str =
-    "DELETE FROM webhook_attempts WHERE endpoint_id = $1 AND event_id = $2 AND number <= $3";
+const FORGET: &str = "DELETE FROM webhook_attempts WHERE endpoint_id = $1 AND event_id = $2 AND number <= $3";
 const HEALTH: &str = "UPDATE webhook_endpoints SET state = $2, disabled_at = $3, failing_since = $4, \
                       throttled_until = $5 WHERE id = $1";
 
