@@ -249,6 +249,8 @@ on_both! {
         let project = project(&place.store).await.id;
         let host = NewEndpoint { kind: EndpointKind::Requests, ..wanted(project, "https://a", None) };
         let host = made(place, host).await.id;
+        let own = endpoint(place, project, "https://b/").await;
+        assert_eq!(place.store.endpoints((project, Mode::Live)).await, Ok(vec![own]), "hosts are not listed");
         let told_at = Some(ToldAt { url: "https://a/x?y".to_owned(), origin: "https://a".to_owned() });
         let end = Closing {
             event: NewEvent { told_at, ..event(JobStatus::Succeeded) },
