@@ -88,13 +88,14 @@ impl Room {
     pub(super) async fn settle(
         &self,
         lease: (EndpointId, i64),
-        attempt: (EventId, DeliveryAttempt),
+        (event, attempt): (EventId, DeliveryAttempt),
         tried: Tried,
     ) -> bool {
         loop {
             let tried = tried.clone();
             let judge = move |endpoint| judged(&tried, endpoint);
-            match self.store.settle_delivery(lease, attempt.clone(), judge, self.now()).await {
+            let attempted = (event, attempt.clone(), self.now());
+            match self.store.settle_delivery(lease, attempted, judge).await {
                 Ok(held) => return held,
                 Err(error @ StoreError::Unavailable { .. }) => {
                     tracing::warn!(endpoint = %lease.0, %error, "a delivery could not be written down");

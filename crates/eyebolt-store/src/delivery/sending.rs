@@ -89,9 +89,8 @@ impl Store {
     pub async fn settle_delivery(
         &self,
         (id, token): (EndpointId, i64),
-        (event, attempt): (EventId, DeliveryAttempt),
+        (event, attempt, now): (EventId, DeliveryAttempt, Timestamp),
         judge: impl Fn(Endpoint) -> Settlement + Send + 'static,
-        now: Timestamp,
     ) -> Result<bool, StoreError> {
         self.database
             .write(move |transaction| {

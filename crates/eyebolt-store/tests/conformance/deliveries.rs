@@ -80,7 +80,7 @@ async fn settle(
     now: i64,
 ) -> bool {
     let judge = move |endpoint| Settlement { state, next_at: next.map(at), endpoint };
-    place.store.settle_delivery(lease, (event, attempt()), judge, at(now)).await.unwrap()
+    place.store.settle_delivery(lease, (event, attempt(), at(now)), judge).await.unwrap()
 }
 
 on_both! {
@@ -183,7 +183,7 @@ on_both! {
             next_at: None,
             endpoint: Endpoint { state: EndpointState::Gone, disabled_at: Some(at(7)), ..endpoint },
         };
-        assert_eq!(place.store.settle_delivery(lease, (two, attempt()), gone, at(7)).await, Ok(true));
+        assert_eq!(place.store.settle_delivery(lease, (two, attempt(), at(7)), gone).await, Ok(true));
         let states: Vec<_> = deliveries(place, endpoint.id).await.iter().map(|one| one.state).collect();
         assert_eq!(states, [DeliveryState::Failed; 2]);
         told(place, project, 3).await;
@@ -209,7 +209,7 @@ on_both! {
             next_at: None,
             endpoint: Endpoint { failing_since: Some(at(2)), throttled_until: Some(at(90)), ..endpoint },
         };
-        assert_eq!(place.store.settle_delivery(lease, (one, attempt()), throttled, at(5)).await, Ok(true));
+        assert_eq!(place.store.settle_delivery(lease, (one, attempt(), at(5)), throttled).await, Ok(true));
         let off = EndpointChange { enabled: Change::To(false), ..EndpointChange::default() };
         let off = place.store.change_endpoint((project, Mode::Live, made.id), off, at(6)).await;
         let off = off.unwrap().unwrap().unwrap();
@@ -219,7 +219,7 @@ on_both! {
             assert_eq!(endpoint, shown);
             Settlement { state: DeliveryState::Pending, next_at: Some(at(9)), endpoint }
         };
-        assert_eq!(place.store.settle_delivery(lease, (two, attempt()), judge, at(7)).await, Ok(true));
+        assert_eq!(place.store.settle_delivery(lease, (two, attempt(), at(7)), judge).await, Ok(true));
         assert_eq!(place.store.endpoint((project, Mode::Live), made.id).await, Ok(Some(off)));
         let given_up = place.store.delivery(made.id, two).await.unwrap().unwrap();
         assert_eq!((given_up.state, given_up.next_at, given_up.log.len()), (DeliveryState::Failed, None, 1));
@@ -235,7 +235,7 @@ on_both! {
             next_at: None,
             endpoint: Endpoint { failing_since: Some(at(2)), throttled_until: Some(at(90)), ..endpoint },
         };
-        assert_eq!(place.store.settle_delivery(lease, (event, attempt()), throttled, at(5)).await, Ok(true));
+        assert_eq!(place.store.settle_delivery(lease, (event, attempt(), at(5)), throttled).await, Ok(true));
         for (url, kept) in [("https://a/", true), ("https://b/", false)] {
             let moved = EndpointChange { url: Change::To(url.to_owned()), ..EndpointChange::default() };
             let moved = place.store.change_endpoint((project, Mode::Live, made.id), moved, at(6)).await;
@@ -308,7 +308,7 @@ on_both! {
         for number in 1..=23 {
             let tried = DeliveryAttempt { started_at: at(number), ..attempt() };
             let again = |endpoint| Settlement { state: DeliveryState::Pending, next_at: Some(at(5)), endpoint };
-            assert_eq!(place.store.settle_delivery(lease, (often, tried), again, at(5)).await, Ok(true));
+            assert_eq!(place.store.settle_delivery(lease, (often, tried, at(5)), again).await, Ok(true));
         }
         let began = |found: StoredDelivery| found.log.iter().map(|one| one.started_at).collect::<Vec<_>>();
         let kept: Vec<_> = (4..=23).map(at).collect();
