@@ -1,6 +1,7 @@
 //! Events on their way to webhook endpoints. A row is the queue: what was recorded is sent, whoever crashes meanwhile.
 
 mod again;
+mod leasing;
 mod missed;
 mod sending;
 
@@ -12,7 +13,10 @@ use eyebolt_types::{
 };
 use jiff::Timestamp;
 
-pub use self::sending::{DueDelivery, LeasedEndpoint, Settlement};
+pub use self::{
+    leasing::{DueEndpoint, LeasedEndpoint},
+    sending::{DueDelivery, Settlement},
+};
 use crate::{
     Store, StoreError,
     database::{Row, Transaction},
@@ -31,6 +35,9 @@ words! {
         Failed = "failed",
     }
 }
+
+/// Attempts of a delivery that are kept, the newest: twice as many as the schedule has, for what is sent again and again by hand.
+const KEPT: i64 = 20;
 
 /// What came of an attempt.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -66,7 +73,7 @@ pub struct StoredDelivery {
     pub created_at: Timestamp,
     /// When it was over.
     pub finished_at: Option<Timestamp>,
-    /// What came of each attempt, oldest first.
+    /// What came of the last 20 attempts, oldest first.
     pub log: Vec<DeliveryAttempt>,
 }
 
@@ -89,8 +96,9 @@ const LIST: &str = "SELECT event_id, type, state, attempts, next_at, created_at,
      ORDER BY created_at DESC, event_id DESC LIMIT $5";
 const ONE: &str = "SELECT event_id, type, state, attempts, next_at, created_at, finished_at \
                    FROM webhook_deliveries WHERE endpoint_id = $1 AND event_id = $2";
+/// Newest first.
 const ATTEMPTS: &str = "SELECT url, started_at, milliseconds, status, error, answer FROM webhook_attempts \
-                        WHERE endpoint_id = $1 AND event_id = $2 ORDER BY number";
+                        WHERE endpoint_id = $1 AND event_id = $2 ORDER BY number DESC LIMIT $3";
 const OLD_ATTEMPTS: &str = "DELETE FROM webhook_attempts WHERE endpoint_id = $1 AND event_id IN (SELECT event_id \
      FROM webhook_deliveries WHERE endpoint_id = $1 AND created_at < $2 ORDER BY created_at, event_id LIMIT $3)";
 const OLD: &str = "DELETE FROM webhook_deliveries WHERE endpoint_id = $1 AND event_id IN (SELECT event_id \
@@ -181,7 +189,8 @@ fn with_logs(
     id: EndpointId,
     rows: &[Row],
 ) -> Result<Vec<StoredDelivery>, StoreError> {
-    let logs = rows.iter().map(|row| Ok((ATTEMPTS, vec![id.to_string().into(), row.text(0)?.into()])));
+    let logs =
+        rows.iter().map(|row| Ok((ATTEMPTS, vec![id.to_string().into(), row.text(0)?.into(), KEPT.into()])));
     let logs = transaction.query_all(&logs.collect::<Result<Vec<_>, StoreError>>()?)?;
     rows.iter().zip(logs).map(|(row, log)| delivery(row, &log)).collect()
 }
@@ -195,7 +204,7 @@ fn delivery(row: &Row, log: &[Row]) -> Result<StoredDelivery, StoreError> {
         next_at: times::optional(row.optional_integer(4)?)?,
         created_at: times::timestamp(row.integer(5)?)?,
         finished_at: times::optional(row.optional_integer(6)?)?,
-        log: log.iter().map(attempt).collect::<Result<_, _>>()?,
+        log: log.iter().rev().map(attempt).collect::<Result<_, _>>()?,
     })
 }
 

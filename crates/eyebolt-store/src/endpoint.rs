@@ -126,7 +126,7 @@ const LOCKED: &str = concat!(
 const LIST: &str = concat!(
     "SELECT ",
     columns!(),
-    " FROM webhook_endpoints WHERE project_id = $1 AND mode = $2 ORDER BY id LIMIT 1000"
+    " FROM webhook_endpoints WHERE project_id = $1 AND mode = $2 AND kind = 'own' ORDER BY id LIMIT 1000"
 );
 pub(crate) const GIVE_UP: &str = "UPDATE webhook_deliveries SET state = 'failed', next_at = NULL, \
                                   finished_at = $2 WHERE endpoint_id = $1 AND next_at IS NOT NULL";
@@ -139,7 +139,7 @@ const DELETE: [&str; 4] = [
 const DELETE_TESTS: &str = "DELETE FROM events WHERE subject = $1";
 
 impl Store {
-    /// Endpoints of a project and mode, oldest first.
+    /// Endpoints that a project made in a mode, oldest first.
     ///
     /// # Errors
     /// Where the database fails.

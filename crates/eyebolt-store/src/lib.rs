@@ -64,7 +64,8 @@ pub use control::Cancellation;
 use database::Database;
 pub use database::Location;
 pub use delivery::{
-    DeliveryAttempt, DeliveryFilter, DeliveryState, DueDelivery, LeasedEndpoint, Settlement, StoredDelivery,
+    DeliveryAttempt, DeliveryFilter, DeliveryState, DueDelivery, DueEndpoint, LeasedEndpoint, Settlement,
+    StoredDelivery,
 };
 pub use endpoint::{
     Creation, Endpoint, EndpointChange, EndpointKind, EndpointState, NewEndpoint, SealedSecret, SecretOwner,

@@ -317,7 +317,7 @@ pub(super) async fn act_on_endpoint(
 
 /// What was delivered to a webhook endpoint?
 ///
-/// Newest first, each with what came of every attempt: address, status, time, and the first bytes of the answer.
+/// Newest first, each with what came of its last 20 attempts: address, status, time, and the first bytes of the answer.
 #[utoipa::path(
     get, path = "/v1/webhook-endpoints/{id}/deliveries", tag = "webhooks", operation_id = "listWebhookDeliveries",
     params(("id" = EndpointId, Path, description = "The endpoint."), DeliveryQuery), security(("api_key" = [])),
@@ -340,7 +340,7 @@ pub(super) async fn list_deliveries(
 
 /// Send one event to a webhook endpoint again
 ///
-/// Whether it was delivered or not; with the id that it always has, and all attempts before it.
+/// Whether it was delivered or not; with the id that it always has, and the attempts before it in its log.
 #[utoipa::path(
     post, path = "/v1/webhook-endpoints/{id}/deliveries/{event}:replay", tag = "webhooks",
     operation_id = "replayWebhook",

@@ -1,13 +1,15 @@
 //! The room "webhooks": who wants to be told, with what it is signed, and what was told.
 //!
-//! What is to be told is a row, written with the fact itself. `dispatch` leases endpoints and sends what is due to them;
-//! `lane` says what is sent next, `pace` when, `schedule` what follows from an answer: all are pure. A receiver may get a message
-//! twice, always with the same id: after a crash between the answer and its row, or an answer that came too late.
+//! What is to be told is a row, written with the fact itself. `dispatch` leases endpoints, and a `pump` sends what is due to one
+//! of them. `share` says whose endpoint is next, `lane` what is sent next, `pace` when, `schedule` and `tried` what follows from
+//! an answer: all are pure. A receiver may get a message twice, always with the same id: after a crash between the answer and
+//! its row, or an answer that came too late.
 
 mod deliveries;
 mod dispatch;
 mod lane;
 mod pace;
+mod pump;
 mod replays;
 mod requests;
 mod schedule;
@@ -15,7 +17,9 @@ mod sealing;
 mod secrets;
 mod sending;
 mod settings;
+mod share;
 mod signature;
+mod tried;
 mod view;
 
 use std::{
@@ -37,7 +41,7 @@ use thiserror::Error;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 pub(crate) use self::requests::told_at;
-use self::{pace::Paces, replays::Replays, sealing::Sealer, signature::Secret};
+use self::{pace::Paces, replays::Replays, sealing::Sealer, share::Crowd, signature::Secret};
 pub use self::{
     settings::WebhookSettings,
     signature::Scheme,
@@ -116,6 +120,8 @@ struct Room {
     paces: Paces,
     /// Who is being sent what he missed.
     replays: Replays,
+    /// Who waited for a pump when somebody looked last.
+    crowd: Mutex<Crowd>,
     /// Nothing more is begun.
     halting: CancellationToken,
     /// Everything ends where it stands.
@@ -148,6 +154,7 @@ impl Webhooks {
             owner: format!("{instance}/{}", EndpointId::new()),
             instance: format!("{instance}/"),
             hosts: Mutex::default(),
+            crowd: Mutex::default(),
             halting: CancellationToken::new(),
             abandoned: CancellationToken::new(),
             tasks: TaskTracker::new(),
@@ -185,9 +192,7 @@ impl Webhooks {
 
     /// The endpoints of a project and mode, oldest first.
     pub(crate) async fn list(&self, caller: &Principal) -> Result<Vec<Endpoint>, WebhookError> {
-        let mut all = self.0.store.endpoints((caller.project, caller.mode)).await?;
-        all.retain(|endpoint| endpoint.kind == EndpointKind::Own);
-        Ok(all)
+        Ok(self.0.store.endpoints((caller.project, caller.mode)).await?)
     }
 
     /// One of them.
@@ -242,6 +247,10 @@ impl Webhooks {
 impl Room {
     fn hosts(&self) -> MutexGuard<'_, HashMap<Host, Timestamp>> {
         self.hosts.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn crowd(&self) -> MutexGuard<'_, Crowd> {
+        self.crowd.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn now(&self) -> Timestamp {

@@ -3,7 +3,7 @@
 //! Pauses are those of Standard Webhooks 1.0, each a fifth longer or shorter, so that what failed together does not come
 //! back together.
 
-use eyebolt_store::{DeliveryState, EndpointState};
+use eyebolt_store::{DeliveryState, Endpoint, EndpointState};
 use jiff::{SignedDuration, Timestamp};
 
 /// Before the second attempt, and each one after it: ten in all, within 75 hours and a half.
@@ -53,6 +53,18 @@ pub(super) struct Health {
     pub(super) throttled_until: Option<Timestamp>,
 }
 
+impl Health {
+    /// As its row says.
+    pub(super) fn of(endpoint: &Endpoint) -> Self {
+        Self {
+            state: endpoint.state,
+            disabled_at: endpoint.disabled_at,
+            failing_since: endpoint.failing_since,
+            throttled_until: endpoint.throttled_until,
+        }
+    }
+}
+
 /// When an endpoint is tried again, and when it is given up.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Rules {
@@ -95,6 +107,9 @@ pub(super) fn judge(
 }
 
 fn judge_endpoint(outcome: Outcome, mut health: Health, (rules, now): (Rules, Timestamp)) -> Health {
+    if health.state != EndpointState::Enabled {
+        return health;
+    }
     let status = match outcome {
         Outcome::Forgotten => return health,
         Outcome::NoAnswer => 0,

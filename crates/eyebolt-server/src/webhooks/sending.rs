@@ -3,14 +3,14 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use eyebolt_store::{DeliveryAttempt, DueDelivery, Settlement, StoreError};
+use eyebolt_store::{DeliveryAttempt, DueDelivery, Endpoint, Settlement, StoreError};
 use eyebolt_types::id::{EndpointId, EventId};
 use http::{HeaderMap, HeaderName, HeaderValue, header};
 use jiff::{SignedDuration, Timestamp, fmt::rfc2822};
 use tokio::time::{Instant, sleep};
 use url::Url;
 
-use super::{Room, dispatch::REST, pace::Turns, schedule::Outcome, signature::Secret};
+use super::{Room, dispatch::REST, pace::Turns, schedule::Outcome, signature::Secret, tried::Tried};
 use crate::outbound::{OutboundError, Post, Reply};
 
 /// First bytes of an answer that are kept.
@@ -59,7 +59,11 @@ impl Room {
                     Outcome::Answer { status: reply.status, retry_after: retry_after(&reply, self.now()) };
                 (DeliveryAttempt { status: Some(reply.status), answer: reply.body, ..blank }, outcome)
             }
-            Err(error) => (DeliveryAttempt { error: Some(error.to_string()), ..blank }, Outcome::NoAnswer),
+            Err(error) => {
+                // What the project is not told.
+                tracing::debug!(event = %delivery.event, %error, "a webhook was not answered");
+                (DeliveryAttempt { error: Some(error.told()), ..blank }, Outcome::NoAnswer)
+            }
         }
     }
 
@@ -81,9 +85,17 @@ impl Room {
 
     /// Writes down what came of an attempt; whether the lease held. A store that fails is asked again: what is not written
     /// is sent once more.
-    pub(super) async fn settle(&self, lease: (EndpointId, i64), settled: Settlement) -> bool {
+    pub(super) async fn settle(
+        &self,
+        lease: (EndpointId, i64),
+        (event, attempt): (EventId, DeliveryAttempt),
+        tried: Tried,
+    ) -> bool {
         loop {
-            match self.store.settle_delivery(lease, settled.clone(), self.now()).await {
+            let tried = tried.clone();
+            let judge = move |endpoint| judged(&tried, endpoint);
+            let attempted = (event, attempt.clone(), self.now());
+            match self.store.settle_delivery(lease, attempted, judge).await {
                 Ok(held) => return held,
                 Err(error @ StoreError::Unavailable { .. }) => {
                     tracing::warn!(endpoint = %lease.0, %error, "a delivery could not be written down");
@@ -96,6 +108,18 @@ impl Room {
             }
         }
     }
+}
+
+/// What follows, with the alert: what the operator's log watch looks for. It is told before it is written down, so that no crash
+/// leaves it out.
+fn judged(tried: &Tried, endpoint: Endpoint) -> Settlement {
+    let was = endpoint.state;
+    let settled = tried.settle(endpoint);
+    let Endpoint { id, project, state, .. } = &settled.endpoint;
+    if *state != was {
+        tracing::error!(endpoint = %id, %project, state = state.name(), "webhook endpoint disabled");
+    }
+    settled
 }
 
 /// The id that a message has: that of its event, at every attempt.

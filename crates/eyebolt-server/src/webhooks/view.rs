@@ -156,7 +156,7 @@ pub struct DeliveryView {
     /// When it was over.
     #[schema(value_type = Option<String>, format = DateTime)]
     pub finished_at: Option<Timestamp>,
-    /// What came of each attempt, oldest first.
+    /// What came of the last 20 attempts, oldest first.
     pub log: Vec<AttemptView>,
 }
 

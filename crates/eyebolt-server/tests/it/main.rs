@@ -51,4 +51,7 @@ mod tls;
 mod usage;
 mod webhooks;
 mod webhooks_bounds;
+mod webhooks_changed;
+mod webhooks_logged;
+mod webhooks_shared;
 mod wire;

@@ -18,12 +18,12 @@ use crate::{
     wire::{Answer, JSON, key},
 };
 
-async fn post(app: &TestApp, address: &str, body: &Value) -> Answer {
+pub(crate) async fn post(app: &TestApp, address: &str, body: &Value) -> Answer {
     app.ask(&format!("POST {address}"), &[JSON], body.to_string().as_bytes()).await
 }
 
 /// Makes an endpoint: its address in the API, and its secret.
-async fn endpoint(app: &TestApp, order: Value) -> (String, String) {
+pub(crate) async fn endpoint(app: &TestApp, order: Value) -> (String, String) {
     let made = post(app, "/v1/webhook-endpoints", &order).await;
     assert_eq!(made.status, 201, "{}", String::from_utf8_lossy(&made.body));
     assert_eq!(made.header("cache-control"), Some("no-store"));
@@ -32,12 +32,12 @@ async fn endpoint(app: &TestApp, order: Value) -> (String, String) {
     (format!("/v1/webhook-endpoints/{}", text("id")), text("secret"))
 }
 
-async fn endpoint_at(app: &TestApp, receiver: &Receiver) -> (String, String) {
+pub(crate) async fn endpoint_at(app: &TestApp, receiver: &Receiver) -> (String, String) {
     endpoint(app, json!({"url": receiver.url()})).await
 }
 
 /// The newest delivery, once this holds of it.
-async fn delivery(app: &TestApp, endpoint: &str, holds: impl Fn(&Value) -> bool) -> Value {
+pub(crate) async fn delivery(app: &TestApp, endpoint: &str, holds: impl Fn(&Value) -> bool) -> Value {
     loop {
         let page = app.read(&format!("{endpoint}/deliveries?limit=1")).await;
         if holds(&page["data"][0]) {
@@ -47,11 +47,11 @@ async fn delivery(app: &TestApp, endpoint: &str, holds: impl Fn(&Value) -> bool)
     }
 }
 
-async fn delivered(app: &TestApp, endpoint: &str) -> Value {
+pub(crate) async fn delivered(app: &TestApp, endpoint: &str) -> Value {
     delivery(app, endpoint, |delivery| delivery["status"] == "delivered").await
 }
 
-async fn tried(app: &TestApp, endpoint: &str, attempts: u64) -> Value {
+pub(crate) async fn tried(app: &TestApp, endpoint: &str, attempts: u64) -> Value {
     delivery(app, endpoint, |delivery| delivery["attempts"] == attempts).await
 }
 
@@ -292,8 +292,7 @@ async fn a_name_that_changes_its_address_leads_nowhere_else() {
     let refused =
         delivery(&app, &endpoint, |delivery| delivery["attempts"] == 1 && delivery["status"] == "pending")
             .await;
-    let error = refused["log"][0]["error"].as_str().unwrap();
-    assert!(error.contains("10.0.0.1") && error.contains("not on the internet"), "{error}");
+    assert_eq!(refused["log"][0]["error"], "the name leads to no address that may be called");
 }
 
 #[tokio::test]

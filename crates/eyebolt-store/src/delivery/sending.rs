@@ -1,25 +1,15 @@
-//! Sending: a process leases endpoints, takes what is due to them and writes down what came of it. The lease is of the
-//! endpoint; its token only grows, and who writes with an older one changes nothing (fencing).
+//! Sending: whoever has an endpoint's lease takes what is due to it and writes down what came of it.
 
 use eyebolt_types::id::{EndpointId, EventId};
 use jiff::Timestamp;
 
-use super::{DeliveryAttempt, DeliveryState};
+use super::{DeliveryAttempt, DeliveryState, KEPT};
 use crate::{
-    Endpoint, Lease, Store, StoreError,
-    database::{Row, Statement, Value},
+    Endpoint, Store, StoreError,
+    database::{Row, Statement},
     endpoint::{self, columns},
     times,
 };
-
-/// An endpoint that this process sends to.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct LeasedEndpoint {
-    /// The endpoint.
-    pub endpoint: Endpoint,
-    /// The fencing token: greater than every earlier one of this endpoint.
-    pub token: i64,
-}
 
 /// A delivery that is due.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -41,10 +31,6 @@ pub struct DueDelivery {
 /// What follows from an attempt.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Settlement {
-    /// What was delivered.
-    pub event: EventId,
-    /// What came of it.
-    pub attempt: DeliveryAttempt,
     /// Where the delivery stands now.
     pub state: DeliveryState,
     /// When it is tried again.
@@ -53,114 +39,27 @@ pub struct Settlement {
     pub endpoint: Endpoint,
 }
 
-const CLAIMABLE: &str = "SELECT e.id FROM webhook_endpoints e WHERE e.state = 'enabled' \
-     AND (e.lease_until IS NULL OR e.lease_until < $1) \
-     AND (e.throttled_until IS NULL OR e.throttled_until <= $1) \
-     AND EXISTS (SELECT 1 FROM webhook_deliveries d WHERE d.endpoint_id = e.id AND d.next_at <= $1) LIMIT $2";
-const CLAIM: &str = concat!(
-    "UPDATE webhook_endpoints SET lease_owner = $3, lease_until = $4, lease_token = lease_token + 1 \
-     WHERE id IN (SELECT e.id FROM webhook_endpoints e WHERE e.state = 'enabled' \
-     AND (e.lease_until IS NULL OR e.lease_until < $1) \
-     AND (e.throttled_until IS NULL OR e.throttled_until <= $1) \
-     AND EXISTS (SELECT 1 FROM webhook_deliveries d WHERE d.endpoint_id = e.id AND d.next_at <= $1) \
-     LIMIT $2 FOR UPDATE SKIP LOCKED) RETURNING ",
-    columns!(),
-    ", lease_token"
-);
-/// Of an earlier run of the same process: their names begin alike. No `LIKE`: names are no patterns.
-const TAKE_BACK: &str = "UPDATE webhook_endpoints SET lease_until = NULL, lease_owner = NULL \
-                         WHERE lease_until IS NOT NULL AND substr(lease_owner, 1, length($1)) = $1";
-const KEEP: &str = concat!(
-    "UPDATE webhook_endpoints SET lease_until = $1 WHERE id = $2 AND lease_token = $3 \
-     AND lease_until IS NOT NULL AND state = 'enabled' RETURNING ",
-    columns!(),
-    ", lease_token"
-);
-const RELEASE: &str = "UPDATE webhook_endpoints SET lease_until = NULL, lease_owner = NULL \
-                       WHERE id = $1 AND lease_token = $2";
 /// What was due before `$3`, or later, oldest first.
 const DUE: &str = "SELECT d.event_id, d.url, d.attempts, d.next_at, d.created_at, v.data FROM webhook_deliveries d \
      LEFT JOIN events v ON v.subject = d.subject AND v.version = d.version \
      WHERE d.endpoint_id = $1 AND d.next_at <= $2 AND d.next_at >= $3 ORDER BY d.next_at LIMIT $4";
-const HELD: &str = "SELECT id FROM webhook_endpoints WHERE id = $1 AND lease_token = $2 \
-                    AND lease_until IS NOT NULL FOR UPDATE";
+const HELD: &str = concat!(
+    "SELECT ",
+    columns!(),
+    " FROM webhook_endpoints WHERE id = $1 AND lease_token = $2 AND lease_until IS NOT NULL FOR UPDATE"
+);
 const SETTLE: &str = "UPDATE webhook_deliveries SET state = $1, attempts = attempts + 1, next_at = $2, \
                       finished_at = $3 WHERE endpoint_id = $4 AND event_id = $5 AND next_at IS NOT NULL";
 const LOGGED: &str =
     "SELECT COALESCE(MAX(number), 0) FROM webhook_attempts WHERE endpoint_id = $1 AND event_id = $2";
 const LOG: &str = "INSERT INTO webhook_attempts (endpoint_id, event_id, number, url, started_at, milliseconds, \
                    status, error, answer) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)";
+/// Those before the newest.
+const FORGET: &str = "DELETE FROM webhook_attempts WHERE endpoint_id = $1 AND event_id = $2 AND number <= $3";
 const HEALTH: &str = "UPDATE webhook_endpoints SET state = $2, disabled_at = $3, failing_since = $4, \
                       throttled_until = $5 WHERE id = $1";
 
 impl Store {
-    /// Leases endpoints that something is due to and nobody sends to.
-    ///
-    /// # Errors
-    /// Where the database fails.
-    pub async fn claim_endpoints(
-        &self,
-        lease: Lease,
-        limit: u32,
-        now: Timestamp,
-    ) -> Result<Vec<LeasedEndpoint>, StoreError> {
-        let sought = [times::micros(now).into(), i64::from(limit).into()];
-        let looked = sought.clone();
-        // Mostly there is nothing to do, which needs no transaction.
-        let found = self.database.read(move |transaction| transaction.query(CLAIMABLE, &looked)).await?;
-        if found.is_empty() {
-            return Ok(Vec::new());
-        }
-        self.database
-            .write(move |transaction| {
-                let who = [lease.owner.as_str().into(), times::micros(lease.until).into()];
-                let rows = transaction.query(CLAIM, &[sought.clone(), who].concat())?;
-                rows.iter().map(leased).collect()
-            })
-            .await
-    }
-
-    /// Gives up the leases of owners whose names begin so: an earlier run of the same process.
-    ///
-    /// # Errors
-    /// Where the database fails.
-    pub async fn take_back_endpoints(&self, owner: &str) -> Result<(), StoreError> {
-        let owner: Value = owner.into();
-        self.database
-            .write(move |transaction| transaction.execute(TAKE_BACK, std::slice::from_ref(&owner)).map(drop))
-            .await
-    }
-
-    /// Keeps a lease alive: the endpoint as it is now, or `None` where the lease is lost, or the endpoint gone or off.
-    ///
-    /// # Errors
-    /// Where the database fails.
-    pub async fn keep_endpoint(
-        &self,
-        (id, token): (EndpointId, i64),
-        until: Timestamp,
-    ) -> Result<Option<Endpoint>, StoreError> {
-        self.database
-            .write(move |transaction| {
-                let parameters = [times::micros(until).into(), id.to_string().into(), token.into()];
-                let row = transaction.query_one(KEEP, &parameters)?;
-                row.as_ref().map(endpoint::endpoint).transpose()
-            })
-            .await
-    }
-
-    /// Gives a lease back.
-    ///
-    /// # Errors
-    /// Where the database fails.
-    pub async fn release_endpoint(&self, (id, token): (EndpointId, i64)) -> Result<(), StoreError> {
-        self.database
-            .write(move |transaction| {
-                transaction.execute(RELEASE, &[id.to_string().into(), token.into()]).map(drop)
-            })
-            .await
-    }
-
     /// Deliveries of an endpoint that are due now and were so at `since` or later, oldest first.
     ///
     /// # Errors
@@ -181,30 +80,38 @@ impl Store {
         rows.iter().map(due).collect()
     }
 
-    /// Writes down what came of an attempt, and what follows; a delivery that is over stays so. `false` where the lease
-    /// is lost: nothing was written.
+    /// Writes down what came of an attempt, and what follows by `judge`, who is told how the endpoint stands now: it may have been
+    /// changed or switched off meanwhile. A delivery that is over stays so. `false` where the lease is lost: nothing was
+    /// written.
     ///
     /// # Errors
     /// Where the database fails.
     pub async fn settle_delivery(
         &self,
         (id, token): (EndpointId, i64),
-        settled: Settlement,
-        now: Timestamp,
+        (event, attempt, now): (EventId, DeliveryAttempt, Timestamp),
+        judge: impl Fn(Endpoint) -> Settlement + Send + 'static,
     ) -> Result<bool, StoreError> {
         self.database
             .write(move |transaction| {
                 let held = (HELD, vec![id.to_string().into(), token.into()]);
-                let logged = (LOGGED, vec![id.to_string().into(), settled.event.to_string().into()]);
+                let logged = (LOGGED, vec![id.to_string().into(), event.to_string().into()]);
                 let [held, logged] = &transaction.query_all(&[held, logged])?[..] else {
                     return Ok(false);
                 };
-                if held.is_empty() {
-                    return Ok(false);
-                }
+                let Some(held) = held.first() else { return Ok(false) };
+                let endpoint = endpoint::endpoint(held)?;
                 let number = logged.first().map_or(Ok(0), |row| row.integer(0))? + 1;
-                let mut statements = vec![settle(id, &settled, now), log((id, number), &settled)];
-                statements.push(health(&settled));
+                let settled = judge(endpoint.clone());
+                let mut statements =
+                    vec![settle((id, event), &settled, now), log((id, event), number, &attempt)];
+                if number > KEPT {
+                    let older = vec![id.to_string().into(), event.to_string().into(), (number - KEPT).into()];
+                    statements.push((FORGET, older));
+                }
+                if settled.endpoint != endpoint {
+                    statements.push(health(&settled.endpoint));
+                }
                 if settled.endpoint.state != endpoint::EndpointState::Enabled {
                     statements
                         .push((endpoint::GIVE_UP, vec![id.to_string().into(), times::micros(now).into()]));
@@ -216,23 +123,22 @@ impl Store {
     }
 }
 
-fn settle(id: EndpointId, settled: &Settlement, now: Timestamp) -> Statement {
+fn settle((id, event): (EndpointId, EventId), settled: &Settlement, now: Timestamp) -> Statement {
     let over = settled.next_at.is_none();
     let row = [
         settled.state.name().into(),
         settled.next_at.map(times::micros).into(),
         over.then(|| times::micros(now)).into(),
         id.to_string().into(),
-        settled.event.to_string().into(),
+        event.to_string().into(),
     ];
     (SETTLE, row.into())
 }
 
-fn log((id, number): (EndpointId, i64), settled: &Settlement) -> Statement {
-    let attempt = &settled.attempt;
+fn log((id, event): (EndpointId, EventId), number: i64, attempt: &DeliveryAttempt) -> Statement {
     let row = [
         id.to_string().into(),
-        settled.event.to_string().into(),
+        event.to_string().into(),
         number.into(),
         attempt.url.as_str().into(),
         times::micros(attempt.started_at).into(),
@@ -244,8 +150,7 @@ fn log((id, number): (EndpointId, i64), settled: &Settlement) -> Statement {
     (LOG, row.into())
 }
 
-fn health(settled: &Settlement) -> Statement {
-    let endpoint = &settled.endpoint;
+fn health(endpoint: &Endpoint) -> Statement {
     let row = [
         endpoint.id.to_string().into(),
         endpoint.state.name().into(),
@@ -254,10 +159,6 @@ fn health(settled: &Settlement) -> Statement {
         endpoint.throttled_until.map(times::micros).into(),
     ];
     (HEALTH, row.into())
-}
-
-fn leased(row: &Row) -> Result<LeasedEndpoint, StoreError> {
-    Ok(LeasedEndpoint { endpoint: endpoint::endpoint(row)?, token: row.integer(endpoint::COLUMNS)? })
 }
 
 fn due(row: &Row) -> Result<DueDelivery, StoreError> {

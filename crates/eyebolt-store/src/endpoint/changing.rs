@@ -12,7 +12,7 @@ use crate::{Store, StoreError, database::Value, times};
 /// What is to be changed of an endpoint.
 #[derive(Debug, Clone, Default)]
 pub struct EndpointChange {
-    /// [`Endpoint::url`].
+    /// [`Endpoint::url`]. Another one begins without what the one before it said and failed at.
     pub url: Change<String>,
     /// [`Endpoint::description`].
     pub description: Change<String>,
@@ -69,12 +69,17 @@ impl Store {
 }
 
 fn changed(endpoint: Endpoint, change: &EndpointChange, now: Timestamp) -> Endpoint {
+    let moved = matches!(&change.url, Change::To(url) if *url != endpoint.url);
     let mut changed = Endpoint {
         url: change.url.clone().of(endpoint.url),
         description: change.description.clone().of(endpoint.description),
         events: change.events.clone().of(endpoint.events),
         ..endpoint
     };
+    if moved {
+        // That was another receiver.
+        (changed.failing_since, changed.throttled_until) = (None, None);
+    }
     match change.enabled {
         Change::To(true) => {
             changed.state = EndpointState::Enabled;

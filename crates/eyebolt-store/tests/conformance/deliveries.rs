@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use eyebolt_store::{
-    Closing, Creation, DeliveryAttempt, DeliveryFilter, DeliveryState, Endpoint, EndpointChange,
+    Closing, Creation, DeliveryAttempt, DeliveryFilter, DeliveryState, DueEndpoint, Endpoint, EndpointChange,
     EndpointKind, EndpointState, LeasedEndpoint, NewEndpoint, NewEvent, SecretOwner, Settlement,
     StoredDelivery, ToldAt,
 };
@@ -56,19 +56,31 @@ async fn deliveries(place: &Place, endpoint: EndpointId) -> Vec<StoredDelivery> 
 }
 
 async fn claim(place: &Place, owner: &str, now: i64) -> Vec<LeasedEndpoint> {
-    place.store.claim_endpoints(lease(owner, now + 60), 10, at(now)).await.unwrap()
+    let due = place.store.due_endpoints(10, at(now)).await.unwrap();
+    let ids = due.into_iter().map(|due| due.id).collect();
+    place.store.claim_endpoints(ids, lease(owner, now + 60), at(now)).await.unwrap()
 }
 
-fn settlement(endpoint: &Endpoint, event: EventId, state: DeliveryState, next: Option<i64>) -> Settlement {
-    let attempt = DeliveryAttempt {
-        url: endpoint.url.clone(),
+fn attempt() -> DeliveryAttempt {
+    DeliveryAttempt {
+        url: "https://a/".to_owned(),
         started_at: at(4),
         took: Duration::from_millis(70),
         status: Some(200),
         error: None,
         answer: b"\xff thanks".to_vec(),
-    };
-    Settlement { event, attempt, state, next_at: next.map(at), endpoint: endpoint.clone() }
+    }
+}
+
+/// Settles a delivery with an attempt, and leaves its endpoint as it is. Whether the lease held.
+async fn settle(
+    place: &Place,
+    lease: (EndpointId, i64),
+    (event, state, next): (EventId, DeliveryState, Option<i64>),
+    now: i64,
+) -> bool {
+    let judge = move |endpoint| Settlement { state, next_at: next.map(at), endpoint };
+    place.store.settle_delivery(lease, (event, attempt(), at(now)), judge).await.unwrap()
 }
 
 on_both! {
@@ -104,14 +116,14 @@ on_both! {
         // The first process gives no sign of life.
         let second = claim(place, "w2", 100).await;
         assert_eq!(second[0].token, 2);
-        let done = settlement(&endpoint, event, DeliveryState::Delivered, None);
-        assert_eq!(place.store.settle_delivery((endpoint.id, 1), done.clone(), at(101)).await, Ok(false));
+        let done = (event, DeliveryState::Delivered, None);
+        assert!(!settle(place, (endpoint.id, 1), done, 101).await);
         assert!(deliveries(place, endpoint.id).await[0].log.is_empty());
         assert_eq!(place.store.keep_endpoint((endpoint.id, 1), at(300)).await, Ok(None));
-        assert_eq!(place.store.settle_delivery((endpoint.id, 2), done.clone(), at(101)).await, Ok(true));
+        assert!(settle(place, (endpoint.id, 2), done, 101).await);
         let written = deliveries(place, endpoint.id).await.remove(0);
         assert_eq!((written.state, written.attempts, written.finished_at), (DeliveryState::Delivered, 1, Some(at(101))));
-        assert_eq!(written.log, [done.attempt]);
+        assert_eq!(written.log, [attempt()]);
         assert!(claim(place, "w3", 500).await.is_empty(), "nothing is due any more");
         // A run of the same process takes back what the one before it held.
         let again = told_again(place, &endpoint, event).await;
@@ -121,18 +133,57 @@ on_both! {
         assert_eq!(claim(place, "here/2", 601).await.len(), 1);
     }
 
+    async fn endpoints_of_projects_take_turns_and_the_one_that_waits_longest_is_first(place: &Place) {
+        let [one, two] = [project(&place.store).await.id, place.store.create_project("two", at(0)).await.unwrap().unwrap().id];
+        let mut made = Vec::new();
+        for (owner, url) in [(one, "https://a/"), (one, "https://b/"), (one, "https://c/"), (two, "https://d/")] {
+            let endpoint = endpoint(place, owner, url).await.id;
+            let make = move |version: u32| NewEvent {
+                id: EventId::of([version as u8; 16]),
+                told_at: None,
+                ..event(JobStatus::Succeeded)
+            };
+            // What is newer does not count.
+            for later in [0, 40] {
+                let now = at(20 - made.len() as i64 + later);
+                place.store.test_endpoint((owner, Mode::Live, endpoint), make, now).await.unwrap();
+            }
+            made.push(endpoint);
+        }
+        let due = |limit, now| {
+            let due = place.store.due_endpoints(limit, at(now));
+            async move { due.await.unwrap() }
+        };
+        let ids = |due: Vec<DueEndpoint>| due.into_iter().map(|one| one.id).collect::<Vec<_>>();
+        let first = due(10, 30).await;
+        assert_eq!((first[0].project, first[0].due_at, first[1].due_at), (two, at(17), at(18)));
+        assert_eq!(ids(first), [made[3], made[2], made[1], made[0]]);
+        assert_eq!(ids(due(2, 30).await), [made[3], made[2]]);
+        assert_eq!(ids(due(10, 18).await), [made[3], made[2]], "the others are due later");
+        // What is leased is not offered, and is not leased twice.
+        let claim = |owner: &'static str, ids: Vec<EndpointId>| {
+            let claimed = place.store.claim_endpoints(ids, lease(owner, 90), at(30));
+            async move { claimed.await.unwrap().into_iter().map(|one| one.endpoint.id).collect::<Vec<_>>() }
+        };
+        assert_eq!(claim("w1", vec![made[2], made[3]]).await, [made[2], made[3]]);
+        assert_eq!(ids(due(10, 30).await), [made[1], made[0]]);
+        assert_eq!(claim("w2", vec![made[3], made[1]]).await, [made[1]]);
+    }
+
     async fn a_failure_waits_and_an_endpoint_that_is_given_up_gets_nothing(place: &Place) {
         let project = project(&place.store).await.id;
         let endpoint = endpoint(place, project, "https://a/").await;
         let (one, two) = (told(place, project, 1).await, told(place, project, 2).await);
         let lease = (endpoint.id, claim(place, "w1", 4).await[0].token);
-        let later = settlement(&endpoint, one, DeliveryState::Pending, Some(50));
-        assert_eq!(place.store.settle_delivery(lease, later, at(5)).await, Ok(true));
+        assert!(settle(place, lease, (one, DeliveryState::Pending, Some(50)), 5).await);
         let due = place.store.due_deliveries(endpoint.id, (None, at(6)), 10).await.unwrap();
         assert_eq!(due.iter().map(|due| due.event).collect::<Vec<_>>(), [two]);
-        let gone = Endpoint { state: EndpointState::Gone, disabled_at: Some(at(7)), ..endpoint.clone() };
-        let last = settlement(&gone, two, DeliveryState::Failed, None);
-        assert_eq!(place.store.settle_delivery(lease, last, at(7)).await, Ok(true));
+        let gone = |endpoint| Settlement {
+            state: DeliveryState::Failed,
+            next_at: None,
+            endpoint: Endpoint { state: EndpointState::Gone, disabled_at: Some(at(7)), ..endpoint },
+        };
+        assert_eq!(place.store.settle_delivery(lease, (two, attempt(), at(7)), gone).await, Ok(true));
         let states: Vec<_> = deliveries(place, endpoint.id).await.iter().map(|one| one.state).collect();
         assert_eq!(states, [DeliveryState::Failed; 2]);
         told(place, project, 3).await;
@@ -148,10 +199,58 @@ on_both! {
         assert_eq!(place.store.replay_since(whose, (at(0), 100), at(10)).await, Ok(0), "they are on their way");
     }
 
+    async fn an_attempt_is_judged_by_how_its_endpoint_stands_when_it_is_written_down(place: &Place) {
+        let project = project(&place.store).await.id;
+        let made = endpoint(place, project, "https://a/").await;
+        let (one, two) = (told(place, project, 1).await, told(place, project, 2).await);
+        let lease = (made.id, claim(place, "w1", 4).await[0].token);
+        let throttled = |endpoint| Settlement {
+            state: DeliveryState::Delivered,
+            next_at: None,
+            endpoint: Endpoint { failing_since: Some(at(2)), throttled_until: Some(at(90)), ..endpoint },
+        };
+        assert_eq!(place.store.settle_delivery(lease, (one, attempt(), at(5)), throttled).await, Ok(true));
+        let off = EndpointChange { enabled: Change::To(false), ..EndpointChange::default() };
+        let off = place.store.change_endpoint((project, Mode::Live, made.id), off, at(6)).await;
+        let off = off.unwrap().unwrap().unwrap();
+        assert_eq!((off.failing_since, off.throttled_until), (Some(at(2)), Some(at(90))));
+        let shown = off.clone();
+        let judge = move |endpoint| {
+            assert_eq!(endpoint, shown);
+            Settlement { state: DeliveryState::Pending, next_at: Some(at(9)), endpoint }
+        };
+        assert_eq!(place.store.settle_delivery(lease, (two, attempt(), at(7)), judge).await, Ok(true));
+        assert_eq!(place.store.endpoint((project, Mode::Live), made.id).await, Ok(Some(off)));
+        let given_up = place.store.delivery(made.id, two).await.unwrap().unwrap();
+        assert_eq!((given_up.state, given_up.next_at, given_up.log.len()), (DeliveryState::Failed, None, 1));
+    }
+
+    async fn another_address_begins_without_what_the_old_one_said(place: &Place) {
+        let project = project(&place.store).await.id;
+        let made = endpoint(place, project, "https://a/").await;
+        let event = told(place, project, 1).await;
+        let lease = (made.id, claim(place, "w1", 4).await[0].token);
+        let throttled = |endpoint| Settlement {
+            state: DeliveryState::Delivered,
+            next_at: None,
+            endpoint: Endpoint { failing_since: Some(at(2)), throttled_until: Some(at(90)), ..endpoint },
+        };
+        assert_eq!(place.store.settle_delivery(lease, (event, attempt(), at(5)), throttled).await, Ok(true));
+        for (url, kept) in [("https://a/", true), ("https://b/", false)] {
+            let moved = EndpointChange { url: Change::To(url.to_owned()), ..EndpointChange::default() };
+            let moved = place.store.change_endpoint((project, Mode::Live, made.id), moved, at(6)).await;
+            let moved = moved.unwrap().unwrap().unwrap();
+            let said = (moved.failing_since, moved.throttled_until);
+            assert_eq!(said, if kept { (Some(at(2)), Some(at(90))) } else { (None, None) }, "{url}");
+        }
+    }
+
     async fn a_request_is_told_where_it_says(place: &Place) {
         let project = project(&place.store).await.id;
         let host = NewEndpoint { kind: EndpointKind::Requests, ..wanted(project, "https://a", None) };
         let host = made(place, host).await.id;
+        let own = endpoint(place, project, "https://b/").await;
+        assert_eq!(place.store.endpoints((project, Mode::Live)).await, Ok(vec![own]), "hosts are not listed");
         let told_at = Some(ToldAt { url: "https://a/x?y".to_owned(), origin: "https://a".to_owned() });
         let end = Closing {
             event: NewEvent { told_at, ..event(JobStatus::Succeeded) },
@@ -204,6 +303,25 @@ on_both! {
         assert_eq!(numbers(62).await, [6]);
     }
 
+    async fn of_the_attempts_of_a_delivery_the_newest_twenty_are_kept(place: &Place) {
+        let project = project(&place.store).await.id;
+        let made = endpoint(place, project, "https://a/").await;
+        let (often, once) = (told(place, project, 1).await, told(place, project, 2).await);
+        let lease = (made.id, claim(place, "w1", 4).await[0].token);
+        assert!(settle(place, lease, (once, DeliveryState::Delivered, None), 5).await);
+        for number in 1..=23 {
+            let tried = DeliveryAttempt { started_at: at(number), ..attempt() };
+            let again = |endpoint| Settlement { state: DeliveryState::Pending, next_at: Some(at(5)), endpoint };
+            assert_eq!(place.store.settle_delivery(lease, (often, tried, at(5)), again).await, Ok(true));
+        }
+        let began = |found: StoredDelivery| found.log.iter().map(|one| one.started_at).collect::<Vec<_>>();
+        let kept: Vec<_> = (4..=23).map(at).collect();
+        let read = place.store.delivery(made.id, often).await.unwrap().unwrap();
+        assert_eq!((read.attempts, began(read)), (23, kept));
+        assert_eq!(began(place.store.delivery(made.id, once).await.unwrap().unwrap()), [at(4)]);
+        assert_eq!(place.count("webhook_attempts"), 21, "the others are gone");
+    }
+
     async fn a_test_is_for_one_endpoint_and_in_no_stream(place: &Place) {
         let project = project(&place.store).await.id;
         let tested = endpoint(place, project, "https://a/").await.id;
@@ -248,8 +366,7 @@ on_both! {
         let endpoint = endpoint(place, project, "https://a/").await;
         let event = told(place, project, 1).await;
         let lease = (endpoint.id, claim(place, "w1", 4).await[0].token);
-        let done = settlement(&endpoint, event, DeliveryState::Delivered, None);
-        assert_eq!(place.store.settle_delivery(lease, done, at(5)).await, Ok(true));
+        assert!(settle(place, lease, (event, DeliveryState::Delivered, None), 5).await);
         assert_eq!(place.store.sweep_deliveries(at(3), 10).await, Ok(0));
         assert_eq!(place.store.sweep_deliveries(at(4), 10).await, Ok(1));
         assert_eq!(place.store.delivery(endpoint.id, event).await, Ok(None));

@@ -86,6 +86,24 @@ impl Place {
         }
     }
 
+    /// How many rows a table has.
+    pub(crate) fn count(&self, table: &str) -> i64 {
+        let statement = format!("SELECT COUNT(*) FROM {table}");
+        match &self.location {
+            Location::Sqlite(path) => {
+                let file = rusqlite::Connection::open(path).unwrap();
+                file.query_row(&statement, [], |row| row.get(0)).unwrap()
+            }
+            Location::Postgres(url) => {
+                let count = || {
+                    let mut client = postgres::Client::connect(url, NoTls).unwrap();
+                    client.query_one(&statement, &[]).unwrap().get(0)
+                };
+                std::thread::scope(|scope| scope.spawn(count).join().unwrap())
+            }
+        }
+    }
+
     /// A transaction of somebody else on PostgreSQL, begun.
     pub(crate) fn session(&self, statements: &str) -> Session {
         let Location::Postgres(url) = &self.location else { panic!("SQLite has one writer") };
