@@ -59,3 +59,30 @@ async fn mistakes_of_a_whole_batch_are_not_its_first_items() {
     let accepted = app.ask("POST /v1/batches", &[JSON, key("own")], body.as_bytes()).await;
     assert_eq!(accepted.status, 202, "each item may ask for itself");
 }
+
+#[tokio::test]
+async fn who_has_nothing_to_run_again_learns_what_to_do() {
+    let mut app = TestApp::set_up(Setup::default()).await;
+    let mut answers = Map::new();
+    let done = app.analyze(b"cat", &[key("done")]).await.job();
+    let running =
+        app.ask(ANALYZE, &[FORM, key("run"), ("Prefer", "respond-async")], &image(b"wait")).await.job();
+    assert_eq!(app.running.recv().await, Some(true));
+    let canceled = app.ask(&format!("POST /v1/jobs/{running}:cancel"), &[], b"").await.job();
+    app.sitter.breaks("read/1", eyebolt_types::ErrorCode::ModelFailed);
+    let mut pipeline = signs(&json!({}));
+    pipeline["steps"].as_array_mut().unwrap().push(json!({"id": "name", "feature": "labels"}));
+    let failed = run(&app, b"three", (&pipeline, "failed")).await.job();
+    app.end_of(&canceled).await;
+    for (name, line) in [
+        ("a job that succeeded", format!("{done}:retry")),
+        ("a job that was canceled", format!("{canceled}:retry")),
+        ("a step that succeeded", format!("{failed}/steps/name:retry")),
+        ("a part that succeeded", format!("{failed}/steps/read/tasks/0:retry")),
+    ] {
+        let answer = app.ask(&format!("POST /v1/jobs/{line}"), &[], b"").await;
+        assert_eq!(answer.code(), "job_not_retryable", "{name}");
+        answers.insert(name.to_owned(), answer.json()["detail"].clone());
+    }
+    assert_json_snapshot!(answers);
+}
