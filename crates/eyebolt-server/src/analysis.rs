@@ -314,6 +314,7 @@ impl Analyzer {
     ///
     /// # Errors
     /// Everything that is wrong with it, each with its place below `/pipeline`.
+        checked.warnings.extend(unused(request));
     pub(crate) fn freeze(
         &self,
         pipeline: &Pipeline,
@@ -378,4 +379,12 @@ impl fmt::Debug for Analyzer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Analyzer")
     }
+}
+
+/// Tells of settings that change nothing, since their feature is not asked: they may be what remains of another request, and a
+/// batch says them for items that ask other features.
+fn unused(request: &AnalyzeRequest) -> Option<Warning> {
+    let names: Vec<_> = request.unused_parameters().into_iter().map(Feature::name).collect();
+    let detail = format!("Parameters of features that were not asked change nothing: {}.", names.join(", "));
+    (!names.is_empty()).then(|| Warning { code: "unused_parameters".to_owned(), detail })
 }

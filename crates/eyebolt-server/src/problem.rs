@@ -19,7 +19,7 @@ use eyebolt_types::{
 };
 use serde_json::Value;
 
-use crate::ingest::{IngestError, PARTS};
+use crate::ingest::{IngestError, parts};
 
 /// A problem on its way to the client. Boxed, so that results stay small.
 #[derive(Debug, Clone, PartialEq)]
@@ -253,7 +253,8 @@ fn low_quality(verdicts: &[QualityVerdict]) -> ApiError {
         named.copied().unwrap_or(ErrorCode::LowQuality)
     };
     let said = |one: &QualityVerdict| {
-        format!("{} is {:.3} {}, the limit is {:.3}", one.measure, one.value, one.unit, one.limit)
+        let (value, limit) = (figure(one.value.into()), figure(one.limit.into()));
+        format!("{} is {value} {}, the limit is {limit}", one.measure, one.unit)
     };
     let Some(first) = failed.first() else {
         return ApiError::new(ErrorCode::LowQuality, "The image is not good enough.");
@@ -264,6 +265,15 @@ fn low_quality(verdicts: &[QualityVerdict]) -> ApiError {
 }
 
 fn of_backend(code: ErrorCode, model: &str, source: &BackendError, what: &str) -> ApiError {
+/// Three digits that say something: limits differ by orders of magnitude.
+fn figure(value: f64) -> String {
+    if value == 0.0 {
+        return "0".to_owned();
+    }
+    let decimals = (2.0 - value.abs().log10().floor()).clamp(0.0, 9.0) as usize;
+    format!("{value:.decimals$}")
+}
+
     tracing::error!(model, error = %source, "a model {what}");
     ApiError::new(code, format!("The model {model} {what}.")).with("model", model)
 }
@@ -306,7 +316,7 @@ impl From<IngestError> for ApiError {
                 refused(ErrorCode::DuplicatePart).with("name", *second).with("also", *first)
             }
             IngestError::UnknownPart { name } => {
-                refused(ErrorCode::UnknownPart).with("name", name.as_str()).with("known", PARTS.to_vec())
+                refused(ErrorCode::UnknownPart).with("name", name.as_str()).with("known", parts())
             }
             IngestError::FileTooLarge { limit, found } => {
                 refused(ErrorCode::FileTooLarge).limited("max_file_bytes", *limit, *found)

@@ -39,8 +39,10 @@ use crate::{ApiError, HttpSettings, analysis::Submission, config};
 const LARGE_FILE: usize = 1 << 20;
 
 /// The parts of a multipart body, beside dotted parameters such as `objects.min_confidence`.
-pub(crate) const PARTS: [&str; 7] =
-    ["image", "request", "features", "pipeline", "detail", "quality_gate", "reprocess"];
+pub(crate) fn parts() -> Vec<&'static str> {
+    let fields = FIELDS.iter().map(|(name, _)| *name).filter(|name| !name.contains('.'));
+    ["image", "request"].into_iter().chain(fields).collect()
+}
 
 /// Reads requests under the limits of the server.
 #[derive(Debug)]
@@ -83,7 +85,11 @@ impl Ingest {
         let intake = Intake::new(self.budget.clone(), &incoming.body);
         let read = self.read(incoming, &intake).await;
         read.map_err(|error| {
-            let error = ApiError::from(error);
+            let too_large = matches!(error, IngestError::TooLarge { what: "max_body_bytes", .. });
+            let mut error = ApiError::from(error);
+            if too_large {
+                name_file_limit(&mut error, self.max_file_bytes);
+            }
             if intake.is_over() { error } else { error.closing() }
         })
     }
@@ -121,6 +127,13 @@ impl Ingest {
 pub(crate) async fn digest(bytes: bytes::Bytes) -> [u8; 32] {
     let hash = |bytes: &[u8]| -> [u8; 32] {
         let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, bytes);
+/// Of a body that is too large the image is nearly all: its own limit is the one to keep to.
+fn name_file_limit(error: &mut ApiError, limit: u64) {
+    let problem = error.problem_mut();
+    problem.detail = format!("{} An image may have {limit} (max_file_bytes).", problem.detail);
+    problem.params.insert("max_file_bytes".to_owned(), limit.into());
+}
+
         digest.as_ref().try_into().expect("SHA-256 has 32 bytes")
     };
     if bytes.len() <= LARGE_FILE {

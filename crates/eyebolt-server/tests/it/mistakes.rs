@@ -86,3 +86,12 @@ async fn who_has_nothing_to_run_again_learns_what_to_do() {
     }
     assert_json_snapshot!(answers);
 }
+
+#[tokio::test]
+async fn settings_of_what_is_not_asked_are_told() {
+    let app = TestApp::start().await;
+    let line = format!("{ANALYZE}&objects.max_results=3&text.languages=en&faces.detail=low");
+    let warned = app.ask(&line, &[FORM, key("k")], &image(b"cat")).await;
+    let detail = "Parameters of features that were not asked change nothing: faces, text.";
+    assert_eq!(warned.json()["warnings"], json!([{"code": "unused_parameters", "detail": detail}]));
+}
