@@ -28,6 +28,8 @@ pub struct Submission {
     pub request: AnalyzeRequest,
     /// What the client says the file is.
     pub declared: Declared,
+    /// Whether it was asked by parts or the query, so that places of mistakes are their names.
+    pub by_field: bool,
     /// The share of the body budget that `bytes` takes; drop both together.
     pub memory: Option<BodyMemory>,
 }
@@ -295,6 +297,11 @@ impl Analyzer {
     /// # Errors
     /// Where the image or a setting is refused.
     pub async fn check(&self, submission: &Submission) -> Result<Checked, ApiError> {
+        let checked = self.look(submission).await;
+        checked.map_err(|error| if submission.by_field { error.by_field() } else { error })
+    }
+
+    async fn look(&self, submission: &Submission) -> Result<Checked, ApiError> {
         let Submission { bytes, sha256, request, declared, .. } = submission;
         let course = match &request.pipeline {
             Some(PipelineChoice::Inline(pipeline)) => Some(Box::new(self.freeze(pipeline, request)?)),
@@ -307,6 +314,7 @@ impl Analyzer {
             checked.snapshots = course.stages.iter().map(snapshot).collect();
         }
         checked.course = course;
+        checked.warnings.extend(unused(request));
         Ok(checked)
     }
 
@@ -314,7 +322,6 @@ impl Analyzer {
     ///
     /// # Errors
     /// Everything that is wrong with it, each with its place below `/pipeline`.
-        checked.warnings.extend(unused(request));
     pub(crate) fn freeze(
         &self,
         pipeline: &Pipeline,

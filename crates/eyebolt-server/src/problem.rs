@@ -5,6 +5,7 @@
 
 mod access;
 mod capacity;
+mod places;
 mod quota;
 mod runaway;
 mod telling;
@@ -264,7 +265,6 @@ fn low_quality(verdicts: &[QualityVerdict]) -> ApiError {
         .at(failed.iter().map(|one| FieldError::new(one.measure.clone(), code(one), said(one))).collect())
 }
 
-fn of_backend(code: ErrorCode, model: &str, source: &BackendError, what: &str) -> ApiError {
 /// Three digits that say something: limits differ by orders of magnitude.
 fn figure(value: f64) -> String {
     if value == 0.0 {
@@ -274,6 +274,7 @@ fn figure(value: f64) -> String {
     format!("{value:.decimals$}")
 }
 
+fn of_backend(code: ErrorCode, model: &str, source: &BackendError, what: &str) -> ApiError {
     tracing::error!(model, error = %source, "a model {what}");
     ApiError::new(code, format!("The model {model} {what}.")).with("model", model)
 }
@@ -340,7 +341,7 @@ impl From<IngestError> for ApiError {
                 .with("limit_name", "body_timeout")
                 .with("limit", limit.as_secs_f64())
                 .with("received", *received),
-            IngestError::Broken => refused(ErrorCode::InvalidRequest),
+            IngestError::Query | IngestError::Broken => refused(ErrorCode::InvalidRequest),
             IngestError::DigestMismatch { declared, found } => refused(ErrorCode::DigestMismatch)
                 .with("declared", declared.as_str())
                 .with("found", found.as_str()),

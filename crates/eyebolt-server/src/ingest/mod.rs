@@ -10,8 +10,10 @@ mod digest;
 mod error;
 mod fields;
 mod json;
+mod mistakes;
 mod multipart;
 mod request;
+mod texts;
 
 use std::sync::Arc;
 
@@ -22,9 +24,10 @@ pub(crate) use self::{
     batch::{BatchBody, BatchHead, BatchItem, BatchLimits, ItemImage, ItemPlace, no_image},
     digest::DeclaredDigest,
     error::IngestError,
-    fields::{FIELDS, Kind},
+    fields::{FIELDS, Kind, name_of},
     json::Document,
-    request::of_json,
+    mistakes::of_small_json,
+    texts::of_texts,
 };
 pub use self::{body::BodyMemory, declared::Declared};
 use self::{
@@ -116,17 +119,14 @@ impl Ingest {
             }
             Form::Json => json::read(body, self.max_file_bytes).await?,
         };
+        let by_field = !matches!(received.settings, request::Settings::Document(..));
         let request = request::settle(received.settings, query)?;
         let memory = Some(intake.memory());
         let (bytes, declared) = (received.image, received.declared);
-        Ok(Submission { sha256: digest(bytes.clone()).await, bytes, request, declared, memory })
+        Ok(Submission { sha256: digest(bytes.clone()).await, bytes, request, declared, by_field, memory })
     }
 }
 
-/// SHA-256 of the file; a large one is hashed away from the threads that serve sockets.
-pub(crate) async fn digest(bytes: bytes::Bytes) -> [u8; 32] {
-    let hash = |bytes: &[u8]| -> [u8; 32] {
-        let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, bytes);
 /// Of a body that is too large the image is nearly all: its own limit is the one to keep to.
 fn name_file_limit(error: &mut ApiError, limit: u64) {
     let problem = error.problem_mut();
@@ -134,6 +134,10 @@ fn name_file_limit(error: &mut ApiError, limit: u64) {
     problem.params.insert("max_file_bytes".to_owned(), limit.into());
 }
 
+/// SHA-256 of the file; a large one is hashed away from the threads that serve sockets.
+pub(crate) async fn digest(bytes: bytes::Bytes) -> [u8; 32] {
+    let hash = |bytes: &[u8]| -> [u8; 32] {
+        let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, bytes);
         digest.as_ref().try_into().expect("SHA-256 has 32 bytes")
     };
     if bytes.len() <= LARGE_FILE {

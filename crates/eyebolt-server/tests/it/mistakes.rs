@@ -20,6 +20,63 @@ fn told(answer: &Answer) -> Value {
 }
 
 #[tokio::test]
+async fn every_mistake_of_a_query_is_told_by_its_name() {
+    let app = TestApp::start().await;
+    let (batch, job, endpoint) = (BatchId::new(), JobId::new(), EndpointId::new());
+    let mut answers = Map::new();
+    for line in [
+        "GET /v1/jobs?status=done&foo=1&created_from=yesterday&limit=0".to_owned(),
+        "GET /v1/jobs?limit=5&limit=6&cursor=7".to_owned(),
+        "GET /v1/jobs?%3Cb%3E=1&created_before=2026-11-24".to_owned(),
+        format!("GET /v1/jobs/{job}?wait=soon"),
+        "GET /v1/batches?status=done&limit=101".to_owned(),
+        format!("GET /v1/batches/{batch}/items?status=foo"),
+        format!("GET /v1/batches/{batch}/results?limit=foo"),
+        "GET /v1/pipelines?limit=-1&nme=a".to_owned(),
+        "GET /v1/usage?from=yesterday&to=2026-11-31".to_owned(),
+        format!("GET /v1/webhook-endpoints/{endpoint}/deliveries?status=nope&limit=many"),
+    ] {
+        let name = [job.to_string(), batch.to_string(), endpoint.to_string()];
+        let name = name.iter().fold(line.clone(), |line, id| line.replace(id, "ID"));
+        answers.insert(name, told(&app.ask(&line, &[], b"").await));
+    }
+    let line = format!("POST /v1/webhook-endpoints/{endpoint}:replay");
+    let replay = app.ask(&line, &[JSON], br#"{"since": "yesterday, expected <b>"}"#).await;
+    answers.insert("POST :replay".to_owned(), told(&replay));
+    assert!(!json!(answers).to_string().contains('<'), "echoes what the client sent");
+    assert_json_snapshot!(answers);
+
+    let many: String = (0..100).map(|number| format!("&n{number}=1")).collect();
+    let many = app.ask(&format!("GET /v1/jobs?{many}"), &[], b"").await;
+    assert_eq!(many.json()["errors"].as_array().unwrap().len(), 20, "an answer stays small");
+}
+
+#[tokio::test]
+async fn an_address_that_is_refused_has_its_place() {
+    let app = TestApp::start().await;
+    let url = "gopher%3A%2F%2Fexample.com%2F";
+    let body = image(b"cat");
+    let by_field = app.ask(&format!("{ANALYZE}&webhook_url={url}"), &[FORM, key("1")], &body).await;
+    let request = json!({"features": ["objects"], "webhook_url": "gopher://example.com/"}).to_string();
+    let request = form(&[("name=\"image\"", b"cat"), ("name=\"request\"", request.as_bytes())]);
+    let by_document = app.ask("POST /v1/analyze", &[FORM, key("2")], &request).await;
+    let endpoint = json!({"url": "gopher://example.com/"}).to_string();
+    let endpoint = app.ask("POST /v1/webhook-endpoints", &[JSON], endpoint.as_bytes()).await;
+    let line = format!("{CREATE}&webhook_url={url}");
+    let batch = app.ask(&line, &[LINES, key("3")], item("a", b"cat").to_string().as_bytes()).await;
+    let answers = [
+        (by_field, "webhook_url"),
+        (by_document, "/webhook_url"),
+        (endpoint, "/url"),
+        (batch, "/webhook_url"),
+    ];
+    for (answer, place) in answers {
+        assert_eq!((answer.status, answer.code()), (422, "webhook_url_refused"));
+        assert_eq!(answer.json()["errors"][0]["pointer"], place);
+    }
+}
+
+#[tokio::test]
 async fn mistakes_of_a_whole_batch_are_not_its_first_items() {
     let app = TestApp::start().await;
     let image = ("name=\"image\"; filename=\"a.jpg\"", &b"cat"[..]);
