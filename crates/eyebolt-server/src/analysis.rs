@@ -28,6 +28,8 @@ pub struct Submission {
     pub request: AnalyzeRequest,
     /// What the client says the file is.
     pub declared: Declared,
+    /// Whether it was asked by parts or the query, so that places of mistakes are their names.
+    pub by_field: bool,
     /// The share of the body budget that `bytes` takes; drop both together.
     pub memory: Option<BodyMemory>,
 }
@@ -295,6 +297,11 @@ impl Analyzer {
     /// # Errors
     /// Where the image or a setting is refused.
     pub async fn check(&self, submission: &Submission) -> Result<Checked, ApiError> {
+        let checked = self.look(submission).await;
+        checked.map_err(|error| if submission.by_field { error.by_field() } else { error })
+    }
+
+    async fn look(&self, submission: &Submission) -> Result<Checked, ApiError> {
         let Submission { bytes, sha256, request, declared, .. } = submission;
         let course = match &request.pipeline {
             Some(PipelineChoice::Inline(pipeline)) => Some(Box::new(self.freeze(pipeline, request)?)),
@@ -307,6 +314,7 @@ impl Analyzer {
             checked.snapshots = course.stages.iter().map(snapshot).collect();
         }
         checked.course = course;
+        checked.warnings.extend(unused(request));
         Ok(checked)
     }
 
@@ -378,4 +386,12 @@ impl fmt::Debug for Analyzer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Analyzer")
     }
+}
+
+/// Tells of settings that change nothing, since their feature is not asked: they may be what remains of another request, and a
+/// batch says them for items that ask other features.
+fn unused(request: &AnalyzeRequest) -> Option<Warning> {
+    let names: Vec<_> = request.unused_parameters().into_iter().map(Feature::name).collect();
+    let detail = format!("Parameters of features that were not asked change nothing: {}.", names.join(", "));
+    (!names.is_empty()).then(|| Warning { code: "unused_parameters".to_owned(), detail })
 }

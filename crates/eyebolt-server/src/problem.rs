@@ -5,6 +5,7 @@
 
 mod access;
 mod capacity;
+mod places;
 mod quota;
 mod runaway;
 mod telling;
@@ -19,7 +20,7 @@ use eyebolt_types::{
 };
 use serde_json::Value;
 
-use crate::ingest::{IngestError, PARTS};
+use crate::ingest::{IngestError, parts};
 
 /// A problem on its way to the client. Boxed, so that results stay small.
 #[derive(Debug, Clone, PartialEq)]
@@ -253,7 +254,8 @@ fn low_quality(verdicts: &[QualityVerdict]) -> ApiError {
         named.copied().unwrap_or(ErrorCode::LowQuality)
     };
     let said = |one: &QualityVerdict| {
-        format!("{} is {:.3} {}, the limit is {:.3}", one.measure, one.value, one.unit, one.limit)
+        let (value, limit) = (figure(one.value.into()), figure(one.limit.into()));
+        format!("{} is {value} {}, the limit is {limit}", one.measure, one.unit)
     };
     let Some(first) = failed.first() else {
         return ApiError::new(ErrorCode::LowQuality, "The image is not good enough.");
@@ -261,6 +263,15 @@ fn low_quality(verdicts: &[QualityVerdict]) -> ApiError {
     ApiError::new(code(first), format!("The image is not good enough: {}.", said(first)))
         .limited(&first.measure, first.limit, first.value)
         .at(failed.iter().map(|one| FieldError::new(one.measure.clone(), code(one), said(one))).collect())
+}
+
+/// Three digits that say something: limits differ by orders of magnitude.
+fn figure(value: f64) -> String {
+    if value == 0.0 {
+        return "0".to_owned();
+    }
+    let decimals = (2.0 - value.abs().log10().floor()).clamp(0.0, 9.0) as usize;
+    format!("{value:.decimals$}")
 }
 
 fn of_backend(code: ErrorCode, model: &str, source: &BackendError, what: &str) -> ApiError {
@@ -306,7 +317,7 @@ impl From<IngestError> for ApiError {
                 refused(ErrorCode::DuplicatePart).with("name", *second).with("also", *first)
             }
             IngestError::UnknownPart { name } => {
-                refused(ErrorCode::UnknownPart).with("name", name.as_str()).with("known", PARTS.to_vec())
+                refused(ErrorCode::UnknownPart).with("name", name.as_str()).with("known", parts())
             }
             IngestError::FileTooLarge { limit, found } => {
                 refused(ErrorCode::FileTooLarge).limited("max_file_bytes", *limit, *found)
@@ -330,7 +341,7 @@ impl From<IngestError> for ApiError {
                 .with("limit_name", "body_timeout")
                 .with("limit", limit.as_secs_f64())
                 .with("received", *received),
-            IngestError::Broken => refused(ErrorCode::InvalidRequest),
+            IngestError::Query | IngestError::Broken => refused(ErrorCode::InvalidRequest),
             IngestError::DigestMismatch { declared, found } => refused(ErrorCode::DigestMismatch)
                 .with("declared", declared.as_str())
                 .with("found", found.as_str()),

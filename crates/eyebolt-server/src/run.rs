@@ -26,7 +26,9 @@ use crate::{
     analysis::{
         Attempt, Capabilities, Checked, ConfidenceGuide, ModelInfo, Order, Remarks, Sitting, StepEnd,
     },
+    ingest::IngestError,
     jobs::document::{self, Outline, State},
+    problem::shown,
     settings::Mismatch,
 };
 
@@ -96,7 +98,8 @@ impl Runner {
         request: &AnalyzeRequest,
         declared: &Declared,
     ) -> Result<Checked, ApiError> {
-        let snapshots = self.engine.plan(request)?.snapshots();
+        let plan = self.engine.plan(request).map_err(|error| refused(&self.engine, request, error))?;
+        let snapshots = plan.snapshots();
         let length = bytes.len();
         let header = look(&self.engine, bytes).await?;
         let mut warnings = check_declared(declared, header.format, self.mismatch)?;
@@ -215,6 +218,21 @@ pub fn freeze(
     Course::freeze(pipeline, request, &Asked { task: &task, snapshot: &snapshot })
 }
 
+/// Why the engine can't do what is asked, with every place in the request where that is so. Each feature is asked alone to find
+/// them: the engine itself stops at the first.
+fn refused(engine: &Engine, request: &AnalyzeRequest, error: EngineError) -> ApiError {
+    let alone = |feature: &Feature| AnalyzeRequest { features: vec![*feature], ..request.clone() };
+    let refusal = |asked: AnalyzeRequest| Some(field_error(&engine.plan(&asked).err()?, &asked));
+    let found = request.features.iter().map(alone).filter_map(refusal);
+    let places: Vec<_> = found.filter(|place| !place.pointer.is_empty()).collect();
+    if matches!(error, EngineError::InvalidParameter { .. }) {
+        return IngestError::Fields(places).into();
+    }
+    let mut whole = ApiError::from(error);
+    whole.problem_mut().errors = places;
+    whole
+}
+
 /// Why the engine can't do what one step asks, with the place in a request for its feature alone.
 fn field_error(error: &EngineError, request: &AnalyzeRequest) -> FieldError {
     let own = request.features.first().map_or("", |feature| feature.name());
@@ -227,10 +245,19 @@ fn field_error(error: &EngineError, request: &AnalyzeRequest) -> FieldError {
         _ => String::new(),
     };
     let detail = match error {
-        EngineError::InvalidParameter { reason, .. } => reason.clone(),
+        EngineError::InvalidParameter { pointer, reason } => match said_at(request, pointer) {
+            Some(said) => format!("is {}, and {reason}", shown(&said)),
+            None => reason.clone(),
+        },
         _ => ApiError::from(error).problem().detail.clone(),
     };
     FieldError::new(pointer, ApiError::from(error).problem().code, detail)
+}
+
+/// The word at this place of a request.
+fn said_at(request: &AnalyzeRequest, pointer: &str) -> Option<String> {
+    let request = serde_json::to_value(request).ok()?;
+    request.pointer(pointer).and_then(|said| said.as_str()).map(str::to_owned)
 }
 
 /// An order in the words of the engine.

@@ -185,8 +185,9 @@ pub enum LogFormat {
 #[derive(Debug, Error)]
 #[expect(missing_docs, reason = "the messages say it")]
 pub enum SettingsError {
-    #[error("{path} can't be read: {source}")]
-    Unreadable { path: PathBuf, source: std::io::Error },
+    // No `source`: whoever tells the chain of causes would tell it twice.
+    #[error("{path} can't be read: {cause}")]
+    Unreadable { path: PathBuf, cause: std::io::Error },
     #[error("{path}: {reason}")]
     Wrong { path: PathBuf, reason: String },
     #[error("the variable {name} is not known; eyebolt check-config lists them")]
@@ -289,7 +290,7 @@ impl Settings {
 
 fn read(path: &Path) -> Result<Table, SettingsError> {
     let text = std::fs::read_to_string(path)
-        .map_err(|source| SettingsError::Unreadable { path: path.to_owned(), source })?;
+        .map_err(|cause| SettingsError::Unreadable { path: path.to_owned(), cause })?;
     let wrong =
         |reason: toml::de::Error| SettingsError::Wrong { path: path.to_owned(), reason: reason.to_string() };
     // Read as settings first: only this way an unknown key is told with its line.
@@ -359,6 +360,13 @@ mod tests {
         assert_eq!((set.http.listen.port(), set.engine.threads), (9, 3));
         let unknown = Settings::load(None, variables(&[("EYEBOLT_ENGINE_THREAD", "3")])).unwrap_err();
         assert!(unknown.to_string().contains("EYEBOLT_ENGINE_THREAD is not known"), "{unknown}");
+    }
+
+    #[test]
+    fn a_file_that_is_not_there_is_told_once() {
+        let error = Settings::load(Some(Path::new("nope.toml")), variables(&[])).unwrap_err();
+        let told = format!("{:#}", anyhow::Error::from(error));
+        assert_eq!(told.matches("No such file").count(), 1, "{told}");
     }
 
     #[test]

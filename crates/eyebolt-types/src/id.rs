@@ -60,7 +60,10 @@ macro_rules! ids {
         impl<'de> Deserialize<'de> for $name {
             fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
                 let text = String::deserialize(deserializer)?;
-                text.parse().map_err(|_| serde::de::Error::custom(concat!("not an id that begins with ", $prefix, "_")))
+                text.parse().map_err(|_| {
+                    let wanted = concat!("an id that begins with ", $prefix, "_");
+                    serde::de::Error::invalid_value(serde::de::Unexpected::Str(&text), &wanted)
+                })
             }
         }
 

@@ -2,13 +2,13 @@
 
 use std::{collections::BTreeMap, str::FromStr, time::Duration};
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize, de::Error};
 use utoipa::ToSchema;
 
 use crate::UnknownName;
 
 /// One thing that is limited.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, ToSchema)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Policy {
     /// Requests that start or change something, retries among them.
@@ -51,7 +51,7 @@ impl Policy {
     ];
 
     /// The name in settings, headers and answers.
-    pub fn name(self) -> &'static str {
+    pub const fn name(self) -> &'static str {
         match self {
             Self::RequestsPerMinute => "requests_per_minute",
             Self::ReadsPerMinute => "reads_per_minute",
@@ -102,6 +102,25 @@ impl LimitScope {
             Self::Project => "project",
             Self::Key => "key",
         }
+    }
+}
+
+/// The names, in the order of [`Policy::ALL`].
+const NAMES: [&str; Policy::ALL.len()] = {
+    let mut names = [""; Policy::ALL.len()];
+    let mut at = 0;
+    while at < names.len() {
+        names[at] = Policy::ALL[at].name();
+        at += 1;
+    }
+    names
+};
+
+/// By hand, from a string: as the name of a member it is a part of the places that mistakes are told with.
+impl<'de> Deserialize<'de> for Policy {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let name = String::deserialize(deserializer)?;
+        name.parse().map_err(|_| D::Error::unknown_variant(&name, &NAMES))
     }
 }
 

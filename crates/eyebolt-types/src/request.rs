@@ -256,6 +256,21 @@ impl AnalyzeRequest {
         self.features.contains(&feature)
     }
 
+    /// Features that have parameters and are not asked; none beside a pipeline, which has none.
+    pub fn unused_parameters(&self) -> Vec<Feature> {
+        let (p, none) = (&self.parameters, Parameters::default());
+        let said = |feature: &Feature| match feature {
+            Feature::Objects => p.objects != none.objects,
+            Feature::Faces => p.faces != none.faces,
+            Feature::Text => p.text != none.text,
+            Feature::Barcodes => p.barcodes != none.barcodes,
+            Feature::Labels => p.labels != none.labels,
+            Feature::Embedding => p.embedding != none.embedding,
+            Feature::Quality => p.quality != none.quality,
+        };
+        Feature::ALL.into_iter().filter(|feature| said(feature) && !self.asks(*feature)).collect()
+    }
+
     /// The places where a value is outside its range. Empty: the request is sound.
     pub fn check(&self) -> Vec<FieldError> {
         let mut found = Vec::new();

@@ -107,7 +107,8 @@ impl Room {
         }
         let head = body.head().await?;
         if let Some(url) = &head.webhook_url {
-            self.tools.webhooks.admit(caller, url).await?;
+            let admitted = self.tools.webhooks.admit(caller, url).await;
+            admitted.map_err(|error| ApiError::from(error).moved_to("/webhook_url"))?;
         }
         let expires_in = head.expires_in.unwrap_or(self.settings.expires_in);
         let mut fingerprint = Fingerprint::of(&head, expires_in);

@@ -4,7 +4,7 @@
 use std::{collections::HashMap, time::Duration};
 
 use aws_lc_rs::digest::{Context, SHA256, digest};
-use eyebolt_types::{AnalyzeRequest, ErrorCode, id::ImageId};
+use eyebolt_types::{AnalyzeRequest, ErrorCode, FieldError, id::ImageId};
 
 use crate::{
     ApiError,
@@ -108,6 +108,8 @@ impl Once {
 
 fn twice(code: ErrorCode, (what, text): (&str, &str), (first, second): (ItemPlace, ItemPlace)) -> ApiError {
     let mut error = ApiError::new(code, format!("The {what} of {second} is that of {first} too."));
+    let place = FieldError::new(format!("/{what}"), code, format!("is that of {first} too"));
+    error.problem_mut().errors = vec![second.at(place)];
     let params = &mut error.problem_mut().params;
     params.insert(what.to_owned(), crate::problem::shown(text).into());
     params.insert("first".to_owned(), first.to_string().into());

@@ -135,7 +135,8 @@ impl Staging {
         (request, declared, memory): (&AnalyzeRequest, Declared, BodyMemory),
     ) -> Result<Result<(AnalyzeRequest, String), ApiError>, ApiError> {
         let request = request.clone();
-        let submission = Submission { bytes, sha256, request, declared, memory: Some(memory) };
+        let submission =
+            Submission { bytes, sha256, request, declared, by_field: false, memory: Some(memory) };
         match self.jobs.check_item(caller, submission).await {
             Ok((frozen, check)) => Ok(Ok((frozen, document::write(&check)))),
             Err(error) if error.problem().code.row().fault == Fault::Image => Ok(Err(error)),

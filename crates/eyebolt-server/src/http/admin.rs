@@ -161,7 +161,7 @@ pub(super) async fn update_project(
     let (wanted, keys): (ProjectChangeRequest, _) = (json::read(body).await?, shared.access.keys());
     let project = keys.project_by_id(project_named(id)?).await?;
     if let Change::To(Some(plan)) = &wanted.plan {
-        shared.quotas.settings().check_plan(plan).map_err(|detail| ApiError::wrong_field("plan", detail))?;
+        shared.quotas.settings().check_plan(plan).map_err(|detail| ApiError::wrong_field("/plan", detail))?;
     }
     let ProjectChangeRequest { dedup_policy, plan, limits } = wanted;
     let change = ProjectChange { dedup_policy, plan, limits };

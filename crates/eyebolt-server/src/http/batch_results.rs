@@ -2,7 +2,7 @@
 
 use axum::{
     body::Body,
-    extract::{Query, State, rejection::QueryRejection},
+    extract::State,
     response::{IntoResponse, Response},
 };
 use bytes::Bytes;
@@ -17,8 +17,8 @@ use super::{
     accept::accepts,
     batches::{Named, named, position},
     caller::Caller,
-    jobs::in_query,
     openapi::BatchErrors,
+    query::InQuery,
 };
 use crate::{ApiError, batches::BatchItemView};
 
@@ -52,7 +52,7 @@ pub(super) async fn stream_results(
     caller: Caller,
     headers: HeaderMap,
     State(App(shared)): State<App>,
-    (id, query): (Named, Result<Query<ResultsQuery>, QueryRejection>),
+    (id, query): (Named, InQuery<ResultsQuery>),
 ) -> Result<Response, ApiError> {
     let (id, after) = wanted(&shared, caller, (&headers, id, query)).await?;
     Ok(lines(&shared, (id, after), true))
@@ -74,7 +74,7 @@ pub(super) async fn stream_errors(
     caller: Caller,
     headers: HeaderMap,
     State(App(shared)): State<App>,
-    (id, query): (Named, Result<Query<ResultsQuery>, QueryRejection>),
+    (id, query): (Named, InQuery<ResultsQuery>),
 ) -> Result<Response, ApiError> {
     let (id, after) = wanted(&shared, caller, (&headers, id, query)).await?;
     Ok(lines(&shared, (id, after), false))
@@ -83,7 +83,7 @@ pub(super) async fn stream_errors(
 async fn wanted(
     shared: &Shared,
     caller: Caller,
-    (headers, id, query): (&HeaderMap, Named, Result<Query<ResultsQuery>, QueryRejection>),
+    (headers, id, query): (&HeaderMap, Named, InQuery<ResultsQuery>),
 ) -> Result<(BatchId, Option<u32>), ApiError> {
     let caller = caller.require(Scope::Read)?;
     let kinds = ["application/x-ndjson", "application/jsonl", "application/json", "application/*", "*/*"];
@@ -91,7 +91,7 @@ async fn wanted(
         let detail = "The answer is application/x-ndjson, which the header Accept rules out.";
         return Err(ApiError::new(ErrorCode::NotAcceptable, detail));
     }
-    let (id, after) = (named(id)?, position(query.map_err(|error| in_query(&error))?.0.cursor)?);
+    let (id, after) = (named(id)?, position(query?.0.cursor)?);
     shared.batches.read(&caller, id).await?;
     Ok((id, after))
 }

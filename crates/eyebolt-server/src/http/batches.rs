@@ -3,10 +3,7 @@
 use axum::{
     Json,
     body::Body,
-    extract::{
-        Path, Query, Request, State,
-        rejection::{PathRejection, QueryRejection},
-    },
+    extract::{Path, Request, State, rejection::PathRejection},
     response::{IntoResponse, Response},
 };
 use bytes::Bytes;
@@ -25,11 +22,11 @@ use super::{
     answer::{IDEMPOTENT_REPLAYED, ORIGINAL_REQUEST_ID},
     caller::Caller,
     events::{AcceptsStream, last_event_id, stream as event_stream},
-    jobs::in_query,
     openapi::{
         BatchCancelErrors, BatchCreateErrors, BatchErrors, BatchEventErrors, BatchListErrors,
         BatchRetryErrors, BatchSettingsInQuery, LastEventId, RetryHeaders,
     },
+    query::{InQuery, PageSize},
     ratelimit::Whose,
     witness,
 };
@@ -43,8 +40,7 @@ use crate::{
 /// The route, as digests of whole requests name it.
 pub(super) const ROUTE: &str = "/v1/batches";
 
-/// Batches or items on a page at most, and where nothing is said.
-const MAX_LIMIT: u32 = 100;
+/// Batches or items on a page where nothing is said.
 const LIMIT: u32 = 20;
 
 pub(super) type Named = Result<Path<String>, PathRejection>;
@@ -57,8 +53,8 @@ pub(super) struct BatchesQuery {
     /// Only batches in this state.
     status: Option<BatchStatus>,
     /// Batches on this page.
-    #[param(minimum = 1, maximum = 100, default = 20)]
-    limit: Option<u32>,
+    #[param(value_type = Option<u32>, minimum = 1, maximum = 100, default = 20)]
+    limit: Option<PageSize>,
     /// The `next_cursor` of the page before.
     cursor: Option<String>,
 }
@@ -71,8 +67,8 @@ pub(super) struct ItemsQuery {
     /// Only items in this state.
     status: Option<JobStatus>,
     /// Items on this page.
-    #[param(minimum = 1, maximum = 100, default = 20)]
-    limit: Option<u32>,
+    #[param(value_type = Option<u32>, minimum = 1, maximum = 100, default = 20)]
+    limit: Option<PageSize>,
     /// The `next_cursor` of the page before.
     cursor: Option<String>,
 }
@@ -196,12 +192,12 @@ pub(super) async fn list_batches(
     caller: Caller,
     _: AcceptsJson,
     State(App(shared)): State<App>,
-    query: Result<Query<BatchesQuery>, QueryRejection>,
+    query: InQuery<BatchesQuery>,
 ) -> Result<Json<BatchList>, ApiError> {
     let caller = caller.require(Scope::Read)?;
-    let BatchesQuery { status, limit, cursor } = query.map_err(|error| in_query(&error))?.0;
+    let BatchesQuery { status, limit, cursor } = query?.0;
     let after = cursor.map(|cursor| cursor.parse().map_err(|_| no_cursor())).transpose()?;
-    let (data, has_more) = shared.batches.list(&caller, (status, after, page(limit)?)).await?;
+    let (data, has_more) = shared.batches.list(&caller, (status, after, PageSize::or(limit, LIMIT))).await?;
     let next_cursor = data.last().filter(|_| has_more).map(|batch| batch.id.to_string());
     Ok(Json(BatchList { object: "list".to_owned(), data, has_more, next_cursor }))
 }
@@ -238,12 +234,13 @@ pub(super) async fn list_items(
     caller: Caller,
     _: AcceptsJson,
     State(App(shared)): State<App>,
-    (id, query): (Named, Result<Query<ItemsQuery>, QueryRejection>),
+    (id, query): (Named, InQuery<ItemsQuery>),
 ) -> Result<Json<BatchItemList>, ApiError> {
     let caller = caller.require(Scope::Read)?;
-    let ItemsQuery { status, limit, cursor } = query.map_err(|error| in_query(&error))?.0;
+    let ItemsQuery { status, limit, cursor } = query?.0;
     let after = position(cursor)?;
-    let (data, has_more) = shared.batches.items((&caller, named(id)?), (status, after, page(limit)?)).await?;
+    let (data, has_more) =
+        shared.batches.items((&caller, named(id)?), (status, after, PageSize::or(limit, LIMIT))).await?;
     let next_cursor = data.last().filter(|_| has_more).map(|item| item.position.to_string());
     Ok(Json(BatchItemList { object: "list".to_owned(), data, has_more, next_cursor }))
 }
@@ -337,14 +334,6 @@ pub(super) async fn act_on_batch(
 pub(super) fn named(id: Named) -> Result<BatchId, ApiError> {
     // What is no id names no batch.
     id.ok().and_then(|Path(id)| id.parse().ok()).ok_or_else(missing)
-}
-
-fn page(limit: Option<u32>) -> Result<u32, ApiError> {
-    let limit = limit.unwrap_or(LIMIT);
-    if (1..=MAX_LIMIT).contains(&limit) {
-        return Ok(limit);
-    }
-    Err(ApiError::wrong_field("limit", format!("is {limit}, outside 1 to {MAX_LIMIT}")))
 }
 
 pub(super) fn position(cursor: Option<String>) -> Result<Option<u32>, ApiError> {

@@ -1,13 +1,15 @@
-use axum::{
-    Json,
-    extract::{Query, State, rejection::QueryRejection},
-};
+use axum::{Json, extract::State};
 use eyebolt_types::id::ProjectId;
 use jiff::{SignedDuration, Timestamp};
 use serde::Deserialize;
 use utoipa::IntoParams;
 
-use super::{App, caller::Operator, openapi::AdminListErrors};
+use super::{
+    App,
+    caller::Operator,
+    openapi::AdminListErrors,
+    query::{InQuery, PageSize, maybe_instant},
+};
 use crate::{ApiError, clients::ClientList};
 
 /// Keys on a page at most, and where nothing is said.
@@ -27,11 +29,12 @@ pub(super) struct ClientQuery {
     #[param(value_type = Option<ProjectId>)]
     project: Option<ProjectId>,
     /// From the hour of this instant on; default: the last 24 hours. Counts are kept for 90 days.
+    #[serde(default, deserialize_with = "maybe_instant")]
     #[param(value_type = Option<String>, format = DateTime)]
     since: Option<Timestamp>,
     /// Keys at most, 1 to 200; default: 50.
-    #[param(minimum = 1, maximum = 200)]
-    limit: Option<u32>,
+    #[param(value_type = Option<u32>, minimum = 1, maximum = 200)]
+    limit: Option<PageSize<MAX_LIMIT>>,
 }
 
 /// How do clients behave?
@@ -46,19 +49,11 @@ pub(super) struct ClientQuery {
 pub(super) async fn list_clients(
     _: Operator,
     State(App(shared)): State<App>,
-    query: Result<Query<ClientQuery>, QueryRejection>,
+    query: InQuery<ClientQuery>,
 ) -> Result<Json<ClientList>, ApiError> {
-    let wrong = |_| {
-        let what = "project is an id, since an instant as in 2026-11-24T12:00:00Z, limit a number";
-        ApiError::wrong_field("query", what.to_owned())
-    };
-    let ClientQuery { project, since, limit } = query.map_err(wrong)?.0;
-    let limit = limit.unwrap_or(LIMIT);
-    if !(1..=MAX_LIMIT).contains(&limit) {
-        return Err(ApiError::wrong_field("limit", format!("is {limit}, outside 1 to {MAX_LIMIT}")));
-    }
+    let ClientQuery { project, since, limit } = query?.0;
     let now = shared.access.clock().now();
     let earliest = now - LONGEST;
     let since = since.unwrap_or(now - SINCE).max(earliest);
-    Ok(Json(shared.jobs.clients().report(since, project, limit).await?))
+    Ok(Json(shared.jobs.clients().report(since, project, PageSize::or(limit, LIMIT)).await?))
 }

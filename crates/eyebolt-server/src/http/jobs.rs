@@ -2,10 +2,7 @@ use std::time::Duration;
 
 use axum::{
     Json,
-    extract::{
-        Path, Query, State,
-        rejection::{PathRejection, QueryRejection},
-    },
+    extract::{Path, State, rejection::PathRejection},
     response::{IntoResponse, Response},
 };
 use eyebolt_store::ListedJob;
@@ -21,14 +18,14 @@ use super::{
     answer,
     caller::Caller,
     openapi::{CancelErrors, JobErrors, JobListErrors, RetryErrors},
+    query::{InQuery, PageSize, maybe_instant},
 };
 use crate::{
     ApiError,
     jobs::{Page, Read, document, missing, pipeline::Part},
 };
 
-/// Jobs on a page at most, and where nothing is said.
-const MAX_LIMIT: u32 = 100;
+/// Jobs on a page where nothing is said.
 const LIMIT: u32 = 20;
 
 /// A page of jobs.
@@ -85,14 +82,16 @@ pub(super) struct ListQuery {
     /// Only jobs in this state.
     status: Option<JobStatus>,
     /// Only jobs accepted then or later.
+    #[serde(default, deserialize_with = "maybe_instant")]
     #[param(value_type = Option<String>, format = DateTime)]
     created_from: Option<Timestamp>,
     /// Only jobs accepted before.
+    #[serde(default, deserialize_with = "maybe_instant")]
     #[param(value_type = Option<String>, format = DateTime)]
     created_before: Option<Timestamp>,
     /// Jobs on this page.
-    #[param(minimum = 1, maximum = 100, default = 20)]
-    limit: Option<u32>,
+    #[param(value_type = Option<u32>, minimum = 1, maximum = 100, default = 20)]
+    limit: Option<PageSize>,
     /// The `next_cursor` of the page before.
     cursor: Option<String>,
 }
@@ -120,10 +119,10 @@ pub(super) async fn list_jobs(
     caller: Caller,
     _: AcceptsJson,
     State(App(shared)): State<App>,
-    query: Result<Query<ListQuery>, QueryRejection>,
+    query: InQuery<ListQuery>,
 ) -> Result<Json<JobList>, ApiError> {
     let caller = caller.require(Scope::Read)?;
-    let page = page(query.map_err(|error| in_query(&error))?.0)?;
+    let page = page(query?.0)?;
     let (jobs, has_more) = shared.jobs.list(&caller, page).await?;
     let next_cursor = jobs.last().filter(|_| has_more).map(|job| job.id.to_string());
     let data = jobs.iter().map(summary).collect::<Result<_, _>>()?;
@@ -143,10 +142,10 @@ pub(super) async fn get_job(
     caller: Caller,
     _: AcceptsJson,
     State(App(shared)): State<App>,
-    (id, query): (Named, Result<Query<ReadQuery>, QueryRejection>),
+    (id, query): (Named, InQuery<ReadQuery>),
 ) -> Result<Response, ApiError> {
     let caller = caller.require(Scope::Read)?;
-    let wait = Duration::from_secs(query.map_err(|error| in_query(&error))?.0.wait.unwrap_or(0));
+    let wait = Duration::from_secs(query?.0.wait.unwrap_or(0));
     let (_, longest) = shared.jobs.patience();
     match shared.jobs.read(&caller, named(id)?, wait.min(longest)).await? {
         Read::Ended(bytes) => Ok(answer::document(bytes)),
@@ -223,10 +222,6 @@ pub(super) fn named(id: Named) -> Result<JobId, ApiError> {
 }
 
 fn page(query: ListQuery) -> Result<Page, ApiError> {
-    let limit = query.limit.unwrap_or(LIMIT);
-    if !(1..=MAX_LIMIT).contains(&limit) {
-        return Err(ApiError::wrong_field("limit", format!("is {limit}, outside 1 to {MAX_LIMIT}")));
-    }
     let after = query.cursor.map(|cursor| cursor.parse()).transpose();
     Ok(Page {
         status: query.status,
@@ -234,13 +229,8 @@ fn page(query: ListQuery) -> Result<Page, ApiError> {
         created_before: query.created_before,
         after: after
             .map_err(|_| ApiError::wrong_field("cursor", "is not the next_cursor of a page".to_owned()))?,
-        limit,
+        limit: PageSize::or(query.limit, LIMIT),
     })
-}
-
-/// The library's message quotes what the client wrote; the names it may write are ours.
-pub(super) fn in_query(_: &QueryRejection) -> ApiError {
-    ApiError::wrong_field("query", "has a name that is not known, or a value that can't be read".to_owned())
 }
 
 fn summary(job: &ListedJob) -> Result<JobSummary, ApiError> {

@@ -21,7 +21,7 @@ pub(super) async fn read<T: DeserializeOwned>(body: Body) -> Result<T, ApiError>
         ApiError::new(ErrorCode::InvalidRequest, detail).closing()
     })?;
     let text = if text.is_empty() { &b"{}"[..] } else { &text };
-    Ok(ingest::of_json(text)?)
+    Ok(ingest::of_small_json(text)?)
 }
 
 /// An answer that holds a secret: no cache may keep it.

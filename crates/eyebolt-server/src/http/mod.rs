@@ -24,6 +24,7 @@ mod openapi;
 mod pages;
 mod pipelines;
 mod problem;
+mod query;
 mod ratelimit;
 mod router;
 mod serve;

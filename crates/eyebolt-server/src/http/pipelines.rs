@@ -3,10 +3,7 @@ use std::sync::LazyLock;
 use axum::{
     Json,
     body::Body,
-    extract::{
-        Path, Query, State,
-        rejection::{PathRejection, QueryRejection},
-    },
+    extract::{Path, State, rejection::PathRejection},
     response::{IntoResponse, Response},
 };
 use eyebolt_types::{
@@ -23,17 +20,16 @@ use super::{
     App,
     accept::AcceptsJson,
     caller::Caller,
-    jobs::in_query,
     json,
     openapi::{PipelineChangeErrors, PipelineCreateErrors, PipelineErrors, PipelineListErrors, ReadErrors},
+    query::{InQuery, PageSize},
 };
 use crate::{
     ApiError,
     jobs::pipeline::{NamedPipeline, PipelinePage, Prediction},
 };
 
-/// Versions on a page at most, and where nothing is said.
-const MAX_LIMIT: u32 = 100;
+/// Versions on a page where nothing is said.
 const LIMIT: u32 = 20;
 
 /// Pipelines that can be named.
@@ -118,8 +114,8 @@ pub(super) struct PipelinesQuery {
     /// Only versions of this one.
     name: Option<String>,
     /// Versions on this page.
-    #[param(minimum = 1, maximum = 100, default = 20)]
-    limit: Option<u32>,
+    #[param(value_type = Option<u32>, minimum = 1, maximum = 100, default = 20)]
+    limit: Option<PageSize>,
     /// The `next_cursor` of the page before.
     cursor: Option<String>,
 }
@@ -136,10 +132,10 @@ pub(super) async fn list_pipelines(
     caller: Caller,
     _: AcceptsJson,
     State(App(shared)): State<App>,
-    query: Result<Query<PipelinesQuery>, QueryRejection>,
+    query: InQuery<PipelinesQuery>,
 ) -> Result<Json<PipelineList>, ApiError> {
     let caller = caller.require(Scope::Read)?;
-    let page = page(query.map_err(|error| in_query(&error))?.0)?;
+    let page = page(query?.0)?;
     let (found, has_more) = shared.jobs.pipelines(&caller, page).await?;
     let next_cursor = found.last().filter(|_| has_more).map(NamedPipeline::named);
     let data = found.into_iter().map(Into::into).collect();
@@ -148,17 +144,13 @@ pub(super) async fn list_pipelines(
 
 fn page(query: PipelinesQuery) -> Result<PipelinePage, ApiError> {
     let PipelinesQuery { name, limit, cursor } = query;
-    let limit = limit.unwrap_or(LIMIT);
-    if !(1..=MAX_LIMIT).contains(&limit) {
-        return Err(ApiError::wrong_field("limit", format!("is {limit}, outside 1 to {MAX_LIMIT}")));
-    }
     let no_cursor = || ApiError::wrong_field("cursor", "is not the next_cursor of a page".to_owned());
     let after = |cursor: String| {
         let (name, version) = cursor.split_once('@')?;
         Some((name.to_owned(), version.parse().ok()?))
     };
     let after = cursor.map(|cursor| after(cursor).ok_or_else(no_cursor)).transpose()?;
-    Ok(PipelinePage { name, after, limit })
+    Ok(PipelinePage { name, after, limit: PageSize::or(limit, LIMIT) })
 }
 
 /// Write a pipeline down

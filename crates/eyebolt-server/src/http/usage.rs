@@ -1,7 +1,4 @@
-use axum::{
-    Json,
-    extract::{Query, State, rejection::QueryRejection},
-};
+use axum::{Json, extract::State};
 use eyebolt_store::{UsageKind, UsageLine};
 use eyebolt_types::{Feature, Mode, Scope, id::KeyId};
 use jiff::{
@@ -12,7 +9,13 @@ use jiff::{
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
-use super::{App, accept::AcceptsJson, caller::Caller, openapi::UsageErrors};
+use super::{
+    App,
+    accept::AcceptsJson,
+    caller::Caller,
+    openapi::UsageErrors,
+    query::{InQuery, maybe_day},
+};
 use crate::ApiError;
 
 /// Days in one answer at most, and where nothing is said.
@@ -78,9 +81,11 @@ pub enum RowKind {
 #[into_params(parameter_in = Query)]
 pub(super) struct UsageQuery {
     /// The first day (UTC); default: 30 days in all.
+    #[serde(default, deserialize_with = "maybe_day")]
     #[param(value_type = Option<String>, format = Date)]
     from: Option<Date>,
     /// The last day (UTC), included; default: today.
+    #[serde(default, deserialize_with = "maybe_day")]
     #[param(value_type = Option<String>, format = Date)]
     to: Option<Date>,
 }
@@ -97,13 +102,10 @@ pub(super) async fn get_usage(
     caller: Caller,
     _: AcceptsJson,
     State(App(shared)): State<App>,
-    query: Result<Query<UsageQuery>, QueryRejection>,
+    query: InQuery<UsageQuery>,
 ) -> Result<Json<UsageReport>, ApiError> {
     let caller = caller.require(Scope::Read)?;
-    let query = query
-        .map_err(|_| ApiError::wrong_field("query", "from and to are days, as in 2026-11-24".to_owned()))?
-        .0;
-    let (from, to) = days(&query, shared.jobs.today())?;
+    let (from, to) = days(&query?.0, shared.jobs.today())?;
     let (lines, reserved) = shared.jobs.usage(&caller, (start(from)?, end(to)?)).await?;
     let data: Vec<_> = lines.into_iter().map(row).collect();
     Ok(Json(UsageReport {

@@ -3,7 +3,7 @@
 use axum::{
     Json,
     body::Body,
-    extract::{Path, Query, State, rejection::PathRejection, rejection::QueryRejection},
+    extract::{Path, State, rejection::PathRejection},
     response::{IntoResponse, Response},
 };
 use eyebolt_store::{DeliveryFilter, DeliveryState, EndpointChange, Principal};
@@ -25,6 +25,7 @@ use super::{
         DeliveryErrors, DeliveryListErrors, EndpointActErrors, EndpointChangeErrors, EndpointCreateErrors,
         EndpointErrors, EndpointListErrors, EndpointReplayErrors, RotateDefaultErrors, RotateErrors,
     },
+    query::{InQuery, PageSize, instant},
 };
 use crate::{
     ApiError,
@@ -38,9 +39,8 @@ use crate::{
 /// How long an old secret signs on where nothing else is said.
 const OVERLAP: SignedDuration = SignedDuration::from_hours(24);
 
-/// Deliveries on a page where nothing else is said, and at most.
+/// Deliveries on a page where nothing else is said.
 const LIMIT: u32 = 20;
-const MAX_LIMIT: u32 = 100;
 
 type Named = Result<Path<String>, PathRejection>;
 
@@ -95,6 +95,7 @@ pub(super) struct RotateSecretRequest {
 #[serde(deny_unknown_fields)]
 pub(super) struct ReplayRequest {
     /// All that the endpoint did not get of what happened then or later.
+    #[serde(deserialize_with = "instant")]
     #[schema(value_type = String, format = DateTime)]
     since: Timestamp,
 }
@@ -107,8 +108,8 @@ pub(super) struct DeliveryQuery {
     /// Only those that stand so.
     status: Option<DeliveryStatus>,
     /// Deliveries on this page.
-    #[param(minimum = 1, maximum = 100, default = 20)]
-    limit: Option<u32>,
+    #[param(value_type = Option<u32>, minimum = 1, maximum = 100, default = 20)]
+    limit: Option<PageSize>,
     /// The `next_cursor` of the page before.
     cursor: Option<String>,
 }
@@ -327,10 +328,10 @@ pub(super) async fn list_deliveries(
     caller: Caller,
     _: AcceptsJson,
     State(App(shared)): State<App>,
-    (id, query): (Named, Result<Query<DeliveryQuery>, QueryRejection>),
+    (id, query): (Named, InQuery<DeliveryQuery>),
 ) -> Result<Json<DeliveryList>, ApiError> {
     let caller = caller.require(Scope::Webhooks)?;
-    let filter = filter(named(id)?, query.map_err(|error| super::jobs::in_query(&error))?.0)?;
+    let filter = filter(named(id)?, query?.0)?;
     let (found, has_more) = shared.webhooks.deliveries(&caller, filter).await?;
     let last = found.last().filter(|_| has_more);
     let next_cursor = last.map(|last| format!("{}.{}", last.created_at.as_microsecond(), last.event));
@@ -381,10 +382,6 @@ async fn overlap(body: Body) -> Result<SignedDuration, ApiError> {
 }
 
 fn filter(endpoint: EndpointId, query: DeliveryQuery) -> Result<DeliveryFilter, ApiError> {
-    let limit = query.limit.unwrap_or(LIMIT);
-    if !(1..=MAX_LIMIT).contains(&limit) {
-        return Err(ApiError::wrong_field("limit", format!("is {limit}, outside 1 to {MAX_LIMIT}")));
-    }
     let wrong = || ApiError::wrong_field("cursor", "is not the next_cursor of a page".to_owned());
     let before = query.cursor.map(|cursor| {
         let (at, event) = cursor.split_once('.').ok_or_else(wrong)?;
@@ -396,5 +393,10 @@ fn filter(endpoint: EndpointId, query: DeliveryQuery) -> Result<DeliveryFilter, 
         DeliveryStatus::Delivered => DeliveryState::Delivered,
         DeliveryStatus::Failed => DeliveryState::Failed,
     });
-    Ok(DeliveryFilter { endpoint, state, before: before.transpose()?, limit })
+    Ok(DeliveryFilter {
+        endpoint,
+        state,
+        before: before.transpose()?,
+        limit: PageSize::or(query.limit, LIMIT),
+    })
 }

@@ -14,6 +14,8 @@ pub(crate) enum IngestError {
     NoBoundary,
     #[error("the multipart body is broken: {reason}")]
     Multipart { reason: &'static str },
+    #[error("the query is not a list of name=value")]
+    Query,
     #[error("the JSON is broken at line {line}, column {column}: {reason}")]
     Json { place: String, line: usize, column: usize, reason: &'static str },
     #[error("settings are wrong")]

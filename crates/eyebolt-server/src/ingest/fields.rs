@@ -127,7 +127,7 @@ impl Fields {
 }
 
 /// The field that a JSON pointer into the request means.
-pub(super) fn name_of(pointer: &str) -> String {
+pub(crate) fn name_of(pointer: &str) -> String {
     let path = pointer.strip_prefix("/parameters/").or(pointer.strip_prefix('/')).unwrap_or(pointer);
     let name = path.replace('/', ".");
     let known = FIELDS.iter().find(|(known, _)| {

@@ -10,8 +10,10 @@ mod digest;
 mod error;
 mod fields;
 mod json;
+mod mistakes;
 mod multipart;
 mod request;
+mod texts;
 
 use std::sync::Arc;
 
@@ -22,9 +24,10 @@ pub(crate) use self::{
     batch::{BatchBody, BatchHead, BatchItem, BatchLimits, ItemImage, ItemPlace, no_image},
     digest::DeclaredDigest,
     error::IngestError,
-    fields::{FIELDS, Kind},
+    fields::{FIELDS, Kind, name_of},
     json::Document,
-    request::of_json,
+    mistakes::of_small_json,
+    texts::of_texts,
 };
 pub use self::{body::BodyMemory, declared::Declared};
 use self::{
@@ -39,8 +42,10 @@ use crate::{ApiError, HttpSettings, analysis::Submission, config};
 const LARGE_FILE: usize = 1 << 20;
 
 /// The parts of a multipart body, beside dotted parameters such as `objects.min_confidence`.
-pub(crate) const PARTS: [&str; 7] =
-    ["image", "request", "features", "pipeline", "detail", "quality_gate", "reprocess"];
+pub(crate) fn parts() -> Vec<&'static str> {
+    let fields = FIELDS.iter().map(|(name, _)| *name).filter(|name| !name.contains('.'));
+    ["image", "request"].into_iter().chain(fields).collect()
+}
 
 /// Reads requests under the limits of the server.
 #[derive(Debug)]
@@ -83,7 +88,11 @@ impl Ingest {
         let intake = Intake::new(self.budget.clone(), &incoming.body);
         let read = self.read(incoming, &intake).await;
         read.map_err(|error| {
-            let error = ApiError::from(error);
+            let too_large = matches!(error, IngestError::TooLarge { what: "max_body_bytes", .. });
+            let mut error = ApiError::from(error);
+            if too_large {
+                name_file_limit(&mut error, self.max_file_bytes);
+            }
             if intake.is_over() { error } else { error.closing() }
         })
     }
@@ -110,11 +119,19 @@ impl Ingest {
             }
             Form::Json => json::read(body, self.max_file_bytes).await?,
         };
+        let by_field = !matches!(received.settings, request::Settings::Document(..));
         let request = request::settle(received.settings, query)?;
         let memory = Some(intake.memory());
         let (bytes, declared) = (received.image, received.declared);
-        Ok(Submission { sha256: digest(bytes.clone()).await, bytes, request, declared, memory })
+        Ok(Submission { sha256: digest(bytes.clone()).await, bytes, request, declared, by_field, memory })
     }
+}
+
+/// Of a body that is too large the image is nearly all: its own limit is the one to keep to.
+fn name_file_limit(error: &mut ApiError, limit: u64) {
+    let problem = error.problem_mut();
+    problem.detail = format!("{} An image may have {limit} (max_file_bytes).", problem.detail);
+    problem.params.insert("max_file_bytes".to_owned(), limit.into());
 }
 
 /// SHA-256 of the file; a large one is hashed away from the threads that serve sockets.

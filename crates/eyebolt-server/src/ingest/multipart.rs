@@ -8,7 +8,7 @@ use super::{
     Declared, IngestError, Received,
     body::{BodyReader, Intake},
     fields::Fields,
-    request,
+    mistakes,
     request::Settings,
 };
 use crate::problem::shown;
@@ -126,7 +126,7 @@ impl Draft {
     fn finish(self) -> Result<Received, IngestError> {
         let (image, declared) = self.image.ok_or(IngestError::MissingImage)?;
         let settings = match self.document {
-            Some(text) => Settings::Document(Box::new(request::of_json(&text)?), "the part request"),
+            Some(text) => Settings::Document(Box::new(mistakes::of_small_json(&text)?), "the part request"),
             None if self.fields.is_empty() => Settings::Unsaid,
             None => Settings::Parts(self.fields),
         };

@@ -42,7 +42,7 @@ pub(super) fn settle(settings: Settings, query: Fields) -> Result<AnalyzeRequest
 }
 
 /// Reads a JSON document.
-pub(crate) fn of_json<'a, T: Deserialize<'a>>(text: &'a [u8]) -> Result<T, IngestError> {
+pub(super) fn of_json<'a, T: Deserialize<'a>>(text: &'a [u8]) -> Result<T, IngestError> {
     let mut reader = serde_json::Deserializer::from_slice(text);
     let document = serde_path_to_error::deserialize(&mut reader).map_err(|error| {
         let place = pointer_to(error.path());
@@ -88,7 +88,7 @@ fn pointer_to(path: &Path) -> String {
 }
 
 /// Serde's message in our words. It quotes what the client wrote, so only the part that the schema wrote is kept.
-fn field_error(place: String, message: &str) -> FieldError {
+pub(super) fn field_error(place: String, message: &str) -> FieldError {
     let expected = expectation(message);
     if message.starts_with("unknown field") {
         let detail = if expected.is_empty() {
@@ -106,7 +106,7 @@ fn field_error(place: String, message: &str) -> FieldError {
         return FieldError::new(place, ErrorCode::InvalidParameter, "stands there twice");
     }
     if message.starts_with("unknown variant") {
-        let code = if place.starts_with("/features/") {
+        let code = if place.starts_with("/features/") || place.ends_with("/feature") {
             ErrorCode::UnknownFeature
         } else {
             ErrorCode::InvalidParameter
@@ -119,16 +119,21 @@ fn field_error(place: String, message: &str) -> FieldError {
     let wanted = match expected.as_str() {
         "f32" => "a number",
         "u32" => "a whole number from 0 to 4294967295",
+        "u64" => "a whole number, 0 or more",
         "a sequence" => "a list",
         "a boolean" => "true or false",
         other if other.starts_with("struct ") => "an object",
-        "" => "something else",
+        "" => return FieldError::new(place, ErrorCode::InvalidParameter, "has a value that can't be read"),
         other => other,
     };
     FieldError::new(place, ErrorCode::InvalidParameter, format!("must be {wanted}"))
 }
 
+/// Only where serde itself writes the end of the message: a reader's own may hold what the client wrote.
 fn expectation(message: &str) -> String {
+    if !message.starts_with("invalid ") && !message.starts_with("unknown ") {
+        return String::new();
+    }
     let Some((_, tail)) = message.rsplit_once(", expected ") else { return String::new() };
     let tail = tail.rsplit_once(" at line ").map_or(tail, |(expected, _)| expected);
     tail.strip_prefix("one of ").unwrap_or(tail).replace('`', "")

@@ -219,10 +219,7 @@ impl Jobs {
             Retry::Over(overrun) => Err(quotas
                 .over(caller, overrun, room.until_an_end(caller))
                 .map_or_else(super::submit::unlimited, ApiError::from)),
-            Retry::NotFailed(status @ (JobStatus::Pending | JobStatus::Processing)) => {
-                Err(ended(ErrorCode::JobNotRetryable, status, "can be asked for this once it has ended"))
-            }
-            Retry::NotFailed(status) => Err(ended(ErrorCode::JobNotRetryable, status, "did not fail")),
+            Retry::NotFailed(status) => Err(nothing_failed(status, part)),
             Retry::Final => {
                 let detail = "The job failed for a reason that does not pass, or too long ago.";
                 let mut error = ApiError::new(ErrorCode::JobNotRetryable, detail);
@@ -270,6 +267,29 @@ impl Room {
 /// The caller's project has no such job in its mode.
 pub(crate) fn missing() -> ApiError {
     ApiError::new(ErrorCode::JobNotFound, "There is no such job.")
+}
+
+/// Nothing of what was meant failed, or it is not known yet.
+fn nothing_failed(status: JobStatus, part: &Part) -> ApiError {
+    let anew = "send the image with reprocess: true and a new Idempotency-Key to run it anew";
+    let detail = match (status, part.step.is_some(), part.task.is_some()) {
+        (JobStatus::Pending | JobStatus::Processing, ..) => {
+            "The job runs, and not for this: ask again once it has ended.".to_owned()
+        }
+        (JobStatus::Succeeded | JobStatus::Failed, _, true) => "Nothing of this part failed. A whole step is done once \
+            more, in a new job, by {\"reprocess\": true} at POST /v1/jobs/{id}/steps/{step}:retry."
+            .to_owned(),
+        (JobStatus::Succeeded | JobStatus::Failed, true, false) => "Nothing of this step failed, or of those that need \
+            it. {\"reprocess\": true} in this request, with a new Idempotency-Key, does it once more in a new job."
+            .to_owned(),
+        (JobStatus::Succeeded, ..) => format!("The job did not fail: it succeeded; {anew}."),
+        (JobStatus::Failed, ..) => format!("Nothing of the job can be run again; {anew}."),
+        (JobStatus::Canceled, ..) => format!("The job was canceled; {anew}."),
+        (JobStatus::Expired, ..) => format!("The job expired; {anew}."),
+    };
+    let mut error = ApiError::new(ErrorCode::JobNotRetryable, detail);
+    error.problem_mut().params.insert("status".to_owned(), status.name().into());
+    error
 }
 
 fn ended(code: ErrorCode, status: JobStatus, what: &str) -> ApiError {

@@ -167,7 +167,9 @@ impl Jobs {
             (pipeline, taken_over) = (beside.pipeline, beside.taken_over);
         }
         if let Some(url) = &submission.request.webhook_url {
-            room.tools.webhooks.admit(caller, url).await?;
+            let place = if submission.by_field { "webhook_url" } else { "/webhook_url" };
+            let admitted = room.tools.webhooks.admit(caller, url).await;
+            admitted.map_err(|error| ApiError::from(error).moved_to(place))?;
         }
         let place = room.tools.quotas.arrive(caller, checked.units(), room.until_an_end(caller))?;
         let taken = room.take(caller, (&submission, &checked), &ask.told).await?;

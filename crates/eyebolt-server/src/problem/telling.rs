@@ -1,6 +1,6 @@
 //! Events and webhooks.
 
-use eyebolt_types::ErrorCode;
+use eyebolt_types::{ErrorCode, FieldError};
 
 use super::{ApiError, sentence};
 use crate::{batches, events::EventError, jobs::missing, webhooks::WebhookError};
@@ -33,10 +33,14 @@ impl From<WebhookError> for ApiError {
         let refused = |code| Self::new(code, sentence(&error));
         match error {
             WebhookError::Address(ref what) => {
-                Self::new(Code::WebhookUrlRefused, format!("The address {what}."))
+                let place = FieldError::new("/url", Code::WebhookUrlRefused, what.to_string());
+                Self::new(Code::WebhookUrlRefused, format!("The address {what}.")).at(vec![place])
             }
             WebhookError::Invalid { field, what } => Self::wrong_field(&format!("/{field}"), what),
-            WebhookError::NoSecret => refused(Code::WebhookUrlRefused),
+            WebhookError::NoSecret => {
+                let place = FieldError::new("/webhook_url", Code::WebhookUrlRefused, error.to_string());
+                refused(Code::WebhookUrlRefused).at(vec![place])
+            }
             WebhookError::Exists(id) => {
                 refused(Code::WebhookEndpointExists).with("webhook_endpoint", id.to_string())
             }

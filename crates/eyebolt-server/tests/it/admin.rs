@@ -119,6 +119,8 @@ async fn what_cannot_be_done_is_told_with_its_place() {
         ("POST /admin/v1/projects", json!({"mode": "live"})),
         ("POST /admin/v1/projects", json!({"name": "x", "mode": "dead"})),
         ("POST /admin/v1/projects", json!({"name": "x", "colour": "red"})),
+        (&keys, json!({"limits": {"requests_per_minute": -1}})),
+        (&keys, json!({"limits": {"requests_per_year": 1}, "scopes": ["fly"], "colour": "red"})),
         (&keys, json!({"scopes": []})),
         (&keys, json!({"scopes": ["fly"]})),
         (&keys, json!({"expires_in": "soon"})),
@@ -129,6 +131,8 @@ async fn what_cannot_be_done_is_told_with_its_place() {
         (&format!("POST /admin/v1/keys/{no_key}:revoke"), Value::Null),
         (&format!("POST /admin/v1/keys/{no_key}:rotate"), Value::Null),
         ("POST /admin/v1/keys/x:revoke", Value::Null),
+        (&format!("PATCH /admin/v1/projects/{}", app.project), json!({"plan": "nope"})),
+        ("GET /admin/v1/clients?project=acme&since=yesterday&limit=201", Value::Null),
         (&format!("POST /admin/v1/keys/{no_key}"), Value::Null),
     ] {
         let answer = ask(&app, line, &body).await;

@@ -621,7 +621,7 @@ async fn what_is_wrong_with_a_request_refuses_all_of_it_with_its_place() {
             JSON,
             format!(r#"{{"idempotency_key": "k", "items": [{}]}}"#, line("a")).into_bytes(),
             "unknown_parameter",
-            "/items/0",
+            "",
         ),
         (LINES, lines(&[line("a"), r#"{"custom_id": "b","#.to_owned()]), "invalid_json", "line 2"),
         (LINES, lines(&[format!(r#"{{"image_base64": "{image}"}}"#)]), "invalid_parameter", "line 1"),

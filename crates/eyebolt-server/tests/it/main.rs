@@ -29,6 +29,7 @@ mod idempotency_keys;
 mod jobs;
 mod jobs_control;
 mod metrics;
+mod mistakes;
 mod models;
 mod outages;
 mod pages;

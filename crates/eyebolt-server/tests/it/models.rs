@@ -10,7 +10,7 @@ use eyebolt_engine::{Engine, EngineSettings};
 use eyebolt_server::{
     ApiError, Declared, Runner, Settings,
     admission::Worker,
-    analysis::{Order, Sitting},
+    analysis::{Order, Sitting, Submission},
     run::{capabilities, freeze},
 };
 use eyebolt_types::{
@@ -127,6 +127,53 @@ async fn what_the_models_do_not_know_is_refused_by_its_name() {
     let mut request = AnalyzeRequest::of([Feature::Text]);
     request.parameters.text.languages = Some(vec!["en".to_owned(), "th".to_owned()]);
     assert_eq!(code(ask(&ENGINE, SAMPLE, &request).await.unwrap_err()), ErrorCode::UnsupportedLanguage);
+}
+
+#[tokio::test]
+async fn every_setting_that_the_models_refuse_has_its_place() {
+    let mut request = AnalyzeRequest::of([Feature::Objects, Feature::Text, Feature::Labels]);
+    request.parameters.objects.labels = Some(vec!["cat".to_owned(), "<dogg>".to_owned()]);
+    request.parameters.text.languages = Some(vec!["th".to_owned()]);
+    request.parameters.labels.model = Some("nobody".to_owned());
+    let by_field = |by_field| Submission {
+        bytes: Bytes::from_static(SAMPLE),
+        sha256: [0; 32],
+        request: request.clone(),
+        declared: Declared::default(),
+        by_field,
+        memory: None,
+    };
+    let analyzer = ENGINE.clone().analyzer();
+    let mut told = Vec::new();
+    for submission in [by_field(false), by_field(true)] {
+        let error = analyzer.check(&submission).await.unwrap_err();
+        let places = error.problem().errors.iter().map(|place| place.pointer.clone()).collect::<Vec<_>>();
+        told.push((error.problem().detail.clone(), places));
+    }
+    assert_eq!(
+        told[0].1,
+        ["/parameters/objects/labels/1", "/parameters/text/languages", "/parameters/labels/model"]
+    );
+    assert_eq!(told[1].1, ["objects.labels", "text.languages", "labels.model"]);
+    let (by_field, model) = (&told[1].0, "ssdlite-mobilenet-v2@1");
+    assert_eq!(
+        *by_field,
+        format!(
+            "objects.labels: is ?dogg?, and {model} does not know this label; GET /v1/models/{model} lists them. 2 more places are \
+             wrong."
+        )
+    );
+}
+
+#[tokio::test]
+async fn small_figures_of_quality_are_told() {
+    let white = image::RgbImage::from_pixel(200, 200, image::Rgb([255, 255, 255]));
+    let mut png = std::io::Cursor::new(Vec::new());
+    white.write_to(&mut png, image::ImageFormat::Png).unwrap();
+    let request = AnalyzeRequest::of([Feature::Objects]);
+    let refused = ask(&ENGINE, png.into_inner().leak(), &request).await.unwrap_err();
+    let content = refused.problem().errors.iter().find(|one| one.pointer == "content").unwrap();
+    assert_eq!(content.detail, "content is 0 share of pixels, the limit is 0.000300");
 }
 
 #[tokio::test]

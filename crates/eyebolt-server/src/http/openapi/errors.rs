@@ -37,7 +37,7 @@ error_sets! {
     LookUpErrors = EDGE, JSON_ONLY, [Code::RouteNotFound];
     PageErrors = EDGE, [Code::RouteNotFound];
     AdminErrors = EDGE, JSON_ONLY, OPERATOR;
-    AdminListErrors = EDGE, JSON_ONLY, OPERATOR, STORE, [Code::InvalidParameter];
+    AdminListErrors = EDGE, JSON_ONLY, OPERATOR, STORE, IN_QUERY;
     MetricsErrors = EDGE, OPERATOR, [Code::RouteNotFound];
     AdminCreateErrors = EDGE, JSON_ONLY, OPERATOR, DOCUMENT, [Code::ProjectExists];
     AdminProjectErrors = EDGE, JSON_ONLY, OPERATOR, DOCUMENT, [Code::ProjectNotFound];
@@ -47,14 +47,14 @@ error_sets! {
     AdminRotateErrors = EDGE, JSON_ONLY, OPERATOR, DOCUMENT, [Code::KeyNotFound, Code::KeyOver];
     AnalyzeErrors = EDGE, JSON_ONLY, KEY, IDEMPOTENCY, STORE, BUSY, BODY, SETTINGS, IMAGE, MODEL, ENDS,
         [Code::WebhookUrlRefused, Code::WebhookLimit, Code::InvalidPipeline, Code::PipelineNotFound, Code::StepTimeout];
-    JobErrors = EDGE, JSON_ONLY, KEY, STORE, [Code::JobNotFound, Code::InvalidParameter, Code::StoredResponseCorrupt];
-    JobListErrors = EDGE, JSON_ONLY, KEY, STORE, [Code::InvalidParameter];
+    JobErrors = EDGE, JSON_ONLY, KEY, STORE, IN_QUERY, [Code::JobNotFound, Code::StoredResponseCorrupt];
+    JobListErrors = EDGE, JSON_ONLY, KEY, STORE, IN_QUERY;
     CancelErrors = EDGE, JSON_ONLY, KEY, STORE, [Code::JobNotFound, Code::JobNotCancelable];
     RetryErrors = EDGE, JSON_ONLY, KEY, STORE, [Code::JobNotFound, Code::JobNotRetryable];
     BatchCreateErrors = EDGE, JSON_ONLY, KEY, IDEMPOTENCY, STORE, BUSY, BODY, SETTINGS, MODEL, [Code::DuplicateCustomId,
         Code::DuplicateIdempotencyKey, Code::ImageNotFound, Code::WebhookUrlRefused, Code::WebhookLimit];
-    BatchListErrors = EDGE, JSON_ONLY, KEY, STORE, [Code::InvalidParameter];
-    BatchErrors = EDGE, JSON_ONLY, KEY, STORE, [Code::BatchNotFound, Code::InvalidParameter];
+    BatchListErrors = EDGE, JSON_ONLY, KEY, STORE, IN_QUERY;
+    BatchErrors = EDGE, JSON_ONLY, KEY, STORE, IN_QUERY, [Code::BatchNotFound];
     BatchEventErrors = EDGE, JSON_ONLY, KEY, STORE,
         [Code::BatchNotFound, Code::InvalidParameter, Code::EventsExpired, Code::TooManyStreams];
     BatchCancelErrors = EDGE, JSON_ONLY, KEY, STORE, [Code::BatchNotFound, Code::BatchNotCancelable];
@@ -64,14 +64,14 @@ error_sets! {
     StepRetryErrors = EDGE, JSON_ONLY, KEY, STORE, DOCUMENT, IDEMPOTENCY, BUSY, MODEL, ENDS,
         [Code::JobNotFound, Code::StepNotFound, Code::JobNotRetryable, Code::UnknownModel, Code::StepTimeout];
     TaskRetryErrors = EDGE, JSON_ONLY, KEY, STORE, [Code::JobNotFound, Code::StepNotFound, Code::JobNotRetryable];
-    PipelineListErrors = EDGE, JSON_ONLY, KEY, STORE, [Code::InvalidParameter];
+    PipelineListErrors = EDGE, JSON_ONLY, KEY, STORE, IN_QUERY;
     PipelineErrors = EDGE, JSON_ONLY, KEY, STORE, [Code::PipelineNotFound];
     PipelineChangeErrors = EDGE, JSON_ONLY, KEY, STORE, DOCUMENT, [Code::PipelineNotFound, Code::PipelineReserved];
     PipelineCreateErrors = EDGE, JSON_ONLY, KEY, STORE, DOCUMENT, SETTINGS,
         [Code::InvalidPipeline, Code::FeatureUnavailable, Code::PipelineReserved];
     KeyErrors = EDGE, JSON_ONLY, KEY, STORE, [Code::IdempotencyKeyInvalid];
     LimitErrors = EDGE, JSON_ONLY, KEY, STORE;
-    UsageErrors = EDGE, JSON_ONLY, KEY, STORE, [Code::InvalidParameter];
+    UsageErrors = EDGE, JSON_ONLY, KEY, STORE, IN_QUERY;
     EventErrors = EDGE, JSON_ONLY, KEY, STORE, [Code::InvalidParameter, Code::EventsExpired, Code::TooManyStreams];
     JobEventErrors = EDGE, JSON_ONLY, KEY, STORE, [Code::InvalidParameter, Code::JobNotFound, Code::TooManyStreams];
     EndpointListErrors = EDGE, JSON_ONLY, KEY, STORE;
@@ -85,7 +85,7 @@ error_sets! {
         [Code::WebhookEndpointNotFound, Code::WebhookEndpointOff];
     RotateErrors = EDGE, JSON_ONLY, KEY, STORE, DOCUMENT, [Code::WebhookEndpointNotFound, Code::WebhookLimit];
     RotateDefaultErrors = EDGE, JSON_ONLY, KEY, STORE, DOCUMENT, [Code::WebhookLimit];
-    DeliveryListErrors = EDGE, JSON_ONLY, KEY, STORE, [Code::InvalidParameter, Code::WebhookEndpointNotFound];
+    DeliveryListErrors = EDGE, JSON_ONLY, KEY, STORE, IN_QUERY, [Code::WebhookEndpointNotFound];
     DeliveryErrors = EDGE, JSON_ONLY, KEY, STORE,
         [Code::WebhookEndpointNotFound, Code::WebhookEndpointOff, Code::DeliveryNotFound];
 }
@@ -110,6 +110,8 @@ const OPERATOR: [ErrorCode; 4] =
     [Code::AdminApiOff, Code::InvalidAdminToken, Code::TooManyFailedAttempts, Code::StorageUnavailable];
 /// Of a small JSON body.
 const DOCUMENT: [ErrorCode; 3] = [Code::InvalidJson, Code::InvalidParameter, Code::UnknownParameter];
+/// Of settings in the query of a request that reads.
+const IN_QUERY: [ErrorCode; 2] = [Code::InvalidParameter, Code::UnknownParameter];
 const STORE: [ErrorCode; 2] = [Code::StorageUnavailable, Code::StorageFull];
 const IDEMPOTENCY: [ErrorCode; 6] = [
     Code::IdempotencyKeyMissing,

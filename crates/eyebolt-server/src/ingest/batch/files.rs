@@ -11,7 +11,7 @@ use futures_util::{Stream, stream};
 use multer::{Field, Multipart};
 use serde_json::{Map, Value};
 
-use super::{Draft, ItemImage, ItemPlace, documents::Misplaced};
+use super::{Draft, ItemImage, ItemPlace, SIMPLE_FIELDS, documents::Misplaced};
 use crate::{
     ApiError,
     ingest::{
@@ -76,13 +76,13 @@ impl Files {
         }
         match document {
             Some(_) if !fields.is_empty() || !own.is_empty() => {
-                Err(IngestError::TwoSources { first: "simple fields", second: "the part request" })
+                Err(IngestError::TwoSources { first: SIMPLE_FIELDS, second: "the part request" })
             }
             Some(document) => Ok((document, "the part request")),
-            None if fields.is_empty() => Ok((own, "simple fields")),
+            None if fields.is_empty() => Ok((own, SIMPLE_FIELDS)),
             None => {
                 own.extend(fields.into_members());
-                Ok((own, "simple fields"))
+                Ok((own, SIMPLE_FIELDS))
             }
         }
     }

@@ -2,10 +2,17 @@
 
 use std::time::Duration;
 
+use eyebolt_types::{AnalyzeRequest, ErrorCode, FieldError};
 use serde_json::{Map, Value};
 
 use super::{IngestError, wrong};
-use crate::ingest::fields::Fields;
+use crate::ingest::{
+    fields::{self, Fields},
+    request,
+};
+
+/// What is said of a batch beside what is asked of its images.
+const OWN: [&str; 4] = ["priority", "max_failure_rate", "expires_in", "webhook_url"];
 
 /// Seconds that a batch has at least, and at most: a week.
 const EXPIRES_IN: (u64, u64) = (60, 7 * 24 * 3600);
@@ -46,11 +53,31 @@ impl BatchHead {
         })
     }
 
+    /// What is asked of all images, checked once as far as no item can say otherwise. `by_field`: places are names of fields.
+    pub(super) fn check(&self, by_field: bool) -> Result<(), IngestError> {
+        // Whether features are asked, and beside what, depends on the item.
+        let open = |error: &FieldError| matches!(&*error.pointer, "/features" | "/parameters" | "/degrade");
+        let mut errors = match asked(self.defaults.clone(), &OWN) {
+            Ok(asked) => asked.check().into_iter().filter(|error| !open(error)).collect(),
+            Err(error) => vec![error],
+        };
+        if by_field {
+            errors.iter_mut().for_each(|error| error.pointer = fields::name_of(&error.pointer));
+        }
+        if errors.is_empty() { Ok(()) } else { Err(IngestError::Fields(errors)) }
+    }
+
     /// Of simple fields.
     pub(super) fn of_query(query: Vec<(String, String)>) -> Result<Self, IngestError> {
         let own = |name: &str| matches!(name, "priority" | "max_failure_rate" | "expires_in");
         let (own, fields): (Vec<_>, Vec<_>) = query.into_iter().partition(|(name, _)| own(name));
-        let mut members = Fields::of_query(fields)?.into_members();
+        let fields = Fields::of_query(fields).map_err(|error| match error {
+            IngestError::Fields(errors) => {
+                IngestError::Fields(errors.into_iter().map(|error| known_here(error, &OWN)).collect())
+            }
+            other => other,
+        });
+        let mut members = fields?.into_members();
         for (name, text) in own {
             let value = serde_json::from_str(&text).unwrap_or(Value::String(text));
             if members.insert(name.clone(), value).is_some() {
@@ -59,6 +86,31 @@ impl BatchHead {
         }
         Self::of_members(members)
     }
+}
+
+/// What is asked, out of its members. `own`: what may stand in the same place beside it.
+pub(super) fn asked(mut members: Map<String, Value>, own: &[&str]) -> Result<AnalyzeRequest, FieldError> {
+    if members.contains_key("validate_only") {
+        let detail = "is for single images: POST /v1/analyze";
+        return Err(FieldError::new("/validate_only", ErrorCode::InvalidParameter, detail));
+    }
+    members.entry("features").or_insert_with(|| Value::Array(Vec::new()));
+    request::of_value(Value::Object(members)).map_err(|error| known_here(error, own))
+}
+
+/// An unknown name with the names that are known in a batch: not all that a single image may have.
+fn known_here(mut error: FieldError, own: &[&str]) -> FieldError {
+    const KNOWN: &str = "is not known; known are ";
+    let of_all = !error.pointer.trim_start_matches('/').contains(['/', '.']);
+    if error.code == ErrorCode::UnknownParameter
+        && of_all
+        && let Some(known) = error.detail.strip_prefix(KNOWN)
+    {
+        let elsewhere = |name: &&str| !["validate_only", "webhook_url"].contains(name);
+        let known: Vec<_> = own.iter().copied().chain(known.split(", ").filter(elsewhere)).collect();
+        error.detail = format!("{KNOWN}{}", known.join(", "));
+    }
+    error
 }
 
 fn priority(said: &Value) -> Result<i64, IngestError> {

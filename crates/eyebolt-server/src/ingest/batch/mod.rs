@@ -20,12 +20,14 @@ use self::{
 use super::{
     BodyMemory, Declared, Incoming, Ingest, IngestError,
     body::{BodyLimits, BodyReader, Intake},
-    request,
 };
 use crate::{ApiError, config, idempotency::IdempotencyKey};
 
 /// Characters of a `custom_id`.
 pub(crate) const MAX_CUSTOM_ID: usize = 255;
+
+/// Where the settings of a form come from that has no part `request`.
+const SIMPLE_FIELDS: &str = "simple fields";
 
 /// What a batch's body may be.
 #[derive(Debug, Clone, Copy)]
@@ -63,14 +65,42 @@ impl ItemPlace {
         let mut error = error;
         let problem = error.problem_mut();
         problem.detail = format!("{self}: {}", problem.detail);
-        for field in &mut problem.errors {
-            field.pointer = match self {
-                Self::Element(_) => format!("{self}{}", field.pointer),
-                _ => format!("{self}: {}", field.pointer),
-            };
-        }
+        problem.errors =
+            std::mem::take(&mut problem.errors).into_iter().map(|field| self.at(field)).collect();
         problem.params.insert("place".to_owned(), self.to_string().into());
         error
+    }
+
+    /// Where what is asked can be said, of an item of which nothing is.
+    fn nothing_asked(self) -> &'static str {
+        match self {
+            Self::Line(_) => {
+                "names no feature: ask features or a pipeline in the line, or of all of them in the query"
+            }
+            Self::Element(_) => {
+                "names no feature: ask features or a pipeline in the item, or of all of them before `items`, the last member"
+            }
+            Self::Part(_) => {
+                "names no feature: ask features or a pipeline before the first file, where settings of all of them come"
+            }
+        }
+    }
+
+    /// What may be said of an item beside what is asked of it.
+    fn own_members(self) -> &'static [&'static str] {
+        match self {
+            Self::Part(_) => &["custom_id", "idempotency_key"],
+            _ => &["custom_id", "image_base64", "image_id", "idempotency_key"],
+        }
+    }
+
+    /// A fault inside the item, with the item's place.
+    pub(crate) fn at(self, mut field: FieldError) -> FieldError {
+        field.pointer = match self {
+            Self::Element(_) => format!("{self}{}", field.pointer),
+            _ => format!("{self}: {}", field.pointer),
+        };
+        field
     }
 }
 
@@ -181,11 +211,15 @@ impl BatchBody {
             Source::Array(array) => (array.head().await?, "the JSON body"),
             Source::Files(files) => files.head().await?,
         };
-        match self.head.take() {
-            Some(_) if !said.is_empty() => Err(IngestError::TwoSources { first: "the query", second: name }),
-            Some(head) => Ok(head),
-            None => BatchHead::of_members(said),
-        }
+        let (head, by_field) = match self.head.take() {
+            Some(_) if !said.is_empty() => {
+                return Err(IngestError::TwoSources { first: "the query", second: name });
+            }
+            Some(head) => (head, true),
+            None => (BatchHead::of_members(said)?, name == SIMPLE_FIELDS),
+        };
+        head.check(by_field)?;
+        Ok(head)
     }
 
     /// The next item; `None` at the end. What was held for the one before is given back.
@@ -234,18 +268,15 @@ impl BatchBody {
         }
         let key = own_key(&mut draft.settings)?;
         let image = draft.image.ok_or(IngestError::MissingImage)?;
-        let mut asked = Value::Object(merged(&self.defaults, draft.settings));
-        if let Some(members) = asked.as_object_mut() {
-            if members.contains_key("webhook_url") {
-                return Err(wrong("/webhook_url", "belongs to the whole batch"));
-            }
-            if members.contains_key("validate_only") {
-                return Err(wrong("/validate_only", "is for single images: POST /v1/analyze"));
-            }
-            members.entry("features").or_insert_with(|| Value::Array(Vec::new()));
+        let members = merged(&self.defaults, draft.settings);
+        if members.contains_key("webhook_url") {
+            return Err(wrong("/webhook_url", "belongs to the whole batch"));
         }
-        let asked: AnalyzeRequest =
-            request::of_value(asked).map_err(|error| IngestError::Fields(vec![error]))?;
+        if !["features", "pipeline"].iter().any(|name| members.contains_key(*name)) {
+            return Err(wrong("/features", draft.place.nothing_asked()));
+        }
+        let asked = head::asked(members, draft.place.own_members());
+        let asked = asked.map_err(|error| IngestError::Fields(vec![error]))?;
         let errors = asked.check();
         if !errors.is_empty() {
             return Err(IngestError::Fields(errors));

@@ -107,6 +107,7 @@ impl Jobs {
             sha256: sha256.try_into().map_err(|_| gone())?,
             request: AnalyzeRequest { reprocess: true, ..request },
             declared: Declared::default(),
+            by_field: false,
             memory: None,
         })
     }
