@@ -10,13 +10,14 @@ const GRACE: SignedDuration = SignedDuration::from_hours(24);
 pub(super) const NAMED: &str = "UPDATE webhook_endpoints SET named_at = $1 WHERE id = $2";
 const UNNOTED: &str =
     "SELECT id FROM webhook_endpoints WHERE kind = 'requests' AND named_at IS NULL LIMIT $1";
-/// A job that has not ended may still be told there, and so may a batch that has not, or not long ago.
+/// A job that has not ended may still be told there, and so may a batch that has not, or not long ago. `|| ''` keeps SQLite from
+/// reading all jobs of the project by their own index.
 const UNNAMED: &str = "SELECT e.id FROM webhook_endpoints e WHERE e.kind = 'requests' AND e.named_at < $1 \
      AND NOT EXISTS (SELECT 1 FROM webhook_deliveries d WHERE d.endpoint_id = e.id) \
      AND NOT EXISTS (SELECT 1 FROM jobs j WHERE j.status = 'pending' AND j.project_id = e.project_id \
-     AND j.mode = e.mode AND j.created_at < $2) \
-     AND NOT EXISTS (SELECT 1 FROM jobs j WHERE j.status = 'processing' AND j.project_id = e.project_id \
-     AND j.mode = e.mode AND j.created_at < $2) \
+     AND j.mode || '' = e.mode AND j.created_at < $2) \
+     AND NOT EXISTS (SELECT 1 FROM jobs j WHERE j.status = 'processing' AND j.lease_until > 0 \
+     AND j.project_id || '' = e.project_id AND j.mode = e.mode AND j.created_at < $2) \
      AND NOT EXISTS (SELECT 1 FROM batches b WHERE b.project_id = e.project_id AND b.mode = e.mode \
      AND b.created_at < $2 AND (b.finished_at IS NULL OR b.finished_at >= $1)) \
      ORDER BY e.named_at LIMIT $3";
