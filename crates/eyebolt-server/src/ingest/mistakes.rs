@@ -61,7 +61,8 @@ impl Mending {
                 self.shortened.push(list);
             }
             (Some(Value::Object(members)), _) => {
-                if members.remove(name).is_none() {
+                let was_there = members.remove(name).is_some();
+                if !was_there {
                     members.insert(name.to_owned(), Value::String("x".to_owned()));
                 }
             }

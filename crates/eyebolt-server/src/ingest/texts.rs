@@ -49,7 +49,7 @@ fn read<T: DeserializeOwned>(said: &[(&str, &str)]) -> Result<T, Error> {
 #[derive(Clone, Copy)]
 struct Text<'a>(&'a str);
 
-impl<'de> IntoDeserializer<'de, Error> for Text<'_> {
+impl IntoDeserializer<'_, Error> for Text<'_> {
     type Deserializer = Self;
 
     fn into_deserializer(self) -> Self {

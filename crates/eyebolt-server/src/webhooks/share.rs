@@ -121,7 +121,9 @@ mod tests {
     fn begin(shares: &mut Shares, due: &[DueEndpoint]) -> Vec<DueEndpoint> {
         let chosen = shares.choose(due).begin;
         let begun: Vec<_> = due.iter().copied().filter(|one| chosen.contains(&one.id)).collect();
-        begun.iter().for_each(|one| shares.begin(one.project));
+        for one in &begun {
+            shares.begin(one.project);
+        }
         begun
     }
 
@@ -135,7 +137,7 @@ mod tests {
         let chosen = shares.choose(&left);
         assert_eq!(chosen.begin, left[left.len() - 2..].iter().map(|one| one.id).collect::<Vec<_>>());
         assert!(chosen.crowd.ends(greedy, TURN) && !chosen.crowd.ends(other, TURN));
-        assert!(!chosen.crowd.ends(greedy, TURN - Duration::from_nanos(1)));
+        assert!(!chosen.crowd.ends(greedy, TURN.saturating_sub(Duration::from_nanos(1))));
     }
 
     #[test]
@@ -163,7 +165,9 @@ mod tests {
     fn where_no_pump_is_left_everybody_makes_room_after_a_turn() {
         let mut shares = Shares::default();
         let projects: Vec<_> = (0..PUMPS).map(|_| ProjectId::new()).collect();
-        projects.iter().for_each(|project| shares.begin(*project));
+        for project in &projects {
+            shares.begin(*project);
+        }
         let next = due(ProjectId::new(), 1, 0);
         let crowd = shares.choose(&next).crowd;
         assert!(projects.iter().all(|project| crowd.ends(*project, TURN)));

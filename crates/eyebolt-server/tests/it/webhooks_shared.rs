@@ -26,7 +26,7 @@ on_both! {
         let port = hangs.address.port();
         let resolver = Resolver::new(move |_, _| async move { Ok(vec![SocketAddr::from(([127, 0, 0, 1], port))]) });
         let webhooks = WebhookSettings { timeout: Duration::from_secs(30), ..WebhookSettings::default() };
-        let app = TestApp::set_up(Setup { resolver, webhooks, ..setup }).await;
+        let app = TestApp::set_up(Setup { webhooks, resolver, ..setup }).await;
         app.ask("POST /v1/webhook-secret:rotate", &[JSON], b"{}").await;
         for number in 0..HOSTS {
             let line = format!("{ANALYZE}&webhook_url=http%3A%2F%2Fhangs-{number}.example%2F");

@@ -62,7 +62,9 @@ impl BatchHead {
             Err(error) => vec![error],
         };
         if by_field {
-            errors.iter_mut().for_each(|error| error.pointer = fields::name_of(&error.pointer));
+            for error in &mut errors {
+                error.pointer = fields::name_of(&error.pointer);
+            }
         }
         if errors.is_empty() { Ok(()) } else { Err(IngestError::Fields(errors)) }
     }
