@@ -38,7 +38,7 @@ pub(crate) struct Payload {
 const FEATURES: [&str; 3] = ["objects", "text", "labels"];
 const LONGEST_PADDING: usize = 4000;
 /// More than the server keeps in a row, bytes.
-const LARGE: usize = 40_000;
+const LARGE: usize = 140_000;
 
 impl Payload {
     /// A file that nobody sent before. One in sixteen is corrupt, as many are flaky.
