@@ -80,8 +80,8 @@ impl StorageSettings {
 #[derive(Debug, Error)]
 #[expect(missing_docs, reason = "the messages say it")]
 pub enum PlaceError {
-    #[error("the data folder {path} can't be used: {source}")]
-    Folder { path: PathBuf, source: io::Error },
+    #[error("the data folder {path} can't be used: {cause}")]
+    Folder { path: PathBuf, cause: io::Error },
     #[error("{path}: another server works in this data folder; storage.data_dir names another one")]
     InUse { path: String },
     #[error(
@@ -209,7 +209,7 @@ impl Place {
     /// Where it can't be read or written.
     pub fn instance(&self) -> Result<String, PlaceError> {
         let path = self.folder.join("instance");
-        let failed = |source| PlaceError::Folder { path: path.clone(), source };
+        let failed = |cause| PlaceError::Folder { path: path.clone(), cause };
         match fs::read_to_string(&path) {
             Ok(name) if !name.trim().is_empty() => return Ok(name.trim().to_owned()),
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(failed(error)),
@@ -298,7 +298,7 @@ fn whole(folder: &Path) -> String {
 fn make_folder(path: &Path) -> Result<bool, PlaceError> {
     let made = DirBuilder::new().recursive(true).mode(0o700).create(path);
     let entries = made.and_then(|()| fs::read_dir(path));
-    Ok(entries.map_err(|source| PlaceError::Folder { path: path.to_owned(), source })?.next().is_none())
+    Ok(entries.map_err(|cause| PlaceError::Folder { path: path.to_owned(), cause })?.next().is_none())
 }
 
 /// Opens with the right to make and change. Whether the secret is new.

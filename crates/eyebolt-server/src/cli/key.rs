@@ -31,7 +31,7 @@ pub(super) enum Command {
         /// live or test.
         #[arg(long, value_parser = mode, default_value = "live")]
         mode: Mode,
-        /// What it may do: analyze, read, erase, admin; default: all.
+        /// What it may do: analyze, read, erase, webhooks, admin; default: all.
         #[arg(long, value_parser = scope, value_delimiter = ',', value_name = "NAMES")]
         scopes: Vec<Scope>,
         /// How long it lasts, such as 90d; default: until it is revoked.
