@@ -25,7 +25,7 @@ const MIGRATIONS: &[Migration] = migrations![
     6 "0006_project_settings",
     7 "0007_lines", 8 "0008_limits", 9 "0009_clients", 10 "0010_retention",
     11 "0011_events", 12 "0012_batches", 13 "0013_pipelines", 14 "0014_item_keys",
-    16 "0016_keys_and_hosts",
+    16 "0016_keys_and_hosts", 17 "0017_overdue",
 ];
 
 const TABLE: &str = "CREATE TABLE IF NOT EXISTS schema_migrations (version {int} PRIMARY KEY, name TEXT NOT NULL, \
