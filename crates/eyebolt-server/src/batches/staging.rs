@@ -44,6 +44,8 @@ pub(super) struct Staging {
     refused: u32,
     /// Bytes of images that came and were not yet taken from the caller's limits.
     unpaid: u64,
+    /// Bytes of images that came.
+    came: u64,
     /// What was taken: given back where it comes to nothing.
     taken: Vec<Taken>,
     told: Told,
@@ -64,6 +66,7 @@ impl Staging {
             items: 0,
             refused: 0,
             unpaid: 0,
+            came: 0,
             taken: Vec::new(),
             told,
             accepted: false,
@@ -123,7 +126,9 @@ impl Staging {
     /// Takes the bytes that came from the caller's limits, before more of them are written.
     async fn pay(&mut self, caller: &Principal) -> Result<(), ApiError> {
         let costs = [(Policy::BytesPerDay, std::mem::take(&mut self.unpaid))];
-        self.taken.push(self.room.tools.jobs.quotas().take(caller, &costs, &self.told).await?);
+        self.came += costs[0].1;
+        let taken = self.room.tools.jobs.quotas().take(caller, &costs, &self.told).await;
+        self.taken.push(taken.map_err(|exceeded| exceeded.of_all(self.came))?);
         Ok(())
     }
 

@@ -33,6 +33,15 @@ pub struct Exceeded {
     pub resets_at: Option<Timestamp>,
 }
 
+impl Exceeded {
+    /// The same of something that is taken in pieces and needs this much altogether.
+    pub(crate) fn of_all(self, needed: u64) -> Self {
+        let (retry_in, resets_at) =
+            if needed > self.limit { (None, None) } else { (self.retry_in, self.resets_at) };
+        Self { needed, retry_in, resets_at, ..self }
+    }
+}
+
 fn whose(scope: LimitScope) -> &'static str {
     match scope {
         LimitScope::Project => "",

@@ -2,7 +2,7 @@
 
 use eyebolt_server::quotas::QuotaSettings;
 use eyebolt_types::{Limits, Policy};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::{
     app::{ANALYZE, Setup, TestApp},
@@ -97,6 +97,13 @@ async fn bytes_of_a_day_are_taken_before_more_are_written_and_given_back_where_i
         app.ask(CREATE, &[LINES, key("k")], lines(&[80], "broken").as_bytes()).await.code(),
         "invalid_json"
     );
+    // More altogether than a day has never gets in, however small each image is.
+    let refused = app.ask(CREATE, &[LINES, key("k")], lines(&[60, 50], "").as_bytes()).await.json();
+    assert_eq!(
+        (&refused["code"], &refused["params"]["resets_at"]),
+        (&json!("quota_exhausted"), &Value::Null)
+    );
+    assert_eq!(refused["params"]["found"], 110);
     id(&app.ask(CREATE, &[LINES, key("k")], lines(&[60, 30], "").as_bytes()).await);
     let refused = app.ask(CREATE, &[LINES, key("l")], lines(&[20], "broken").as_bytes()).await;
     assert_eq!(refused.status, 429, "they are spent");
