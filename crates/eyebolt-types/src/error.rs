@@ -219,6 +219,8 @@ catalogue! {
         "Nothing needs to be done: an ended job never changes.";
     JobNotRetryable "job_not_retryable" 422 Client never "The job can't be run again"
         "Send the request with a new idempotency key; only a job that failed for a passing reason can be retried, until its retryable_until.";
+    JobRunning "job_running" 409 Client retry "The job has not ended"
+        "Ask again once it has ended: GET /v1/jobs/{id}?wait=30 waits for that.";
     StepNotFound "step_not_found" 404 Client never "The job has no such step or part"
         "GET /v1/jobs/{id}/steps lists the steps of a job with their parts.";
     PipelineNotFound "pipeline_not_found" 404 Client never "There is no such pipeline"
@@ -311,11 +313,11 @@ mod tests {
         for code in ErrorCode::ALL {
             let row = code.row();
             assert_eq!(row.fault == Fault::Server, row.status >= 500, "{code}: whose fault");
-            // Of conflicts, one passes by itself: the first request still runs.
+            // Of conflicts, those pass by themselves where something still runs.
             let passes = matches!(row.status, 408 | 429 | 500 | 502..=504);
             // One that lasts for hours is a sign to stop.
             let passes = passes && *code != ErrorCode::QuotaExhausted;
-            if passes || *code == ErrorCode::IdempotencyKeyInUse {
+            if passes || matches!(code, ErrorCode::IdempotencyKeyInUse | ErrorCode::JobRunning) {
                 assert!(row.retryable, "{code}: {} can be retried", row.status);
             } else {
                 assert!(!row.retryable, "{code}: {} is final", row.status);

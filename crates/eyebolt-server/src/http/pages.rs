@@ -86,6 +86,7 @@ pages! {
     JobNotFound "job_not_found";
     JobNotCancelable "job_not_cancelable";
     JobNotRetryable "job_not_retryable";
+    JobRunning "job_running";
     JobCanceled "job_canceled";
     JobExpired "job_expired";
     WorkerDied "worker_died";

@@ -202,8 +202,8 @@ impl Jobs {
     /// Runs again what failed of a job, or of a part of it.
     ///
     /// # Errors
-    /// `job_not_found`, `step_not_found`; `job_not_retryable` where nothing failed for a passing reason, or too long ago; a limit of jobs at once
-    /// or of the month.
+    /// `job_not_found`, `step_not_found`; `job_not_retryable` where nothing failed for a passing reason, or too long ago;
+    /// `job_running` where it runs for something else; a limit of jobs at once or of the month.
     pub(crate) async fn retry(
         &self,
         caller: &Principal,
@@ -273,9 +273,7 @@ pub(crate) fn missing() -> ApiError {
 fn nothing_failed(status: JobStatus, part: &Part) -> ApiError {
     let anew = "send the image with reprocess: true and a new Idempotency-Key to run it anew";
     let detail = match (status, part.step.is_some(), part.task.is_some()) {
-        (JobStatus::Pending | JobStatus::Processing, ..) => {
-            "The job runs, and not for this: ask again once it has ended.".to_owned()
-        }
+        (JobStatus::Pending | JobStatus::Processing, ..) => return running(status, "It runs, and not for this."),
         (JobStatus::Succeeded | JobStatus::Failed, _, true) => "Nothing of this part failed. A whole step is done once \
             more, in a new job, by {\"reprocess\": true} at POST /v1/jobs/{id}/steps/{step}:retry."
             .to_owned(),
@@ -288,6 +286,13 @@ fn nothing_failed(status: JobStatus, part: &Part) -> ApiError {
         (JobStatus::Expired, ..) => format!("The job expired; {anew}."),
     };
     let mut error = ApiError::new(ErrorCode::JobNotRetryable, detail);
+    error.problem_mut().params.insert("status".to_owned(), status.name().into());
+    error
+}
+
+/// What is wanted can be had once the job has ended.
+pub(super) fn running(status: JobStatus, detail: &str) -> ApiError {
+    let mut error = ApiError::new(ErrorCode::JobRunning, detail);
     error.problem_mut().params.insert("status".to_owned(), status.name().into());
     error
 }

@@ -56,8 +56,10 @@ impl Jobs {
             let waiter = room.waiters.register(record.job);
             match self.retry(caller, (record.job, &Part::default())).await {
                 Ok(_) => return Ok(Submitted::Joined(waiter)),
-                // A twin ran it to its end meanwhile.
-                Err(error) if error.problem().code == ErrorCode::JobNotRetryable => {}
+                // A twin runs it, or ran it to its end meanwhile.
+                Err(error)
+                    if matches!(error.problem().code, ErrorCode::JobNotRetryable | ErrorCode::JobRunning) => {
+                }
                 Err(error) => return Err(error),
             }
             let Some(answer) = room.answer_of(caller, record.job).await? else {

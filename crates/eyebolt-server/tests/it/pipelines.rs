@@ -149,7 +149,7 @@ on_both! {
         app.sitter.until_ordered("read/0").await;
         assert_eq!(post(&app, &retry(0)).await.status, 202, "that is what runs");
         let beside = post(&app, &retry(2)).await;
-        assert_eq!((beside.status, beside.code()), (422, "job_not_retryable"));
+        assert_eq!((beside.status, beside.code(), beside.header("retry-after")), (409, "job_running", Some("1")));
         app.sitter.lets_go();
         assert_eq!(app.end_of(&failed).await["status"], "failed");
         assert_eq!(post(&app, &retry(2)).await.status, 202);

@@ -50,7 +50,7 @@ error_sets! {
     JobErrors = EDGE, JSON_ONLY, KEY, STORE, IN_QUERY, [Code::JobNotFound, Code::StoredResponseCorrupt];
     JobListErrors = EDGE, JSON_ONLY, KEY, STORE, IN_QUERY;
     CancelErrors = EDGE, JSON_ONLY, KEY, STORE, [Code::JobNotFound, Code::JobNotCancelable];
-    RetryErrors = EDGE, JSON_ONLY, KEY, STORE, [Code::JobNotFound, Code::JobNotRetryable];
+    RetryErrors = EDGE, JSON_ONLY, KEY, STORE, [Code::JobNotFound, Code::JobNotRetryable, Code::JobRunning];
     BatchCreateErrors = EDGE, JSON_ONLY, KEY, IDEMPOTENCY, STORE, BUSY, BODY, SETTINGS, MODEL, [Code::DuplicateCustomId,
         Code::DuplicateIdempotencyKey, Code::ImageNotFound, Code::WebhookUrlRefused, Code::WebhookLimit];
     BatchListErrors = EDGE, JSON_ONLY, KEY, STORE, IN_QUERY;
@@ -62,8 +62,8 @@ error_sets! {
     StepErrors = EDGE, JSON_ONLY, KEY, STORE,
         [Code::JobNotFound, Code::StepNotFound, Code::InvalidParameter, Code::StoredResponseCorrupt];
     StepRetryErrors = EDGE, JSON_ONLY, KEY, STORE, DOCUMENT, IDEMPOTENCY, BUSY, MODEL, ENDS,
-        [Code::JobNotFound, Code::StepNotFound, Code::JobNotRetryable, Code::UnknownModel, Code::StepTimeout];
-    TaskRetryErrors = EDGE, JSON_ONLY, KEY, STORE, [Code::JobNotFound, Code::StepNotFound, Code::JobNotRetryable];
+        [Code::JobNotFound, Code::StepNotFound, Code::JobNotRetryable, Code::JobRunning, Code::UnknownModel, Code::StepTimeout];
+    TaskRetryErrors = EDGE, JSON_ONLY, KEY, STORE, [Code::JobNotFound, Code::StepNotFound, Code::JobNotRetryable, Code::JobRunning];
     PipelineListErrors = EDGE, JSON_ONLY, KEY, STORE, IN_QUERY;
     PipelineErrors = EDGE, JSON_ONLY, KEY, STORE, [Code::PipelineNotFound];
     PipelineChangeErrors = EDGE, JSON_ONLY, KEY, STORE, DOCUMENT, [Code::PipelineNotFound, Code::PipelineReserved];

@@ -1,9 +1,11 @@
-//! The headers that make a request safe to send again, and say how long its caller waits.
+//! The headers that make a request safe to send again, say how long its caller waits, and what the answer is.
 
 use utoipa::{
     IntoParams,
     openapi::{
-        Required,
+        RefOr, Required,
+        header::HeaderBuilder,
+        path::Operation,
         path::{Parameter, ParameterBuilder, ParameterIn},
         schema::{ObjectBuilder, Type},
     },
@@ -38,6 +40,42 @@ impl IntoParams for RetryHeaders {
                 .example(Some("wait=30".into()))
                 .build(),
         ]
+    }
+}
+
+/// Headers of a success: of which status, name, what it is.
+const OF_SUCCESS: [(&str, &str, &str); 6] = [
+    ("200", "Location", "The job: `/v1/jobs/{id}`."),
+    (
+        "200",
+        "Idempotent-Replayed",
+        "`true`: the answer is the one that this key got before, and nothing ran.",
+    ),
+    ("200", "Original-Request-Id", "With `Idempotent-Replayed`: the request that got the answer first."),
+    (
+        "200",
+        "Dedup-Status",
+        "`none`, `duplicate` or `reused`; where the image was seen before, `of` names the job that had it, and `kind` \
+         says how alike they are (RFC 9651).",
+    ),
+    ("202", "Location", "What was accepted: where it is followed."),
+    ("202", "Retry-After", "Seconds after which it is worth a look."),
+];
+
+/// Tells what an answer to a request with an `Idempotency-Key` says beside its body.
+pub(super) fn describe_answers(operation: &mut Operation) {
+    let mut parameters = operation.parameters.iter().flatten();
+    let is_key =
+        |parameter: &RefOr<Parameter>| matches!(parameter, RefOr::T(own) if own.name == "Idempotency-Key");
+    if !parameters.any(is_key) {
+        return;
+    }
+    for (status, name, description) in OF_SUCCESS {
+        if let Some(RefOr::T(response)) = operation.responses.responses.get_mut(status) {
+            let schema = ObjectBuilder::new().schema_type(Type::String).build();
+            let header = HeaderBuilder::new().schema(Some(schema)).description(Some(description)).build();
+            response.headers.insert(name.to_owned(), RefOr::T(header));
+        }
     }
 }
 

@@ -84,6 +84,7 @@ pub fn document() -> Document {
     }
     for path in document.paths.paths.values_mut() {
         for operation in operations(path) {
+            headers::describe_answers(operation);
             add_request_id(&mut operation.responses.responses);
         }
     }

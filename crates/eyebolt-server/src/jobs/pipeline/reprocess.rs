@@ -7,6 +7,7 @@ use eyebolt_types::{AnalyzeRequest, DedupStatus, ErrorCode, Problem, StepStatus,
 use super::{
     super::{
         Ask, Jobs, Submitted,
+        control::running,
         document::{self, Intake},
         submit::Beside,
     },
@@ -18,7 +19,7 @@ impl Jobs {
     /// Accepts a job that does a step of another job once more, and what depends on it.
     ///
     /// # Errors
-    /// `job_not_found`, `step_not_found`; `job_not_retryable` where the job has not ended or its image is gone; and as every
+    /// `job_not_found`, `step_not_found`; `job_running`; `job_not_retryable` where its image is gone; and as every
     /// request that becomes a job.
     pub(crate) async fn reprocess(
         &self,
@@ -68,9 +69,7 @@ impl Jobs {
             return Err(ApiError::wrong_field("/reprocess", detail.to_owned()));
         }
         if !job.status.is_terminal() {
-            let mut error = ApiError::new(ErrorCode::JobNotRetryable, "The job has not ended.");
-            error.problem_mut().params.insert("status".to_owned(), job.status.name().into());
-            return Err(error);
+            return Err(running(job.status, "What it took to the end is not known yet."));
         }
         let again = course.with_dependents(position);
         let stays = |at: u32| !again.contains(&(at as usize));
