@@ -6,7 +6,10 @@ use std::{
     thread,
 };
 
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
+use eyebolt_types::Class;
+use tokio::sync::oneshot;
+
+use crate::turns::{Closed, Turn, Turns};
 
 type Work = Box<dyn FnOnce() + Send>;
 
@@ -14,11 +17,11 @@ type Work = Box<dyn FnOnce() + Send>;
 /// who leaves while waiting has cost nothing.
 pub(crate) struct Compute {
     work: mpsc::Sender<Work>,
-    permits: Arc<Semaphore>,
+    turns: Turns,
 }
 
 /// The right to use one thread.
-pub(crate) struct ComputePermit(OwnedSemaphorePermit);
+pub(crate) struct ComputePermit(Turn);
 
 /// Whether the caller still waits for the answer.
 pub(crate) struct Canceled<'a>(&'a dyn Fn() -> bool);
@@ -45,12 +48,17 @@ impl Compute {
                 .spawn(move || serve(&queue))
                 .expect("the system has threads to spare when the server starts");
         }
-        Self { work, permits: Arc::new(Semaphore::new(threads)) }
+        Self { work, turns: Turns::new(threads) }
     }
 
-    /// Waits for a free thread. Fair: first come, first served.
-    pub(crate) async fn permit(&self) -> Result<ComputePermit, Lost> {
-        Arc::clone(&self.permits).acquire_owned().await.map(ComputePermit).map_err(|_| Lost)
+    /// Waits for a free thread: first come, first served, but for batches, which others pass.
+    pub(crate) async fn permit(&self, class: Class) -> Result<ComputePermit, Lost> {
+        self.turns.take(class).await.map(ComputePermit).map_err(|Closed| Lost)
+    }
+
+    /// The threads, and who waits for one.
+    pub(crate) fn turns(&self) -> Turns {
+        self.turns.clone()
     }
 
     /// Runs `work` on the thread that the permit stands for. Dropping the future cancels it: `work` sees that.
@@ -91,9 +99,9 @@ mod tests {
     #[tokio::test]
     async fn a_panic_loses_its_own_work_alone() {
         let compute = Compute::start(1);
-        let permit = compute.permit().await.unwrap();
+        let permit = compute.permit(Class::Interactive).await.unwrap();
         assert_eq!(compute.run(permit, |_| panic!("on purpose")).await, Err::<(), _>(Lost));
-        let permit = compute.permit().await.unwrap();
+        let permit = compute.permit(Class::Interactive).await.unwrap();
         assert_eq!(compute.run(permit, |_| 7).await, Ok(7));
     }
 
@@ -102,7 +110,7 @@ mod tests {
         let compute = Compute::start(1);
         let (begun, has_begun) = oneshot::channel();
         let (seen, was_seen) = oneshot::channel();
-        let permit = compute.permit().await.unwrap();
+        let permit = compute.permit(Class::Interactive).await.unwrap();
         let running = compute.run(permit, |canceled| {
             let _ = begun.send(());
             while !canceled.is_canceled() {
@@ -115,6 +123,6 @@ mod tests {
             _ = has_begun => {}
         }
         assert_eq!(was_seen.await, Ok(()));
-        assert!(compute.permit().await.is_ok());
+        assert!(compute.permit(Class::Interactive).await.is_ok());
     }
 }

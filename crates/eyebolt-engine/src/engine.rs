@@ -1,6 +1,7 @@
 //! The engine: one checked image and a plan in, findings out.
 
 mod sessions;
+mod turn;
 mod work;
 
 use std::{
@@ -13,27 +14,28 @@ use std::{
     time::Duration,
 };
 
-use eyebolt_types::{AnalyzeRequest, Feature, ImageLimits, Results};
+use eyebolt_types::{AnalyzeRequest, Class, Feature, ImageLimits, Results};
 
-use self::work::Work;
+use self::work::Looks;
 pub use self::work::{Findings, StepReport};
 pub(crate) use self::{
     sessions::Sessions,
+    turn::{Pixels, Progress, Turn, Work},
     work::{judge, step},
 };
 use crate::{
     BackendError, EngineError, ImageError, Picture,
     backend::{Backend, OnnxRuntime, Rten},
-    compute::{Canceled, Compute, Lost},
+    compute::{Compute, Lost},
     decode::{
         self, DecodePlan,
         pool::{DecodePool, PoolSettings},
     },
-    memory::{self, MemoryBudget},
+    memory::MemoryBudget,
     models::{Model, Models},
     plan::Plan,
     probe::{self, Header},
-    sitting::{Order, Sat, Sitting},
+    sitting::{Order, Sat, Served, Sitting},
 };
 
 /// What runs the models.
@@ -156,8 +158,7 @@ impl Engine {
         Plan::new(request, &self.models)
     }
 
-    /// Decodes the image and does what the plan says. Waits for models, a thread and memory, in this order, so that
-    /// nothing is held by those who wait; dropping the future cancels what has not begun.
+    /// Decodes the image and does what the plan says, for somebody who waits for it. Dropping the future cancels what has not begun.
     ///
     /// # Errors
     /// Where the image is refused, or a model can't be had. A feature that fails is told in its step.
@@ -166,11 +167,14 @@ impl Engine {
         bytes: impl AsRef<[u8]> + Send + 'static,
         request: (Header, Plan),
     ) -> Result<Findings, EngineError> {
-        self.analyze_by_step(bytes, request, |_, _| {}).await
+        self.analyze_by_step(bytes, request, (Class::Interactive, |_: &_, _: &_| {})).await
     }
 
-    /// As [`Engine::analyze`]; `ended` is told each step as it ends, with all results so far, on the thread that
-    /// computes.
+    /// As [`Engine::analyze`], as urgently as it is said; `ended` is told each step as it ends, with all results so far, on
+    /// the thread that computes.
+    ///
+    /// Waits for memory first, then for models and a thread. Between two features it gives those back to whoever is more
+    /// urgent and waits for them, and keeps its picture: so nobody who has a thread or a model ever waits for memory.
     ///
     /// # Errors
     /// As [`Engine::analyze`].
@@ -178,26 +182,17 @@ impl Engine {
         &self,
         bytes: impl AsRef<[u8]> + Send + 'static,
         (header, plan): (Header, Plan),
-        mut ended: impl FnMut(&StepReport, &Results) + Send + 'static,
+        (class, ended): (Class, impl FnMut(&StepReport, &Results) + Send + 'static),
     ) -> Result<Findings, EngineError> {
-        let sessions = self.sessions(plan.models()).await?;
         let decoding = decode::plan(&header, plan.wanted_side(&header));
-        let permit = self.compute.permit().await.map_err(|Lost| EngineError::Stopped)?;
-        let memory = self.memory.reserve(decoding.bytes_needed).await?;
-        let (decoder, held) = (Arc::clone(&self.decoder), decoding.bytes_needed);
-        let work = move |canceled: &Canceled<'_>| {
-            let work = Work { header, plan, sessions, canceled };
-            let findings =
-                work.perform(|header| decoder.decode(bytes.as_ref(), header, &decoding), &mut ended);
-            memory::give_back(held);
-            drop(memory);
-            findings
-        };
-        self.compute.run(permit, work).await.map_err(|Lost| EngineError::Died)?
+        let pixels = self.pixels(decoding.bytes_needed).await?;
+        let decoder = Arc::clone(&self.decoder);
+        let decode = move |header: &Header| decoder.decode(bytes.as_ref(), header, &decoding);
+        self.in_turns(Looks { header, plan, decode, ended, seen: None, _pixels: pixels }, class).await
     }
 
-    /// Decodes the image once and does orders with it, until nobody can give any more. Waits as [`Engine::analyze`] does, and
-    /// holds all of it meanwhile; dropping the future cancels what has not begun.
+    /// Decodes the image once and does orders with it, until nobody can give any more. Waits as [`Engine::analyze_by_step`] does,
+    /// and gives back between two orders what somebody more urgent waits for; dropping the future cancels what has not begun.
     ///
     /// # Errors
     /// Where the image is refused, or a model can't be had. What fails of an order is told to whoever gave it.
@@ -207,29 +202,21 @@ impl Engine {
         (header, sitting): (Header, Sitting),
         orders: mpsc::Receiver<Order>,
     ) -> Result<Sat, EngineError> {
-        let sessions = self.sessions(sitting.models()).await?;
         let decoding = decode::plan(&header, sitting.wanted_side(&header));
-        let permit = self.compute.permit().await.map_err(|Lost| EngineError::Stopped)?;
         // The parts have together with their whole at most twice its pixels at a time.
         let parts = if sitting.full { header.pixels() * 3 } else { 0 };
         let held = decoding.bytes_needed.max((decoding.bytes_needed + parts).min(self.memory.total()));
-        let memory = self.memory.reserve(held).await?;
+        let (pixels, class) = (self.pixels(held).await?, sitting.class);
         let decoder = Arc::clone(&self.decoder);
-        let work = move |canceled: &Canceled<'_>| {
-            let decode = |header: &Header| decoder.decode(bytes.as_ref(), header, &decoding);
-            let sat = sitting.serve((&header, sessions), decode, (&orders, canceled));
-            memory::give_back(held);
-            drop(memory);
-            sat
-        };
-        self.compute.run(permit, work).await.map_err(|Lost| EngineError::Died)?
+        let decode = move || decoder.decode(bytes.as_ref(), &header, &decoding);
+        self.in_turns(Served::new(sitting, decode, orders, pixels), class).await
     }
 
     /// A session of each.
-    async fn sessions(&self, models: Vec<Arc<Model>>) -> Result<Sessions, EngineError> {
+    async fn sessions(&self, models: Vec<Arc<Model>>, class: Class) -> Result<Sessions, EngineError> {
         let mut sessions = Sessions::default();
         for model in models {
-            let lent = self.models.session(&model).await?;
+            let lent = self.models.session(&model, class).await?;
             sessions.put(&model, lent);
         }
         Ok(sessions)
@@ -253,8 +240,8 @@ impl Engine {
             feature: Feature::Objects,
             reason: "no model is installed: run eyebolt setup".to_owned(),
         })?;
-        let mut session = self.models.session(&model).await?;
-        let permit = self.compute.permit().await.map_err(|Lost| EngineError::Stopped)?;
+        let mut session = self.models.session(&model, Class::Interactive).await?;
+        let permit = self.compute.permit(Class::Interactive).await.map_err(|Lost| EngineError::Stopped)?;
         let ran = self.compute.run(permit, move |_| Models::canary(&model, &mut session)).await;
         ran.map_err(|Lost| EngineError::Died)?
     }

@@ -22,6 +22,7 @@ pub mod probe;
 pub mod quality;
 mod sitting;
 pub mod text;
+mod turns;
 mod view;
 
 pub use engine::{BackendChoice, Engine, EngineSettings, Findings, StepReport};
@@ -29,3 +30,4 @@ pub use error::{BackendError, EngineError, ImageError};
 pub use picture::Picture;
 pub use plan::Plan;
 pub use sitting::{Order, Sat, Sitting};
+pub use turns::{Closed, Turn, Turns};

@@ -63,7 +63,12 @@ impl Plan {
 
     /// The models that must be at hand, each once, in an order that is the same for every request.
     pub(crate) fn models(&self) -> Vec<Arc<Model>> {
-        let mut models: Vec<_> = self.tasks.iter().flat_map(Task::models).cloned().collect();
+        self.models_from(0)
+    }
+
+    /// The same for what is left after so many tasks.
+    pub(crate) fn models_from(&self, task: usize) -> Vec<Arc<Model>> {
+        let mut models: Vec<_> = self.tasks.iter().skip(task).flat_map(Task::models).cloned().collect();
         models.sort_by(|a, b| a.id.cmp(&b.id));
         models.dedup_by(|a, b| a.id == b.id);
         models

@@ -6,13 +6,12 @@ use std::{
     time::{Duration, Instant},
 };
 
-use eyebolt_types::{Results, pipeline::Region, result::QualityVerdict};
+use eyebolt_types::{Class, Results, pipeline::Region, result::QualityVerdict};
 
 use crate::{
     EngineError, ImageError, Picture, Plan,
-    compute::Canceled,
     digest::{self, ContentDigests},
-    engine::{Sessions, judge, step},
+    engine::{Pixels, Progress, Sessions, Turn, Work, judge, step},
     models::Model,
     probe::Header,
     view,
@@ -24,6 +23,8 @@ pub struct Sitting {
     pub plans: Vec<Plan>,
     /// Whether every pixel is needed: parts are cut out.
     pub full: bool,
+    /// How urgent it is.
+    pub class: Class,
 }
 
 /// One thing to do.
@@ -49,15 +50,24 @@ pub struct Sat {
     pub decode: Duration,
 }
 
-impl Sitting {
-    /// The models that must be at hand, each once, in an order that is the same for everybody.
-    pub(crate) fn models(&self) -> Vec<Arc<Model>> {
-        let mut models: Vec<_> = self.plans.iter().flat_map(Plan::models).collect();
-        models.sort_by(|a, b| a.id.cmp(&b.id));
-        models.dedup_by(|a, b| a.id == b.id);
-        models
-    }
+/// A sitting that is served.
+pub(crate) struct Served<D> {
+    sitting: Sitting,
+    decode: D,
+    orders: mpsc::Receiver<Order>,
+    /// What the first turn saw.
+    seen: Option<Seen>,
+    /// An order that came when the thread was wanted.
+    next: Option<Order>,
+    _pixels: Pixels,
+}
 
+struct Seen {
+    picture: Picture,
+    sat: Sat,
+}
+
+impl Sitting {
     pub(crate) fn wanted_side(&self, header: &Header) -> Option<u32> {
         if self.full {
             return None;
@@ -66,30 +76,14 @@ impl Sitting {
         sides.and_then(|sides| sides.into_iter().max())
     }
 
-    /// Decodes, and does orders until nobody can give any more.
-    pub(crate) fn serve(
-        &self,
-        (header, mut sessions): (&Header, Sessions),
-        decode: impl FnOnce(&Header) -> Result<Picture, ImageError>,
-        (orders, canceled): (&mpsc::Receiver<Order>, &Canceled<'_>),
-    ) -> Result<Sat, EngineError> {
+    fn look(&self, decode: impl FnOnce() -> Result<Picture, ImageError>) -> Result<Seen, EngineError> {
         let begun = Instant::now();
-        let picture = decode(header)?;
+        let picture = decode()?;
         let decode = begun.elapsed();
         let gate = self.plans.first().map(|plan| plan.gate).unwrap_or_default();
-        let verdicts = judge(gate, &picture)?;
-        let content = digest::content_digests(&picture);
-        while let Ok(order) = orders.recv() {
-            if canceled.is_canceled() {
-                return Err(EngineError::Canceled);
-            }
-            (order.begun)();
-            let done = || self.one((order.plan, order.region.as_ref()), &picture, &mut sessions);
-            // A part that brings a reader down must not take the others with it.
-            let done = catch_unwind(AssertUnwindSafe(done)).unwrap_or(Err(EngineError::Died));
-            (order.done)(done);
-        }
-        Ok(Sat { verdicts, content, decode })
+        let sat =
+            Sat { verdicts: judge(gate, &picture)?, content: digest::content_digests(&picture), decode };
+        Ok(Seen { picture, sat })
     }
 
     fn one(
@@ -112,5 +106,45 @@ impl Sitting {
             Some(warp) => results.placed(&warp, size),
             None => results,
         })
+    }
+}
+
+impl<D: Fn() -> Result<Picture, ImageError> + Send + 'static> Served<D> {
+    /// `decode`: bytes to pixels.
+    pub(crate) fn new(sitting: Sitting, decode: D, orders: mpsc::Receiver<Order>, pixels: Pixels) -> Self {
+        Self { sitting, decode, orders, seen: None, next: None, _pixels: pixels }
+    }
+}
+
+impl<D: Fn() -> Result<Picture, ImageError> + Send + 'static> Work for Served<D> {
+    type Done = Sat;
+
+    fn models(&self) -> Vec<Arc<Model>> {
+        let mut models: Vec<_> = self.sitting.plans.iter().flat_map(Plan::models).collect();
+        models.sort_by(|a, b| a.id.cmp(&b.id));
+        models.dedup_by(|a, b| a.id == b.id);
+        models
+    }
+
+    /// Decodes, where it is the first turn, and does orders until nobody can give any more.
+    fn go_on(mut self, mut turn: Turn<'_>) -> Result<Progress<Self>, EngineError> {
+        let (seen, mut did) = match self.seen.take() {
+            Some(seen) => (seen, false),
+            None => (self.sitting.look(&self.decode)?, true),
+        };
+        while let Some(order) = self.next.take().or_else(|| self.orders.recv().ok()) {
+            turn.check()?;
+            if did && turn.is_wanted() {
+                return Ok(Progress::Interrupted(Self { seen: Some(seen), next: Some(order), ..self }));
+            }
+            (order.begun)();
+            let wanted = (order.plan, order.region.as_ref());
+            let done = || self.sitting.one(wanted, &seen.picture, &mut turn.sessions);
+            // A part that brings a reader down must not take the others with it.
+            let done = catch_unwind(AssertUnwindSafe(done)).unwrap_or(Err(EngineError::Died));
+            (order.done)(done);
+            did = true;
+        }
+        Ok(Progress::Done(seen.sat))
     }
 }

@@ -5,7 +5,8 @@ use std::{fmt, future::Future, sync::Arc};
 use bytes::Bytes;
 use eyebolt_engine::digest::ContentDigests;
 use eyebolt_types::{
-    AnalyzeRequest, Feature, FieldError, ImageFormat, ImageLimits, Input, ModelId, Problem, Results, Warning,
+    AnalyzeRequest, Class, Feature, FieldError, ImageFormat, ImageLimits, Input, ModelId, Problem, Results,
+    Warning,
     id::JobId,
     pipeline::{Course, Pipeline, PipelineChoice, Region},
 };
@@ -72,6 +73,8 @@ pub struct Sitting {
     pub job: JobId,
     /// The fencing token under which it runs.
     pub token: i64,
+    /// How urgent it is.
+    pub class: Class,
     /// The file.
     pub bytes: Bytes,
     /// The share of the body budget that `bytes` takes, where the file came with the request.
@@ -106,6 +109,8 @@ pub struct Attempt {
     pub job: JobId,
     /// The fencing token under which it runs.
     pub token: i64,
+    /// How urgent it is.
+    pub class: Class,
     /// The file.
     pub bytes: Bytes,
     /// The share of the body budget that `bytes` takes, where the file came with the request.

@@ -11,8 +11,8 @@ use eyebolt_engine::{
 };
 use eyebolt_store::Charging;
 use eyebolt_types::{
-    AnalyzeRequest, Clock, Dedup, ErrorCode, Feature, FieldError, ImageFormat, Input, Job, JobStatus, Mode,
-    Problem, Results, Warning,
+    AnalyzeRequest, Class, Clock, Dedup, ErrorCode, Feature, FieldError, ImageFormat, Input, Job, JobStatus,
+    Mode, Problem, Results, Warning,
     id::{ImageId, JobId},
     pipeline::{Asked, Course, Pipeline, Stage},
     result::{QualityVerdict, Verdict},
@@ -131,7 +131,8 @@ impl Runner {
         let checked = self.check((bytes.clone(), digest::sha256(&bytes)), request, declared).await?;
         let (job, (ended, mut ends)) = (JobId::new(), mpsc::unbounded_channel());
         let (memory, worker) = (None, Worker::default());
-        let attempt = Attempt { job, token: 1, bytes, memory, worker, request: request.clone(), ended };
+        let (class, request) = (Class::Interactive, request.clone());
+        let attempt = Attempt { job, token: 1, class, bytes, memory, worker, request, ended };
         let remarks = self.attempt(attempt).await?;
         let mut steps = Vec::new();
         while let Some(end) = ends.recv().await {
@@ -160,7 +161,7 @@ impl Runner {
     /// # Errors
     /// Where the image is refused, a model can't be had or the engine stops.
     pub async fn attempt(&self, attempt: Attempt) -> Result<Remarks, ApiError> {
-        let Attempt { bytes, memory, worker, request, ended, .. } = attempt;
+        let Attempt { class, bytes, memory, worker, request, ended, .. } = attempt;
         let plan = self.engine.plan(&request)?;
         let header = look(&self.engine, bytes.clone()).await?;
         let (clock, file) = (self.clock.clone(), File { bytes, _memory: memory, _worker: worker });
@@ -168,7 +169,7 @@ impl Runner {
             // Nobody listens once the job was given up.
             _ = ended.send(step_end(report, results, clock.now()));
         };
-        let findings = self.engine.analyze_by_step(file, (header, plan), tell).await?;
+        let findings = self.engine.analyze_by_step(file, (header, plan), (class, tell)).await?;
         Ok(remarks(&findings.verdicts, findings.content))
     }
 
@@ -177,7 +178,7 @@ impl Runner {
     /// # Errors
     /// Where the image is refused, a model can't be had or the engine stops.
     pub async fn sit(&self, sitting: Sitting) -> Result<Remarks, ApiError> {
-        let Sitting { bytes, memory, worker, course, mut orders, .. } = sitting;
+        let Sitting { class, bytes, memory, worker, course, mut orders, .. } = sitting;
         let ways = course.stages.iter().flat_map(Stage::ways);
         let plans = ways.map(|way| self.engine.plan(&way.request)).collect::<Result<Vec<_>, _>>()?;
         let header = look(&self.engine, bytes.clone()).await?;
@@ -189,7 +190,7 @@ impl Runner {
                 _ = give.send(passed_on(order, &course));
             }
         };
-        let request = (header, EngineSitting { plans, full });
+        let request = (header, EngineSitting { plans, full, class });
         let file = File { bytes, _memory: memory, _worker: worker };
         let sitting = self.engine.sit(file, request, taken);
         tokio::pin!(sitting);

@@ -15,7 +15,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use eyebolt_engine::ImageError;
+use eyebolt_engine::{ImageError, Turns};
 use eyebolt_types::{
     AnalyzeRequest, BoundingBox, Clock, ErrorCode, Feature, FieldError, ImageFormat, ImageLimits, Input,
     Problem, Results,
@@ -23,7 +23,7 @@ use eyebolt_types::{
     pipeline::{Asked, Course, Pipeline},
     result::{Label, Labels, Object, Objects},
 };
-use tokio::{sync::Semaphore, time::sleep};
+use tokio::time::sleep;
 
 use crate::{
     Analyzer, ApiError, Declared,
@@ -72,20 +72,20 @@ struct Fake {
     effects: Mutex<File>,
     delay: (u64, u64),
     /// As the engine's: who waits for one has begun.
-    threads: Semaphore,
+    threads: Turns,
     clock: Clock,
 }
 
 impl Fake {
     async fn run(&self, attempt: Attempt) -> Result<Remarks, ApiError> {
-        let Attempt { job, token, bytes, request, ended, .. } = attempt;
+        let Attempt { job, token, class, bytes, request, ended, .. } = attempt;
         if bytes.starts_with(b"FAKE corrupt") {
             let what = "as the test wants it".to_owned();
             return Err(ImageError::Corrupt { format: ImageFormat::Png, what }.into());
         }
         for feature in request.features {
             let started_at = self.clock.now();
-            let thread = self.threads.acquire().await.expect("nobody closes it");
+            let thread = self.threads.take(class).await.expect("nobody closes it");
             sleep(self.pause(&bytes, feature)).await;
             drop(thread);
             let fails = fails(&bytes, feature.name(), token);
@@ -187,9 +187,9 @@ fn delay() -> (u64, u64) {
     range.filter(|(low, high)| low <= high).unwrap_or((0, 0))
 }
 
-fn threads() -> Semaphore {
+fn threads() -> Turns {
     let told = std::env::var("EYEBOLT_TORTURE_THREADS").ok().and_then(|told| told.parse().ok());
-    Semaphore::new(told.unwrap_or(Semaphore::MAX_PERMITS))
+    Turns::new(told.unwrap_or(usize::MAX))
 }
 
 fn check(bytes: &Bytes, sha256: [u8; 32], request: &AnalyzeRequest) -> Result<Checked, ApiError> {

@@ -1,7 +1,7 @@
 //! Jobs as they are read.
 
 use eyebolt_types::{
-    Feature, JobStatus, Mode, StepStatus,
+    Class, Feature, JobStatus, Mode, StepStatus,
     id::{ImageId, JobId, KeyId, ProjectId, StepId},
 };
 use jiff::Timestamp;
@@ -27,6 +27,8 @@ pub struct StoredJob {
     pub request_id: String,
     /// Where it stands.
     pub status: JobStatus,
+    /// How urgent it is.
+    pub class: Class,
     /// What was asked, as JSON.
     pub request: String,
     /// The image, as JSON.
@@ -103,7 +105,8 @@ pub enum Document {
 macro_rules! columns {
     () => {
         "id, project_id, mode, key_id, request_id, status, request, input, image_id, dedup, error, crashes, round, \
-         deadline_at, cancel_requested_at, created_at, started_at, finished_at, retryable_until, lease_token"
+         deadline_at, cancel_requested_at, created_at, started_at, finished_at, retryable_until, lease_token, \
+         class"
     };
 }
 pub(crate) use columns;
@@ -182,6 +185,7 @@ fn stored(row: &Row, (steps, tasks): (&Vec<Row>, Vec<StoredTask>)) -> Result<Sto
         key: row.optional_parsed(3)?,
         request_id: row.text(4)?,
         status: row.parsed(5)?,
+        class: row.parsed(20)?,
         request: row.text(6)?,
         input: row.text(7)?,
         image: row.parsed(8)?,

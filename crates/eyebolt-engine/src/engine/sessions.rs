@@ -1,3 +1,5 @@
+use eyebolt_types::Class;
+
 use crate::models::{Lent, Model};
 
 /// Sessions on loan for one image.
@@ -5,6 +7,11 @@ use crate::models::{Lent, Model};
 pub(crate) struct Sessions(Vec<(String, Lent)>);
 
 impl Sessions {
+    /// Whether somebody waits for one of them who is more urgent.
+    pub(crate) fn are_wanted(&self, class: Class) -> bool {
+        self.0.iter().any(|(_, lent)| lent.is_wanted(class))
+    }
+
     /// The session of a model of the plan.
     pub(crate) fn of(&mut self, model: &Model) -> &mut Lent {
         let found = self.0.iter_mut().find(|(id, _)| *id == model.id);

@@ -1,6 +1,9 @@
 //! What is done with one image, step by step.
 
-use std::time::{Duration, Instant};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use eyebolt_types::{
     Feature, Results,
@@ -8,13 +11,15 @@ use eyebolt_types::{
     result::{QualityVerdict, Verdict},
 };
 
-use super::Sessions;
+use super::{
+    Sessions,
+    turn::{Pixels, Progress, Turn, Work},
+};
 use crate::{
     EngineError, ImageError, Picture,
-    compute::Canceled,
     digest::{self, ContentDigests},
     features::run_task,
-    models::Phases,
+    models::{Model, Phases},
     plan::{Plan, Task},
     probe::Header,
     quality,
@@ -58,41 +63,89 @@ pub struct StepReport {
     pub phases: Phases,
 }
 
-/// One image with all that its plan needs, on the thread that computes.
-pub(super) struct Work<'a> {
+/// One image with all that its plan needs.
+pub(super) struct Looks<D, T> {
     pub(super) header: Header,
     pub(super) plan: Plan,
-    pub(super) sessions: Sessions,
-    pub(super) canceled: &'a Canceled<'a>,
+    /// Bytes to pixels.
+    pub(super) decode: D,
+    /// Told each step as it ends.
+    pub(super) ended: T,
+    /// What is known since its first turn.
+    pub(super) seen: Option<Seen>,
+    pub(super) _pixels: Pixels,
 }
 
-impl Work<'_> {
-    pub(super) fn perform(
-        mut self,
-        decode: impl FnOnce(&Header) -> Result<Picture, ImageError>,
-        ended: &mut dyn FnMut(&StepReport, &Results),
-    ) -> Result<Findings, EngineError> {
+/// A picture, and what was found in it so far.
+pub(super) struct Seen {
+    picture: Picture,
+    begun: Instant,
+    decoded: Duration,
+    gate: Duration,
+    verdicts: Vec<QualityVerdict>,
+    content: ContentDigests,
+    results: Results,
+    steps: Vec<StepReport>,
+}
+
+impl Seen {
+    fn first(
+        decode: impl FnOnce() -> Result<Picture, ImageError>,
+        gate: QualityGate,
+    ) -> Result<Self, EngineError> {
         let begun = Instant::now();
-        let picture = decode(&self.header)?;
+        let picture = decode()?;
         let decoded = begun.elapsed();
-        let verdicts = judge(self.plan.gate, &picture)?;
+        let verdicts = judge(gate, &picture)?;
         let gate = begun.elapsed().saturating_sub(decoded);
         let content = digest::content_digests(&picture);
-        let mut results = Results::default();
-        let mut steps = Vec::with_capacity(self.plan.tasks.len());
-        for task in &self.plan.tasks {
-            // Nobody waits any more: what is left would be for nothing.
-            if self.canceled.is_canceled() {
-                return Err(EngineError::Canceled);
+        let (results, steps) = (Results::default(), Vec::new());
+        Ok(Self { picture, begun, decoded, gate, verdicts, content, results, steps })
+    }
+}
+
+impl<D, T> Work for Looks<D, T>
+where
+    D: Fn(&Header) -> Result<Picture, ImageError> + Send + 'static,
+    T: FnMut(&StepReport, &Results) + Send + 'static,
+{
+    type Done = Findings;
+
+    fn models(&self) -> Vec<Arc<Model>> {
+        let done = self.seen.as_ref().map_or(0, |seen| seen.steps.len());
+        self.plan.models_from(done)
+    }
+
+    fn go_on(mut self, mut turn: Turn<'_>) -> Result<Progress<Self>, EngineError> {
+        let (mut seen, mut did) = match self.seen.take() {
+            Some(seen) => (seen, false),
+            None => (Seen::first(|| (self.decode)(&self.header), self.plan.gate)?, true),
+        };
+        while let Some(task) = self.plan.tasks.get(seen.steps.len()) {
+            turn.check()?;
+            if did && turn.is_wanted() {
+                self.seen = Some(seen);
+                return Ok(Progress::Interrupted(self));
             }
-            let mut report = step(task, &picture, &mut self.sessions, &mut results);
-            report.begun = begun.elapsed().saturating_sub(report.took);
-            ended(&report, &results);
-            steps.push(report);
+            let mut report = step(task, &seen.picture, &mut turn.sessions, &mut seen.results);
+            report.begun = seen.begun.elapsed().saturating_sub(report.took);
+            (self.ended)(&report, &seen.results);
+            seen.steps.push(report);
+            did = true;
         }
+        let Seen { begun, decoded, gate, verdicts, content, results, steps, .. } = seen;
         let elapsed = begun.elapsed();
-        let Self { header, .. } = self;
-        Ok(Findings { header, verdicts, results, content, steps, decode: decoded, gate, elapsed })
+        let header = self.header;
+        Ok(Progress::Done(Findings {
+            header,
+            verdicts,
+            results,
+            content,
+            steps,
+            decode: decoded,
+            gate,
+            elapsed,
+        }))
     }
 }
 

@@ -11,7 +11,7 @@ use std::{
     sync::Arc,
 };
 
-use eyebolt_types::{Feature, ModelManifest, manifest::Decoder};
+use eyebolt_types::{Class, Feature, ModelManifest, manifest::Decoder};
 
 use self::{catalog::Entry, loader::Loader, pool::SessionPool};
 pub use self::{catalog::ManifestError, running::Phases};
@@ -195,9 +195,9 @@ impl Models {
     }
 
     /// Waits for a session of the model, which is loaded at once where it isn't yet.
-    pub(crate) async fn session(&self, model: &Arc<Model>) -> Result<Lent, EngineError> {
+    pub(crate) async fn session(&self, model: &Arc<Model>, class: Class) -> Result<Lent, EngineError> {
         self.loader.hurry(model);
-        model.pool.take().await.map_err(|reason| EngineError::ModelUnavailable {
+        model.pool.take(class).await.map_err(|reason| EngineError::ModelUnavailable {
             model: model.id.clone(),
             source: BackendError::Load { backend: self.backend.name(), reason },
         })

@@ -174,7 +174,8 @@ impl Room {
         let planned = unfinished.len();
         let request = AnalyzeRequest { features: unfinished, ..request };
         let (ended, mut ends) = mpsc::unbounded_channel();
-        let attempt = Attempt { job: job.id, token: leased.token, bytes, memory, worker, request, ended };
+        let (token, class) = (leased.token, leased.job.class);
+        let attempt = Attempt { job: job.id, token, class, bytes, memory, worker, request, ended };
         // A panic is a failed attempt like any other.
         let running = AssertUnwindSafe(self.tools.analyzer.run(attempt)).catch_unwind();
         tokio::pin!(running);

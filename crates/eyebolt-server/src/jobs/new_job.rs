@@ -89,6 +89,7 @@ pub(super) fn just_accepted(job: NewJob, image: ImageId, now: Timestamp) -> Stor
         key: job.key,
         request_id: job.request_id,
         status: JobStatus::Processing,
+        class: job.class,
         request: job.request,
         input: job.input,
         image,

@@ -14,7 +14,7 @@ use eyebolt_server::{
     run::{capabilities, freeze},
 };
 use eyebolt_types::{
-    AnalyzeRequest, Clock, ErrorCode, Feature, Job, JobStatus, Results, StepStatus,
+    AnalyzeRequest, Class, Clock, ErrorCode, Feature, Job, JobStatus, Results, StepStatus,
     id::JobId,
     pipeline::Region,
     request::QualityGate,
@@ -257,7 +257,16 @@ async fn follow(name: &str) -> (Vec<(String, Results)>, u64) {
     let (order, orders) = mpsc::unbounded_channel();
     let (job, token) = (JobId::new(), 1);
     let (memory, worker) = (None, Worker::default());
-    let sitting = Sitting { job, token, bytes: sample, memory, worker, course: Arc::clone(&course), orders };
+    let sitting = Sitting {
+        job,
+        token,
+        class: Class::Interactive,
+        bytes: sample,
+        memory,
+        worker,
+        course: Arc::clone(&course),
+        orders,
+    };
     let one = async move |step: usize, part: Option<(u32, Region)>| {
         let ((begun, _), (done, is_done)) = (oneshot::channel(), oneshot::channel());
         order.send(Order { step, fallback: false, part, begun, done }).unwrap();

@@ -87,7 +87,8 @@ impl Room {
         let (order, orders) = mpsc::unbounded_channel();
         let (bytes, memory) = (std::mem::take(&mut sat.bytes), sat.memory.take());
         let (job, course, worker) = (leased.job.id, Arc::clone(&sat.course), std::mem::take(&mut sat.worker));
-        let sitting = Sitting { job, token: leased.token, bytes, memory, worker, course, orders };
+        let (token, class) = (leased.token, leased.job.class);
+        let sitting = Sitting { job, token, class, bytes, memory, worker, course, orders };
         // A panic is a failed attempt like any other.
         let sitting = AssertUnwindSafe(self.tools.analyzer.sit(sitting)).catch_unwind();
         tokio::pin!(sitting);
