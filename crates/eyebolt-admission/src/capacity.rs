@@ -2,6 +2,8 @@
 //! hold one before it runs. So the *work* that waits is bounded, tenants share it by how *many* of theirs wait, and measured
 //! delay does no more than trim the bound.
 
+mod batches;
+
 use std::{collections::HashMap, hash::Hash, time::Duration};
 
 use eyebolt_types::Class;
@@ -28,6 +30,8 @@ pub struct CapacitySettings {
     pub workers: usize,
     /// Of these, items of batches: what runs is not taken back, so whoever is waited for finds a worker.
     pub batch_workers: usize,
+    /// The same where one of them takes longer than 50 ms, until ten seconds after the last call that somebody waited for.
+    pub long_batch_workers: usize,
     /// Part of the machine that [`Class::Standard`] gets as long as some of it waits, 0 to 1.
     pub standard_share: f64,
     /// The same of [`Class::Batch`].
@@ -42,7 +46,15 @@ impl CapacitySettings {
     /// promises.
     pub fn new(workers: usize) -> Self {
         let batch_workers = (workers - workers / 4).max(1);
-        Self { workers, batch_workers, standard_share: 0.2, batch_share: 0.1, promised_bound: 180.0 }
+        let long_batch_workers = batch_workers;
+        Self {
+            workers,
+            batch_workers,
+            long_batch_workers,
+            standard_share: 0.2,
+            batch_share: 0.1,
+            promised_bound: 180.0,
+        }
     }
 }
 
@@ -110,6 +122,8 @@ pub struct Capacity<T> {
     shares: Shares,
     strikes: HashMap<u64, Strikes>,
     last: u64,
+    /// When somebody last came who waits for the answer.
+    called: Option<Duration>,
 }
 
 /// How a request comes in.
@@ -157,6 +171,7 @@ impl<T: Eq + Hash + Clone> Capacity<T> {
             shares: Shares::new([0.0, settings.standard_share, settings.batch_share]),
             strikes: HashMap::new(),
             last: 0,
+            called: None,
         }
     }
 
@@ -218,7 +233,7 @@ impl<T: Eq + Hash + Clone> Capacity<T> {
         if self.running.len() >= self.settings.workers {
             return None;
         }
-        let class = self.next_class()?;
+        let class = self.next_class(now)?;
         let lane = &mut self.lanes[class as usize];
         let tenant = lane.head()?.0.clone();
         let first = lane.serve(&tenant, 1.0)?;
@@ -314,6 +329,9 @@ impl<T: Eq + Hash + Clone> Capacity<T> {
         self.last += 1;
         let ticket = Ticket(self.last);
         let Ask { tenant, caller, class, service, promised, .. } = ask;
+        if class == Class::Interactive {
+            self.called = Some(now);
+        }
         self.tickets.insert(ticket, Admitted { tenant: tenant.clone(), caller, class });
         let waiting = Waiting { ticket, service, since: now, promised };
         self.lanes[class as usize].push(tenant, waiting);
@@ -363,8 +381,8 @@ impl<T: Eq + Hash + Clone> Capacity<T> {
 
     /// Strictly by urgency, but for what the less urgent ones are owed. Batches leave a part of the workers free: work that runs
     /// is not taken back, and whoever is waited for finds one.
-    fn next_class(&self) -> Option<Class> {
-        let full = self.batches() >= self.settings.batch_workers.max(1);
+    fn next_class(&self, now: Duration) -> Option<Class> {
+        let full = self.batches_are_full(now);
         let may = |class: &Class| *class != Class::Batch || !full;
         let first = |class: &Class| self.lanes[*class as usize].head().map(|(_, first)| first.service);
         let owed = Class::ALL
@@ -375,10 +393,6 @@ impl<T: Eq + Hash + Clone> Capacity<T> {
         owed.or_else(|| {
             Class::ALL.into_iter().filter(may).find(|&class| self.lanes[class as usize].count() > 0)
         })
-    }
-
-    fn batches(&self) -> usize {
-        self.running.values().filter(|running| running.class == Class::Batch).count()
     }
 
     fn count_hung(&self, now: Duration) -> usize {

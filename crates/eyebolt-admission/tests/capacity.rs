@@ -48,6 +48,43 @@ fn an_idle_worker_takes_whatever_comes() {
     assert_eq!((law.next(at(2)), law.running(), law.waiting()), (None, 2, 0));
 }
 
+/// How many items of a batch run at once that take so long, when somebody last called at the first of these times and it is the
+/// other one now.
+fn items_beside_calls(service: f64, (called, now): (Option<Duration>, Duration)) -> usize {
+    let settings = CapacitySettings { batch_workers: 3, long_batch_workers: 1, ..CapacitySettings::new(6) };
+    let mut law = Capacity::new(settings);
+    if let Some(called) = called {
+        let_in(&mut law, ask("a", Class::Interactive, 0.01), called);
+        let call = started(&mut law, called);
+        law.complete(call, called + at(10));
+    }
+    for _ in 0..5 {
+        law.take_up(ask("b", Class::Batch, service), now);
+    }
+    std::iter::from_fn(|| law.next(now)).count()
+}
+
+#[test]
+fn long_items_leave_a_thread_to_calls_as_long_as_some_come() {
+    let beside = (Some(at(1_000)), at(10_900));
+    assert_eq!([0.005, 0.05, 0.051, 2.0].map(|service| items_beside_calls(service, beside)), [3, 3, 1, 1]);
+    let later = (Some(at(1_000)), at(11_000));
+    assert_eq!((items_beside_calls(2.0, later), items_beside_calls(2.0, (None, at(5)))), (3, 3));
+}
+
+#[test]
+fn a_short_item_does_not_begin_beside_a_long_one_that_leaves_no_thread() {
+    let settings = CapacitySettings { batch_workers: 3, long_batch_workers: 1, ..CapacitySettings::new(6) };
+    let mut law = Capacity::new(settings);
+    let call = let_in(&mut law, ask("a", Class::Interactive, 0.01), at(0));
+    assert_eq!(started(&mut law, at(0)), call);
+    let long = law.take_up(ask("b", Class::Batch, 1.0), at(1));
+    let short = law.take_up(ask("c", Class::Batch, 0.01), at(2));
+    assert_eq!((started(&mut law, at(2)), law.next(at(2))), (long, None));
+    law.complete(long, at(900));
+    assert_eq!(law.next(at(900)), Some(short));
+}
+
 #[test]
 fn batches_leave_a_quarter_of_the_workers_to_others() {
     let mut law = law(8);

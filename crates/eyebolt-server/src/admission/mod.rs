@@ -110,16 +110,18 @@ pub(crate) struct Claims {
 }
 
 impl Admission {
-    /// So many workers, all idle, and how many of them items of batches may have. `deadline`: how long a job may take, waiting included; no more is promised than is done by
-    /// then, whatever else there is to do.
+    /// So many workers, all idle; how many of them items of batches may have, and how many where those take long and calls come
+    /// beside them. `deadline`: how long a job may take, waiting included; no more is promised than is done by then, whatever else
+    /// there is to do.
     pub(crate) fn new(
         settings: &AdmissionSettings,
-        (workers, batch_workers): (usize, usize),
+        (workers, batch_workers, long_batch_workers): (usize, usize, usize),
         deadline: Duration,
     ) -> Self {
         let law = CapacitySettings {
             workers,
             batch_workers,
+            long_batch_workers,
             standard_share: settings.standard_share,
             batch_share: settings.batch_share,
             // A share of nothing promises little: then jobs are for quiet hours.

@@ -140,7 +140,9 @@ impl Jobs {
         // One more than the engine does at once keeps it busy; with more of them, whoever is waited for would stand behind them
         // for a thread.
         let batches = (threads + 1).min(slots - slots / 4).max(1);
-        let admission = Admission::new(&rules.admission, (slots, batches), rules.jobs.deadline);
+        // What computes for long leaves a thread, where there are two.
+        let long_batches = threads.saturating_sub(1).clamp(1, batches);
+        let admission = Admission::new(&rules.admission, (slots, batches, long_batches), rules.jobs.deadline);
         Self(Arc::new(Room {
             tools,
             rules,
