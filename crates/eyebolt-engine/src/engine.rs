@@ -1,7 +1,7 @@
 //! The engine: one checked image and a plan in, findings out.
 
 mod sessions;
-mod turn;
+mod stint;
 mod work;
 
 use std::{
@@ -20,7 +20,7 @@ use self::work::Looks;
 pub use self::work::{Findings, StepReport};
 pub(crate) use self::{
     sessions::Sessions,
-    turn::{Pixels, Progress, Turn, Work},
+    stint::{Pixels, Progress, Stint, Work},
     work::{judge, step},
 };
 use crate::{
@@ -188,7 +188,7 @@ impl Engine {
         let pixels = self.pixels(decoding.bytes_needed).await?;
         let decoder = Arc::clone(&self.decoder);
         let decode = move |header: &Header| decoder.decode(bytes.as_ref(), header, &decoding);
-        self.in_turns(Looks { header, plan, decode, ended, seen: None, _pixels: pixels }, class).await
+        self.in_stints(Looks { header, plan, decode, ended, seen: None, _pixels: pixels }, class).await
     }
 
     /// Decodes the image once and does orders with it, until nobody can give any more. Waits as [`Engine::analyze_by_step`] does,
@@ -209,7 +209,7 @@ impl Engine {
         let (pixels, class) = (self.pixels(held).await?, sitting.class);
         let decoder = Arc::clone(&self.decoder);
         let decode = move || decoder.decode(bytes.as_ref(), &header, &decoding);
-        self.in_turns(Served::new(sitting, decode, orders, pixels), class).await
+        self.in_stints(Served::new(sitting, decode, orders, pixels), class).await
     }
 
     /// A session of each.

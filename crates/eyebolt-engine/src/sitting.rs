@@ -11,7 +11,7 @@ use eyebolt_types::{Class, Results, pipeline::Region, result::QualityVerdict};
 use crate::{
     EngineError, ImageError, Picture, Plan,
     digest::{self, ContentDigests},
-    engine::{Pixels, Progress, Sessions, Turn, Work, judge, step},
+    engine::{Pixels, Progress, Sessions, Stint, Work, judge, step},
     models::Model,
     probe::Header,
     view,
@@ -55,7 +55,7 @@ pub(crate) struct Served<D> {
     sitting: Sitting,
     decode: D,
     orders: mpsc::Receiver<Order>,
-    /// What the first turn saw.
+    /// What the first stint saw.
     seen: Option<Seen>,
     /// An order that came when the thread was wanted.
     next: Option<Order>,
@@ -126,20 +126,20 @@ impl<D: Fn() -> Result<Picture, ImageError> + Send + 'static> Work for Served<D>
         models
     }
 
-    /// Decodes, where it is the first turn, and does orders until nobody can give any more.
-    fn go_on(mut self, mut turn: Turn<'_>) -> Result<Progress<Self>, EngineError> {
+    /// Decodes, where it is the first stint, and does orders until nobody can give any more.
+    fn go_on(mut self, mut stint: Stint<'_>) -> Result<Progress<Self>, EngineError> {
         let (seen, mut did) = match self.seen.take() {
             Some(seen) => (seen, false),
             None => (self.sitting.look(&self.decode)?, true),
         };
         while let Some(order) = self.next.take().or_else(|| self.orders.recv().ok()) {
-            turn.check()?;
-            if did && turn.is_wanted() {
+            stint.check()?;
+            if did && stint.is_wanted() {
                 return Ok(Progress::Interrupted(Self { seen: Some(seen), next: Some(order), ..self }));
             }
             (order.begun)();
             let wanted = (order.plan, order.region.as_ref());
-            let done = || self.sitting.one(wanted, &seen.picture, &mut turn.sessions);
+            let done = || self.sitting.one(wanted, &seen.picture, &mut stint.sessions);
             // A part that brings a reader down must not take the others with it.
             let done = catch_unwind(AssertUnwindSafe(done)).unwrap_or(Err(EngineError::Died));
             (order.done)(done);

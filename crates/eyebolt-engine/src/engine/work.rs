@@ -13,7 +13,7 @@ use eyebolt_types::{
 
 use super::{
     Sessions,
-    turn::{Pixels, Progress, Turn, Work},
+    stint::{Pixels, Progress, Stint, Work},
 };
 use crate::{
     EngineError, ImageError, Picture,
@@ -71,7 +71,7 @@ pub(super) struct Looks<D, T> {
     pub(super) decode: D,
     /// Told each step as it ends.
     pub(super) ended: T,
-    /// What is known since its first turn.
+    /// What is known since its first stint.
     pub(super) seen: Option<Seen>,
     pub(super) _pixels: Pixels,
 }
@@ -116,18 +116,18 @@ where
         self.plan.models_from(done)
     }
 
-    fn go_on(mut self, mut turn: Turn<'_>) -> Result<Progress<Self>, EngineError> {
+    fn go_on(mut self, mut stint: Stint<'_>) -> Result<Progress<Self>, EngineError> {
         let (mut seen, mut did) = match self.seen.take() {
             Some(seen) => (seen, false),
             None => (Seen::first(|| (self.decode)(&self.header), self.plan.gate)?, true),
         };
         while let Some(task) = self.plan.tasks.get(seen.steps.len()) {
-            turn.check()?;
-            if did && turn.is_wanted() {
+            stint.check()?;
+            if did && stint.is_wanted() {
                 self.seen = Some(seen);
                 return Ok(Progress::Interrupted(self));
             }
-            let mut report = step(task, &seen.picture, &mut turn.sessions, &mut seen.results);
+            let mut report = step(task, &seen.picture, &mut stint.sessions, &mut seen.results);
             report.begun = seen.begun.elapsed().saturating_sub(report.took);
             (self.ended)(&report, &seen.results);
             seen.steps.push(report);

@@ -1,4 +1,4 @@
-//! Work that takes turns: it stops where somebody more urgent waits for what it has, and goes on later.
+//! Work in stints: it stops where somebody more urgent waits for what it has, and goes on later.
 
 use std::sync::Arc;
 
@@ -21,26 +21,26 @@ pub(crate) trait Work: Send + Sized + 'static {
     /// The models that must be at hand, each once, in an order that is the same for everybody.
     fn models(&self) -> Vec<Arc<Model>>;
 
-    /// Does what can be done in this turn: something, before it is interrupted.
-    fn go_on(self, turn: Turn<'_>) -> Result<Progress<Self>, EngineError>;
+    /// Does what can be done in this stint: something, before it is interrupted.
+    fn go_on(self, stint: Stint<'_>) -> Result<Progress<Self>, EngineError>;
 }
 
-/// How a turn ended.
+/// How a stint ended.
 pub(crate) enum Progress<W: Work> {
     Done(W::Done),
     /// Somebody more urgent waits: what is left.
     Interrupted(W),
 }
 
-/// What work has in its turn.
-pub(crate) struct Turn<'a> {
+/// What work has for a while.
+pub(crate) struct Stint<'a> {
     pub(crate) sessions: Sessions,
     canceled: &'a Canceled<'a>,
     threads: Turns,
     class: Class,
 }
 
-impl Turn<'_> {
+impl Stint<'_> {
     /// Whether somebody more urgent waits for the thread or for one of the sessions.
     pub(crate) fn is_wanted(&self) -> bool {
         self.threads.is_wanted(self.class) || self.sessions.are_wanted(self.class)
@@ -70,14 +70,15 @@ impl Engine {
         Ok(Pixels { held, _memory: self.memory.reserve(held).await? })
     }
 
-    /// Does work to its end. Each turn waits for models, then for a thread.
-    pub(super) async fn in_turns<W: Work>(&self, mut work: W, class: Class) -> Result<W::Done, EngineError> {
+    /// Does work to its end. Each stint waits for models, then for a thread.
+    pub(super) async fn in_stints<W: Work>(&self, mut work: W, class: Class) -> Result<W::Done, EngineError> {
         loop {
             let sessions = self.sessions(work.models(), class).await?;
             let permit = self.compute.permit(class).await.map_err(|Lost| EngineError::Stopped)?;
             let threads = self.compute.turns();
-            let turn = move |canceled: &Canceled<'_>| work.go_on(Turn { sessions, canceled, threads, class });
-            match self.compute.run(permit, turn).await.map_err(|Lost| EngineError::Died)?? {
+            let stint =
+                move |canceled: &Canceled<'_>| work.go_on(Stint { sessions, canceled, threads, class });
+            match self.compute.run(permit, stint).await.map_err(|Lost| EngineError::Died)?? {
                 Progress::Done(done) => return Ok(done),
                 Progress::Interrupted(left) => work = left,
             }
