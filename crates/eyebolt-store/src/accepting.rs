@@ -36,20 +36,24 @@ enum Asked {
     Rows,
     /// The key, and then every row.
     All,
+    /// The name of the image, where there is one with the same content.
+    Image,
     /// What the key stands for.
     Known,
 }
 
 const IMAGE: &str = "INSERT INTO images (id, project_id, mode, sha256, bytes, content, created_at) \
                      VALUES ($1, $2, $3, $4, $5, $6, $7) ON CONFLICT (project_id, mode, sha256) \
-                     WHERE removed_at IS NULL DO NOTHING";
+                     WHERE removed_at IS NULL DO NOTHING RETURNING id";
 /// The lock: a sweep that is removing the image is waited for. Then there is none, the row is refused, and the move runs again.
 const JOB: &str = "INSERT INTO jobs (id, project_id, mode, key_id, request_id, status, request, input, image_id, dedup, \
                    not_before, deadline_at, created_at, lease_owner, lease_until, lease_token, started_at, class, predicted_us) \
                    VALUES ($1, $2, $3, $4, $5, $6, $7, $8, \
                    (SELECT id FROM images WHERE project_id = $2 AND mode = $3 AND sha256 = $9 \
                    AND removed_at IS NULL FOR KEY SHARE), \
-                   $10, $11, $12, $13, $14, $15, $16, $17, $18, $19) RETURNING id, image_id";
+                   $10, $11, $12, $13, $14, $15, $16, $17, $18, $19)";
+/// Of a job whose image was there already.
+const IMAGE_OF: &str = "SELECT image_id FROM jobs WHERE id = $1";
 const STEP: &str =
     "INSERT INTO steps (job_id, position, id, feature, model, status) VALUES ($1, $2, $3, $4, $5, $6)";
 const STEP_OF_PARTS: &str = "INSERT INTO steps (job_id, position, id, feature, model, status, units) VALUES ($1, $2, $3, $4, $5, $6, $7)";
@@ -93,6 +97,15 @@ impl Accepting {
         let key = self.job.idempotency.as_ref();
         back.extend(key.map(|key| self.with_key(|holder| record::release(holder, key))));
         back
+    }
+
+    /// By the answers to every row.
+    fn accepted(&mut self, answers: &[Vec<Row>]) -> Result<Round<Acceptance>, StoreError> {
+        if answers.first().is_some_and(|rows| !rows.is_empty()) {
+            return Ok(Round::Done(Acceptance::Accepted(self.job.image.id)));
+        }
+        self.asked = Asked::Image;
+        Ok(Round::Ask(vec![(IMAGE_OF, vec![self.job.id.to_string().into()])]))
     }
 
     fn rows(&mut self) -> Vec<Statement> {
@@ -140,9 +153,13 @@ impl Rounds for Accepting {
     fn next(&mut self, answers: Vec<Vec<Row>>) -> Result<Round<Acceptance>, StoreError> {
         let taken = answers.last().is_some_and(|rows| !rows.is_empty());
         match (self.asked, &self.job.idempotency) {
-            (Asked::Rows, _) => accepted(&answers),
+            (Asked::Rows, _) => self.accepted(&answers),
             (Asked::All, _) if answers.first().is_none_or(Vec::is_empty) => Ok(Round::Slower),
-            (Asked::All, _) => accepted(&answers[1..]),
+            (Asked::All, _) => self.accepted(&answers[1..]),
+            (Asked::Image, _) => {
+                let image = answers.first().and_then(|rows| rows.first()).ok_or(StoreError::Conflict)?;
+                Ok(Round::Done(Acceptance::Accepted(image.parsed(0)?)))
+            }
             (Asked::Back(over), _) => Ok(Round::Done(Acceptance::Over(over))),
             (Asked::Room, _) => {
                 let judged = self.capped().map_or(Ok(Ok(())), |capped| capped.judge(&answers))?;
@@ -172,12 +189,6 @@ impl Rounds for Accepting {
             }
         }
     }
-}
-
-/// By the answers to every row.
-fn accepted(answers: &[Vec<Row>]) -> Result<Round<Acceptance>, StoreError> {
-    let job = answers.get(1).and_then(|rows| rows.first()).ok_or(StoreError::Conflict)?;
-    Ok(Round::Done(Acceptance::Accepted(job.parsed(1)?)))
 }
 
 fn insert_image(job: &NewJob, now: Timestamp) -> Statement {

@@ -17,7 +17,9 @@ use crate::outbound::{self, OutboundError};
 /// Why a request was not answered.
 #[derive(Debug, Error)]
 pub(super) enum CallError {
-    #[error("{server} is no address of a server: it begins with http:// or https:// and names a host")]
+    #[error(
+        "{server} is no address of a server: it begins with http:// or https://, names a host, and has no query"
+    )]
     Address { server: String },
     #[error("no server answers at {server}: {reason}")]
     Unreachable { server: String, reason: io::Error },
@@ -99,15 +101,18 @@ impl Default for Call {
 pub(super) struct Connection {
     sender: hyper::client::conn::http1::SendRequest<UnsyncBoxBody<Bytes, io::Error>>,
     authority: String,
+    /// What stands before every path, where the server is a part of a site.
+    prefix: String,
     server: String,
 }
 
 impl Connection {
-    /// Connects to `http://HOST:PORT` or `https://HOST:PORT`.
+    /// Connects to `http://HOST:PORT` or `https://HOST:PORT`; a path may follow.
     pub(super) async fn open(server: &str) -> Result<Self, CallError> {
         let address = || CallError::Address { server: server.to_owned() };
         let uri: Uri = server.parse().map_err(|_| address())?;
         let standard = match uri.scheme_str() {
+            _ if uri.query().is_some() => return Err(address()),
             Some("http") => 80,
             Some("https") => 443,
             _ => return Err(address()),
@@ -128,7 +133,8 @@ impl Connection {
             .await
             .map_err(|reason| CallError::Broken { server: server.to_owned(), reason })?;
         tokio::spawn(connection);
-        Ok(Self { sender, authority, server: server.to_owned() })
+        let prefix = uri.path().trim_end_matches('/').to_owned();
+        Ok(Self { sender, authority, prefix, server: server.to_owned() })
     }
 
     /// Sends an image with settings as query fields or as a JSON document. `intent`: the idempotency key; none: the call is an
@@ -177,6 +183,7 @@ impl Connection {
     }
 
     async fn send(&mut self, call: Call) -> Result<Response<Incoming>, CallError> {
+        let call = Call { path: format!("{}{}", self.prefix, call.path), ..call };
         let request = call.request(&self.authority).map_err(|reason| CallError::Unsendable { reason })?;
         self.sender.ready().await.map_err(|reason| self.broken(reason))?;
         let answer = self.sender.send_request(request).await;

@@ -11,8 +11,8 @@ use crate::chance;
 /// Which server is asked, and with which key.
 #[derive(Debug, clap::Args)]
 pub(super) struct Address {
-    /// The server, `http://…` or `https://…`. Default: the variable `EYEBOLT_SERVER`; without it, `batch` asks
-    /// `http://127.0.0.1:8080`, and `analyze` this process.
+    /// The server, `http://HOST` or `https://HOST`, with a port and a path where it has them. Default: the variable
+    /// `EYEBOLT_SERVER`; without it, `batch` asks `http://127.0.0.1:8080`, and `analyze` this process.
     #[arg(long, value_name = "URL")]
     server: Option<String>,
     /// An API key of the server; default: the variable `EYEBOLT_KEY`, which other users of this machine can't see.

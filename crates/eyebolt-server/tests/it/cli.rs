@@ -157,6 +157,23 @@ async fn what_passes_is_asked_again_with_the_same_key_and_what_does_not_is_told(
 }
 
 #[tokio::test]
+async fn a_server_may_be_a_part_of_a_site() {
+    let mut receiver = Receiver::start().await;
+    let desk = desk(&[("a.png", "cat")]);
+    for (path, asked_for) in [("/vision/", "/vision/v1/analyze"), ("/", "/v1/analyze")] {
+        let (server, folder) = (format!("http://{}{path}", receiver.address), desk.path().to_owned());
+        let asks = tokio::spawn(async move { asked(&folder, (&server, "k"), "analyze photos/a.png").await });
+        let come = receiver.next().await;
+        let target = come.target.split(['?', ' ']).nth(1);
+        assert_eq!(target, Some(asked_for));
+        come.answer(418);
+        asks.await.expect("no panic");
+    }
+    let searched = asked(desk.path(), ("http://localhost/?vision", "k"), "analyze photos/a.png").await;
+    assert!(told(&searched).contains("has no query"), "{}", told(&searched));
+}
+
+#[tokio::test]
 async fn a_batch_that_was_accepted_is_no_failure_and_a_problem_is_no_result() {
     let app = TestApp::start().await;
     let desk = desk(&[("a.png", "cat"), ("b.png", "empty")]);

@@ -64,6 +64,11 @@ impl Insert {
         )
     }
 
+    /// The parameters that are the row it gives back, where it gives none that was there before, and nothing but parameters.
+    pub(super) fn row(self) -> Option<Vec<usize>> {
+        if self.tail.contains("DO UPDATE") { None } else { self.returned?.into_iter().collect() }
+    }
+
     /// Where it inserts.
     fn table(&self) -> &str {
         self.head.split(' ').next().unwrap_or_default()
@@ -175,6 +180,16 @@ mod tests {
 
     fn key(hash: &str, job: &str) -> Statement {
         (KEY, vec![hash.into(), job.into()])
+    }
+
+    #[test]
+    fn the_row_is_known_where_it_is_made_of_parameters_and_was_not_there_before() {
+        let known = |sql: &str| Insert::of(sql).expect("an insert of one row").row();
+        let insert = "INSERT INTO keys (hash, job_id, at) VALUES ($2, $1, $3)";
+        assert_eq!(known(&format!("{insert} ON CONFLICT DO NOTHING RETURNING job_id, at")), Some(vec![0, 2]));
+        assert_eq!(known(insert), None, "it gives none back");
+        assert_eq!(known(&format!("{insert} ON CONFLICT DO UPDATE SET at = 0 RETURNING at")), None);
+        assert_eq!(known("INSERT INTO a (b) VALUES ((SELECT c FROM d WHERE e = $1)) RETURNING b"), None);
     }
 
     #[test]

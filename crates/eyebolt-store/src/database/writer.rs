@@ -158,7 +158,8 @@ pub(super) fn run_together(transaction: &mut dyn Transaction, queue: &mut Queue)
     while !asking.is_empty() {
         let (places, statements): (Vec<_>, Vec<_>) =
             asking.into_iter().map(|(place, asks)| ((place, asks.len()), asks)).unzip();
-        let mut answers = transaction.query_all(&statements.concat()).map_err(undo)?.into_iter();
+        let statements: Vec<_> = statements.into_iter().flatten().collect();
+        let mut answers = transaction.query_all(&statements).map_err(undo)?.into_iter();
         asking = Vec::new();
         for (place, count) in places {
             let next = queue.0[place].next(answers.by_ref().take(count).collect())?;
