@@ -100,12 +100,12 @@ impl Accepting {
     }
 
     /// By the answers to every row.
-    fn accepted(&mut self, answers: &[Vec<Row>]) -> Result<Round<Acceptance>, StoreError> {
+    fn accepted(&mut self, answers: &[Vec<Row>]) -> Round<Acceptance> {
         if answers.first().is_some_and(|rows| !rows.is_empty()) {
-            return Ok(Round::Done(Acceptance::Accepted(self.job.image.id)));
+            return Round::Done(Acceptance::Accepted(self.job.image.id));
         }
         self.asked = Asked::Image;
-        Ok(Round::Ask(vec![(IMAGE_OF, vec![self.job.id.to_string().into()])]))
+        Round::Ask(vec![(IMAGE_OF, vec![self.job.id.to_string().into()])])
     }
 
     fn rows(&mut self) -> Vec<Statement> {
@@ -153,9 +153,9 @@ impl Rounds for Accepting {
     fn next(&mut self, answers: Vec<Vec<Row>>) -> Result<Round<Acceptance>, StoreError> {
         let taken = answers.last().is_some_and(|rows| !rows.is_empty());
         match (self.asked, &self.job.idempotency) {
-            (Asked::Rows, _) => self.accepted(&answers),
+            (Asked::Rows, _) => Ok(self.accepted(&answers)),
             (Asked::All, _) if answers.first().is_none_or(Vec::is_empty) => Ok(Round::Slower),
-            (Asked::All, _) => self.accepted(&answers[1..]),
+            (Asked::All, _) => Ok(self.accepted(&answers[1..])),
             (Asked::Image, _) => {
                 let image = answers.first().and_then(|rows| rows.first()).ok_or(StoreError::Conflict)?;
                 Ok(Round::Done(Acceptance::Accepted(image.parsed(0)?)))

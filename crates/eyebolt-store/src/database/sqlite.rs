@@ -163,7 +163,7 @@ struct Form {
 
 impl Form {
     fn of(sql: &str) -> Self {
-        let inserted = Insert::of(sql).and_then(|insert| insert.row());
+        let inserted = Insert::of(sql).and_then(Insert::row);
         let sql = match (&inserted, sql.split_once(" RETURNING ")) {
             (Some(_), Some((sql, _))) => sql,
             _ => sql,
